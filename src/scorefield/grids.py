@@ -1,0 +1,83 @@
+"""Grids of times: `(N + 1,)` decreasing float64, from noise to data; N is the number of steps.
+
+A grid says where a solver looks, nothing else. Those in log-SNR or in s = sigma / alpha cannot begin or end at an infinite
+value, so they run between two noise ratios, from `s_max` to `s_min`, and then take one last step to t = 0, where the step is
+x_s = E[x0 | x_t]. The defaults suit data of unit standard deviation; multiply them by another.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from scorefield.schedules import Discrete, Schedule
+
+S_MIN, S_MAX = 2e-3, 1e3
+
+
+def _unit(steps: int) -> Tensor:
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1; got {steps}")
+    return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+
+
+def uniform(steps: int, *, t_max: float = 1.0, t_min: float = 0.0) -> Tensor:
+    """Equal steps in t from `t_max` to `t_min`."""
+    return t_min + (t_max - t_min) * _unit(steps)
+
+
+def quadratic(steps: int, *, t_max: float = 1.0) -> Tensor:
+    """t = t_max (1 - i/N)^2: finer near the data (Song et al. 2021a's quadratic sub-sequence)."""
+    return t_max * _unit(steps) ** 2
+
+
+def uniform_log_snr(schedule: Schedule, steps: int, *, s_max: float = S_MAX, s_min: float = S_MIN) -> Tensor:
+    """Equal steps in lambda = -log s from s_max (or t = 1, if cleaner) to s_min, then one to t = 0: a geometric ladder."""
+    low, high = _ends(schedule, s_max, s_min)
+    return _to_times(schedule, low.log() + (high / low).log() * _inner(steps), steps)
+
+
+def karras(schedule: Schedule, steps: int, *, rho: float = 7.0, s_max: float = S_MAX, s_min: float = S_MIN) -> Tensor:
+    """Equal steps in s^(1/rho) from s_max (or t = 1, if cleaner) to s_min, then one to t = 0 (Karras et al. 2022, eq. 5)."""
+    low, high = _ends(schedule, s_max, s_min)
+    roots = low ** (1 / rho) + (high ** (1 / rho) - low ** (1 / rho)) * _inner(steps)
+    return _to_times(schedule, rho * roots.log(), steps)
+
+
+def ddpm(schedule: Discrete, steps: int, *, spacing: str = "trailing") -> Tensor:
+    """A sub-sequence of a DDPM chain of K steps, then t = 0.
+
+    `leading`: k = 0, r, 2r, ... with r = K // steps (as first published; never visits the last step, so t = 1 is missed);
+    `trailing`: k = K - 1, K - 1 - K/steps, ...; `linspace`: evenly between the two ends, both visited.
+    """
+    k = schedule.steps
+    if not 1 <= steps <= k:
+        raise ValueError(f"steps must lie in [1, {k}], the length of the chain; got {steps}")
+    index = torch.arange(steps, dtype=torch.float64)
+    spacings = {
+        "leading": (index * (k // steps)).flip(0),
+        "trailing": torch.round(k - index * k / steps) - 1,
+        "linspace": torch.round(torch.linspace(0, k - 1, steps, dtype=torch.float64)).flip(0),
+    }
+    if spacing not in spacings:
+        raise ValueError(f"spacing must be one of {', '.join(spacings)}; got {spacing!r}")
+    return torch.cat([(spacings[spacing] + 1) / k, torch.zeros(1, dtype=torch.float64)])
+
+
+def _inner(steps: int) -> Tensor:
+    """1 -> 0 in `steps` points: the last of the N + 1 is kept for t = 0."""
+    return _unit(steps - 1) if steps > 1 else torch.ones(1, dtype=torch.float64)
+
+
+def _ends(schedule: Schedule, s_max: float, s_min: float) -> tuple[Tensor, Tensor]:
+    high = schedule.noise_ratio(1.0).clamp(max=s_max)
+    low = schedule.noise_ratio(0.0).clamp(min=s_min)
+    if not low < high:
+        raise ValueError(
+            f"s_min must be below the largest noise ratio of the grid, {float(high):g}; got {float(low):g}"
+        )
+    return low, high
+
+
+def _to_times(schedule: Schedule, log_s: Tensor, steps: int) -> Tensor:
+    return torch.cat([schedule.time_of_log_snr(-log_s), torch.zeros(1, dtype=torch.float64)])

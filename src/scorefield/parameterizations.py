@@ -1,0 +1,186 @@
+"""What a network's raw output means.
+
+A network is trained to predict some combination of the datum and the noise in x_t = alpha x0 + sigma eps,
+
+    target = a x0 + b eps,
+
+so a parameterisation is a row (a, b) for each time. Two rows are two equations for (x0, eps): the row of x_t itself,
+(alpha, sigma), and the target's. One 2x2 solve turns a prediction into x0, and any prediction into any other:
+
+    x0 = (b x_t - sigma target) / (alpha b - sigma a).
+
+| target | a | b | ill-posed where |
+| --- | --- | --- | --- |
+| x0 | 1 | 0 | sigma = 0 |
+| eps | 0 | 1 | alpha = 0 |
+| v | -sigma | alpha | never |
+| velocity | alpha' | sigma' | never, while the SNR falls |
+| score | 0 | -1/sigma | alpha = 0 or sigma = 0 |
+| EDM's F | (1 - c_skip alpha) / c_out | -c_skip sigma / c_out | sigma = 0 |
+
+At sigma = 0 the datum is known whatever the network says: x0 = x_t / alpha.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from scorefield.schedules import Schedule, as_time, derivative, pad_right
+
+
+class Row(NamedTuple):
+    """target = x0 * `x0` + eps * `eps`; each of the shape of t."""
+
+    x0: Tensor
+    eps: Tensor
+
+
+class Parameterization(abc.ABC):
+    """A target and how the network is fed; `row` is all a plain target needs to define."""
+
+    @abc.abstractmethod
+    def row(self, schedule: Schedule, t: Tensor) -> Row: ...
+
+    def input_scale(self, schedule: Schedule, t: Tensor) -> Tensor | float:
+        """What x_t is multiplied by before the network sees it (EDM's c_in)."""
+        return 1.0
+
+    def noise_level(self, schedule: Schedule, t: Tensor) -> Tensor:
+        """The number that tells the network how noisy its input is (EDM's c_noise); t itself unless overridden."""
+        return t
+
+    def solve(self, schedule: Schedule, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """(x_t's weight, target's weight) in x0 = skip x_t + out target; EDM's c_skip and c_out, for any target.
+
+        Raises:
+            ValueError: where the target does not determine x0 (eps at alpha = 0).
+        """
+        t = as_time(t)
+        alpha, sigma = schedule(t)
+        a, b = self.row(schedule, t)
+        determinant = alpha * b - sigma * a
+        noiseless = sigma == 0
+        skip = torch.where(noiseless, 1 / alpha, b / determinant)
+        out = torch.where(noiseless, 0.0, -sigma / determinant)
+        _check_finite(self, t, skip, out)
+        return skip, out
+
+    def x0(self, schedule: Schedule, x_t: Tensor, output: Tensor, t: Tensor | float) -> Tensor:
+        """E[x0 | x_t] from the network's `output`."""
+        skip, out = self.solve(schedule, t)
+        return pad_right(skip, x_t) * x_t + pad_right(out, x_t) * output
+
+    def target(self, schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor | float) -> Tensor:
+        """The regression target a x0 + b eps."""
+        a, b = self.row(schedule, as_time(t))
+        return pad_right(a, x0) * x0 + pad_right(b, x0) * eps
+
+
+def convert(
+    source: Parameterization, goal: Parameterization, schedule: Schedule, x_t: Tensor, output: Tensor, t: Tensor | float
+) -> Tensor:
+    """`output`, a prediction in the `source` parameterisation, as one in the `goal` parameterisation.
+
+    (a x0 + b eps) from the 2x2 system of x_t and the source's target, solved once:
+
+        goal = [(a' b - a b') x_t + (alpha b' - sigma a') output] / (alpha b - sigma a).
+
+    Raises:
+        ValueError: where the source does not determine (x0, eps): eps or score at alpha = 0, x0 at sigma = 0.
+    """
+    t = as_time(t)
+    alpha, sigma = schedule(t)
+    (a, b), (a2, b2) = source.row(schedule, t), goal.row(schedule, t)
+    determinant = alpha * b - sigma * a
+    of_x, of_output = (a2 * b - a * b2) / determinant, (alpha * b2 - sigma * a2) / determinant
+    _check_finite(source, t, of_x, of_output)
+    return pad_right(of_x, x_t) * x_t + pad_right(of_output, x_t) * output
+
+
+def _check_finite(parameterization: Parameterization, t: Tensor, *coefficients: Tensor) -> None:
+    for c in coefficients:
+        if not bool(torch.isfinite(c).all()):
+            at = float(t[~torch.isfinite(c)].flatten()[0]) if t.ndim else float(t)
+            raise ValueError(
+                f"{parameterization} does not determine the prediction at t = {at:g}: the 2x2 system is singular there. "
+                "Stop short of that time, or use X0(), V() or Velocity()."
+            )
+
+
+@dataclass(frozen=True)
+class X0(Parameterization):
+    """The datum itself."""
+
+    def row(self, schedule: Schedule, t: Tensor) -> Row:
+        return Row(torch.ones_like(t), torch.zeros_like(t))
+
+
+@dataclass(frozen=True)
+class Eps(Parameterization):
+    """The noise (DDPM: Ho et al. 2020)."""
+
+    def row(self, schedule: Schedule, t: Tensor) -> Row:
+        return Row(torch.zeros_like(t), torch.ones_like(t))
+
+
+@dataclass(frozen=True)
+class V(Parameterization):
+    """v = alpha eps - sigma x0 (Salimans & Ho 2022)."""
+
+    def row(self, schedule: Schedule, t: Tensor) -> Row:
+        alpha, sigma = schedule(t)
+        return Row(-sigma, alpha)
+
+
+@dataclass(frozen=True)
+class Velocity(Parameterization):
+    """alpha' x0 + sigma' eps: the velocity of the probability-flow ODE, flow matching's target (Lipman et al. 2023)."""
+
+    def row(self, schedule: Schedule, t: Tensor) -> Row:
+        return Row(derivative(schedule.alpha, t), derivative(schedule.sigma, t))
+
+
+@dataclass(frozen=True)
+class Score(Parameterization):
+    """The score of the kernel, -eps / sigma (Vincent 2011)."""
+
+    def row(self, schedule: Schedule, t: Tensor) -> Row:
+        return Row(torch.zeros_like(t), -1 / schedule.sigma(t))
+
+
+@dataclass(frozen=True)
+class EDMPreconditioning(Parameterization):
+    """EDM's unit-variance input and target (Karras et al. 2022, section 5), for any alpha.
+
+        c_in = 1 / n,  c_skip = alpha sd^2 / n^2,  c_out = sigma sd / n,  n^2 = alpha^2 sd^2 + sigma^2,  sd = sigma_data
+
+    so the network's target F = (x0 - c_skip x_t) / c_out has unit variance at every t for data of standard deviation sd.
+    Told to the network: log(sigma / alpha) / 4, which must be finite, so alpha must not reach 0.
+    """
+
+    sigma_data: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.sigma_data > 0:
+            raise ValueError(f"EDMPreconditioning: sigma_data must be positive; got {self.sigma_data}")
+
+    def row(self, schedule: Schedule, t: Tensor) -> Row:
+        # F = (sigma x0 - alpha sd^2 eps) / (sd n), free of the cancellation in (1 - c_skip alpha) / c_out
+        alpha, sigma = schedule(t)
+        sd, n = self.sigma_data, self._scale(schedule, t)
+        return Row(sigma / (sd * n), -alpha * sd / n)
+
+    def input_scale(self, schedule: Schedule, t: Tensor) -> Tensor:
+        return 1 / self._scale(schedule, t)
+
+    def noise_level(self, schedule: Schedule, t: Tensor) -> Tensor:
+        return torch.clamp(-schedule.log_snr(t), -80, 80) / 4  # finite at both ends: sigma = 0 and alpha = 0
+
+    def _scale(self, schedule: Schedule, t: Tensor) -> Tensor:
+        alpha, sigma = schedule(t)
+        return torch.sqrt((alpha * self.sigma_data) ** 2 + sigma**2)

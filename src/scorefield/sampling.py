@@ -1,0 +1,193 @@
+"""`sample`: one driver for every solver.
+
+It draws the start, cuts the batch into chunks that fit in memory, runs the solver's plan, counts network evaluations and
+shows progress. Noise comes from a counter keyed by (seed, sample index, draw), so sample i is the same in any batch, chunk or
+process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from scorefield import grids
+from scorefield.denoisers import Denoiser
+from scorefield.randomness import Noise
+from scorefield.schedules import as_time
+from scorefield.solvers import DDIM, Solver
+
+CHUNK_ELEMENTS = (
+    2**22
+)  # numbers in x at a time, 16 MB in float32: what a network needs besides is some hundred times that
+
+Callback = Callable[[Tensor, Tensor, Tensor], None]
+
+
+class Samples(NamedTuple):
+    """What `sample` returns."""
+
+    x: Tensor  # (B, *event)
+    nfe: int  # network evaluations for each sample
+    trajectory: Tensor | None = None  # (N + 1, B, *event), if asked for
+    times: Tensor | None = None  # (N + 1,)
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    start: Sequence[int] | Tensor,
+    *,
+    solver: Solver | None = None,
+    times: Tensor | None = None,
+    nfe: int | None = None,
+    seed: int = 0,
+    first_index: int = 0,
+    cond: Mapping[str, Any] | None = None,
+    chunk: int | None = None,
+    progress: bool = False,
+    callback: Callback | None = None,
+    trajectory: bool = False,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> Samples:
+    """Samples of the model, `(B, *event)`.
+
+    Args:
+        denoiser: E[x0 | x_t].
+        start: the shape `(B, *event)`, or a tensor of that shape to start from at times[0].
+        solver: DDIM() unless given.
+        times: the grid, decreasing, `(N + 1,)`; the solver ends at times[-1].
+        nfe: instead of `times`: a grid uniform in log-SNR that spends about this many network evaluations a sample (default 50).
+        seed, first_index: sample i is a function of (seed, first_index + i) alone.
+        cond: keyword arguments of the denoiser; tensors with a leading dimension B are cut into chunks with the batch.
+        chunk: samples at a time; chosen by memory unless given.
+        progress: show a bar.
+        callback: called after each step with (s, x, preview of x0), for each chunk.
+        trajectory: also return x at every time of the grid.
+        dtype, device: of the samples, where `start` is a shape; by default those of the denoiser's parameters.
+
+    Raises:
+        ValueError: for a grid that does not decrease within [0, 1], a start that is not finite, or both `times` and `nfe`.
+    """
+    solver = solver or DDIM()
+    times = _grid(denoiser, solver, times, nfe)
+    plan = solver.plan(denoiser, times)
+    shape, dtype, device = _placement(denoiser, start, dtype, device)
+    size = len_of_chunk(shape, chunk)
+    x, paths, evaluations = [], [], 0
+    with _bar(progress, len(plan) * max(1, -(-shape[0] // size))) as advance:
+        for low in range(0, max(shape[0], 1), size):
+            high = min(low + size, shape[0])
+            noise = Noise(seed, torch.arange(first_index + low, first_index + high, device=device), shape[1:], dtype)
+            denoise = _Bound(denoiser, _slice(cond, slice(low, high), shape[0]))
+            x_t = start[low:high] if isinstance(start, Tensor) else initial(denoiser, times[0], noise)
+            state, path = solver.init(x_t), [x_t]
+            for step in plan:
+                state = solver.step(denoise, state, step, lambda k: noise.normal(k + 1))
+                if trajectory:
+                    path.append(state.x)
+                if callback:
+                    callback(step.s, state.x, state.x0)
+                advance()
+            x.append(state.x)
+            if trajectory:
+                paths.append(torch.stack(path))
+            evaluations = denoise.calls
+    return Samples(
+        torch.cat(x) if len(x) > 1 else x[0],
+        evaluations,
+        torch.cat(paths, 1) if trajectory else None,
+        times if trajectory else None,
+    )
+
+
+def initial(denoiser: Denoiser, t: Tensor, noise: Noise) -> Tensor:
+    """x_t from the Gaussian of its mean and variance: draw 0 of each sample's noise."""
+    mean, std = denoiser.schedule.prior(t, mean=denoiser.data_mean, std=denoiser.data_std)
+    z = noise.normal(0)
+    return std * z + (mean.to(z) if isinstance(mean, Tensor) else mean)
+
+
+def len_of_chunk(shape: Sequence[int], chunk: int | None) -> int:
+    """Samples at a time."""
+    if chunk is None:
+        return max(1, CHUNK_ELEMENTS // max(1, torch.Size(shape[1:]).numel()))
+    if chunk < 1:
+        raise ValueError(f"chunk must be at least 1; got {chunk}")
+    return chunk
+
+
+class _Bound:
+    """The denoiser with its condition bound, counting its calls."""
+
+    def __init__(self, denoiser: Denoiser, cond: Mapping[str, Any]) -> None:
+        self.denoiser, self.cond, self.calls = denoiser, cond, 0
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+        self.calls += 1
+        x0 = self.denoiser(x_t, t, **self.cond)
+        if self.calls == 1 and x0.shape != x_t.shape:
+            raise ValueError(f"the denoiser must return the shape of x_t, {tuple(x_t.shape)}; got {tuple(x0.shape)}")
+        return x0
+
+
+def _grid(denoiser: Denoiser, solver: Solver, times: Tensor | None, nfe: int | None) -> Tensor:
+    if times is None:
+        nfe = 50 if nfe is None else nfe
+        if nfe < solver.evaluations:
+            raise ValueError(f"nfe must be at least {solver.evaluations}, one step of {solver}; got {nfe}")
+        sd = denoiser.data_std
+        return grids.uniform_log_snr(
+            denoiser.schedule, nfe // solver.evaluations, s_max=80 * sd, s_min=grids.S_MIN * sd
+        )
+    if nfe is not None:
+        raise ValueError("give either times or nfe, not both")
+    times = as_time(times)
+    if times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()):
+        raise ValueError(
+            f"times must be a decreasing grid (N + 1,), from noise to data, with N at least 1; got {times.tolist()}"
+        )
+    return times
+
+
+def _placement(
+    denoiser: Denoiser, start: Sequence[int] | Tensor, dtype: torch.dtype | None, device: torch.device | str | None
+) -> tuple[tuple[int, ...], torch.dtype, torch.device]:
+    if isinstance(start, Tensor):
+        if not start.is_floating_point() or start.ndim < 1:
+            raise ValueError(
+                f"start must be floating point of shape (B, *event); got {start.dtype}, {tuple(start.shape)}"
+            )
+        if not bool(torch.isfinite(start).all()):
+            raise ValueError("start must be finite; got NaN or infinity")
+        return tuple(start.shape), start.dtype, start.device
+    shape = tuple(start)
+    if not shape or any(not isinstance(n, int) or n < 0 for n in shape):
+        raise ValueError(f"start must be a shape (B, *event) of integers >= 0, or a tensor; got {start!r}")
+    own = next((p for p in denoiser.parameters() if p.is_floating_point()), None)
+    dtype = dtype or (own.dtype if own is not None else torch.float32)
+    device = torch.device(device or (own.device if own is not None else "cpu"))
+    return shape, dtype, device
+
+
+def _slice(cond: Mapping[str, Any] | None, part: slice, batch: int) -> dict[str, Any]:
+    return {
+        key: value[part] if isinstance(value, Tensor) and value.ndim and len(value) == batch else value
+        for key, value in (cond or {}).items()
+    }
+
+
+@contextlib.contextmanager
+def _bar(show: bool, total: int) -> Iterator[Callable[[], None]]:
+    if not show:
+        yield lambda: None
+        return
+    from rich.progress import Progress
+
+    with Progress(transient=True) as progress:
+        task = progress.add_task("sampling", total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,150 @@
+"""What a solver is.
+
+A solver turns x_t into x_s, s < t, along a grid of times. Everything about the grid is known before the first evaluation,
+so `plan` computes each step's coefficients once, vectorised over the grid in float64, and `step` is a few products of
+Python numbers with tensors. What a later step needs from an earlier one travels in the `State`; the solver itself, a
+frozen dataclass, remembers nothing.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from scorefield.denoisers import Denoiser
+from scorefield.schedules import Schedule, derivative
+
+Denoise = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> E[x0 | x_t], with the condition bound
+Normals = Callable[[int], Tensor]  # draw index -> standard normals of the shape of x
+
+
+class State(NamedTuple):
+    """What one step hands to the next."""
+
+    x: Tensor
+    x0: Tensor  # the latest prediction of the datum: a preview
+    past: tuple[Any, ...] = ()  # whatever the method needs of earlier steps, newest first
+
+
+class Step(NamedTuple):
+    """One step of a plan: from `t` to `s` (0-d, float64), with the method's own coefficients."""
+
+    index: int
+    t: Tensor
+    s: Tensor
+    coefficients: Any
+
+
+class Solver(abc.ABC):
+    """`order`: global error ~ h^order (strong order for ODEs, weak for SDEs); `evaluations`: network calls a step."""
+
+    order: ClassVar[int] = 1
+    evaluations: int = 1
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the steps draw noise."""
+        return False
+
+    @abc.abstractmethod
+    def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
+        """One entry a step for the whole grid at once: from `t` `(N,)` to `s` `(N,)`."""
+
+    @abc.abstractmethod
+    def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
+        """From step.t to step.s. `normals(k)` is a function of k alone: use k = step.index * draws_per_step + j."""
+
+    def plan(self, denoiser: Denoiser, times: Tensor) -> list[Step]:
+        """The steps of the grid `times` `(N + 1,)`.
+
+        Raises:
+            ValueError: if a coefficient is not finite, which names the step: a drift that is singular at t = 1, say.
+        """
+        steps = self.coefficients(denoiser, times[:-1], times[1:])
+        return [Step(i, t, s, c) for i, (t, s, c) in enumerate(zip(times[:-1], times[1:], steps, strict=True))]
+
+    def init(self, x: Tensor) -> State:
+        return State(x, x)
+
+
+def finite(solver: Solver, t: Tensor, **coefficients: Tensor) -> None:
+    """Refuses a plan with infinite coefficients in one line."""
+    for name, c in coefficients.items():
+        bad = ~torch.isfinite(c)
+        if bool(bad.any()):
+            raise ValueError(
+                f"{type(solver).__name__}: coefficient {name} is not finite at t = {float(t[bad.nonzero()[0, 0]]):g}, where the "
+                "process is singular. Start the grid below it, e.g. grids.uniform_log_snr(schedule, steps)."
+            )
+
+
+class Affine(NamedTuple):
+    """x_s = x x_t + x0 D(x_t, t) + noise z."""
+
+    x: float
+    x0: float
+    noise: float
+
+
+class AffineSolver(Solver):
+    """One evaluation a step, x_s = a x_t + b E[x0 | x_t] + c z: a method is its three coefficients.
+
+    DDPM, DDIM, Euler and Euler-Maruyama are all of this form. Wherever sigma(s) = 0 the step is x_s = alpha(s) E[x0 | x_t].
+    """
+
+    @abc.abstractmethod
+    def weights(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(a, b, c), each `(N,)`, float64."""
+
+    def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> list[Affine]:
+        a, b, c = self.weights(denoiser, t, s)
+        alpha_s, sigma_s = denoiser.schedule(s)
+        last = sigma_s == 0
+        a, b, c = torch.where(last, 0.0, a), torch.where(last, alpha_s, b), torch.where(last, 0.0, c)
+        finite(self, t, x=a, x0=b, noise=c)
+        return [Affine(*row) for row in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)]
+
+    def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
+        a, b, c = step.coefficients
+        x0 = denoise(state.x, step.t)
+        x = torch.add(state.x * a, x0, alpha=b)
+        if c:
+            x = x.add_(normals(step.index), alpha=c)
+        return State(x, x0)
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """A grid read on another path z = a(u) x0/sd + b(u) eps with the same noise ratio: z = scale x, u the path's time.
+
+    Every process is every other up to a change of scale and of clock, so "the variable a solver integrates in" is a
+    schedule: EDM's is the VE path, flow matching's the rectified one, and on `Cosine(0)` Gaussian data moves on a circle.
+    """
+
+    u: Tensor
+    scale: Tensor  # z / x
+    x0_rate: Tensor  # dz/du = x0_rate x0 + eps_rate eps
+    eps_rate: Tensor
+
+    @classmethod
+    def of(cls, path: Schedule | None, denoiser: Denoiser, t: Tensor) -> Coordinate:
+        schedule = denoiser.schedule
+        if path is None:
+            return cls(t, torch.ones_like(t), derivative(schedule.alpha, t), derivative(schedule.sigma, t))
+        sd = denoiser.data_std
+        alpha, sigma = schedule(t)
+        u = path.time_of_log_snr(torch.log(alpha * sd / sigma))
+        a, b = path(u)
+        reached = torch.isclose(b * alpha * sd, a * sigma, rtol=1e-6, atol=1e-9)
+        if not bool(reached.all()):
+            worst = float((sigma / alpha / sd)[~reached][0])
+            raise ValueError(
+                f"path {path} does not reach the noise ratio sigma / (alpha data_std) = {worst:g} of the grid"
+            )
+        scale = torch.hypot(a, b) / torch.hypot(alpha * sd, sigma)
+        return cls(u, scale, derivative(path.alpha, u) / sd, derivative(path.sigma, u))

@@ -1,0 +1,148 @@
+"""Euler-Maruyama on the reverse SDE, and predictor-corrector.
+
+For every eta the process
+
+    dx = [f x - (1 + eta^2)/2 g^2 s] dt + eta g dw_bar
+
+run from t = 1 down has the marginals p_t (Anderson 1982 at eta = 1; the probability-flow ODE at eta = 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scorefield.denoisers import Denoiser
+from scorefield.solvers.base import AffineSolver, Denoise, Normals, Solver, State, Step
+
+
+@dataclass(frozen=True)
+class EulerMaruyama(AffineSolver):
+    """The Euler-Maruyama step in t itself, for every schedule (Song et al. 2021, eq. 6). Weak order 1."""
+
+    eta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.eta >= 0:
+            raise ValueError(f"EulerMaruyama: eta must be at least 0; got {self.eta}")
+
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0
+
+    def weights(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        schedule = denoiser.schedule
+        alpha, sigma = schedule(t)
+        f, g2, h = schedule.f(t), schedule.g2(t), t - s
+        pull = (1 + self.eta**2) / 2 * g2 / sigma**2 * h  # x_s = x - h f x + pull (alpha D - x) + ...
+        return 1 - h * f - pull, pull * alpha, self.eta * torch.sqrt(g2 * h)
+
+
+@dataclass(frozen=True)
+class PredictorCorrector(Solver):
+    """A predictor's step to s, then `corrections` Langevin steps at s (Song et al. 2021, alg. 2-3).
+
+    Langevin's step is x + e score + sqrt(2 e) z with e = 2 (snr sigma)^2. Song et al. take e = 2 (snr |z| / |score|)^2 with
+    the norms averaged over the batch; this is its value for |score| = |z| / sigma, the norm of a score of pure noise, so that
+    no sample depends on its neighbours.
+    """
+
+    predictor: AffineSolver = field(default_factory=EulerMaruyama)
+    corrections: int = 1
+    snr: float = 0.16
+
+    def __post_init__(self) -> None:
+        if self.corrections < 1 or not self.snr > 0:
+            raise ValueError(
+                "PredictorCorrector: corrections must be at least 1 and snr positive; "
+                f"got {self.corrections} and {self.snr}"
+            )
+
+    @property
+    def evaluations(self) -> int:  # type: ignore[override]
+        return 1 + self.corrections
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
+        alpha, sigma = denoiser.schedule(s)
+        langevin = langevin_weights(4 * self.snr**2, alpha, sigma)
+        return list(zip(self.predictor.coefficients(denoiser, t, s), langevin, strict=True))
+
+    def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
+        predictor, langevin = step.coefficients
+        draw = step.index * (1 + self.corrections)
+        state = self.predictor.step(denoise, state, Step(draw, step.t, step.s, predictor), normals)
+        if langevin is None:
+            return state
+        for j in range(self.corrections):
+            state = langevin_step(denoise, state.x, step.s, langevin, normals(draw + 1 + j))
+        return state
+
+
+@dataclass(frozen=True)
+class AnnealedLangevin(Solver):
+    """Langevin dynamics at each noise level of the grid in turn (Song & Ermon 2019, alg. 1), on any schedule.
+
+    At level t, `steps_per_level` times:  x <- x + (h/2) score(x, t) + sqrt(h) z  with h = step_size sigma(t)^2, the paper's
+    h_i = h sigma_i^2 / sigma_L^2 (its 2e-5 at sigma_L = 0.01 is step_size = 0.2); then x is rescaled by alpha_s / alpha_t. A grid
+    of one level, `tensor([t, 0])`, is plain Langevin dynamics on p_t.
+
+    Args:
+        denoise: end with E[x0 | x], which removes the noise of the last level; otherwise that noise stays.
+    """
+
+    steps_per_level: int = 10
+    step_size: float = 0.2
+    denoise: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps_per_level < 1 or not 0 < self.step_size < 4:
+            raise ValueError(
+                "AnnealedLangevin: steps_per_level must be at least 1 and step_size in (0, 4), where Langevin is stable; "
+                f"got {self.steps_per_level} and {self.step_size}"
+            )
+
+    @property
+    def evaluations(self) -> int:  # type: ignore[override]
+        return self.steps_per_level
+
+    @property
+    def stochastic(self) -> bool:
+        return True
+
+    def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
+        alpha, sigma = denoiser.schedule(t)
+        alpha_s, sigma_s = denoiser.schedule(s)
+        langevin = langevin_weights(self.step_size, alpha, sigma)
+        rescale = torch.where(alpha > 0, alpha_s / alpha, 1.0)
+        return list(zip(langevin, rescale.tolist(), (sigma_s == 0).tolist(), strict=True))
+
+    def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
+        langevin, rescale, last = step.coefficients
+        draw = step.index * self.steps_per_level
+        for j in range(self.steps_per_level):
+            state = langevin_step(denoise, state.x, step.t, langevin, normals(draw + j))
+        if last and self.denoise:
+            x0 = denoise(state.x, step.t)
+            return State(x0, x0)
+        return state._replace(x=state.x * rescale) if rescale != 1 else state
+
+
+def langevin_weights(step_size: float, alpha: Tensor, sigma: Tensor) -> list[tuple[float, float, float] | None]:
+    """x + (h/2) score + sqrt(h) z at h = step_size sigma^2, as weights of (x, E[x0 | x], z); None where sigma = 0."""
+    half = step_size / 2
+    rows = zip(alpha.tolist(), sigma.tolist(), strict=True)
+    return [(1 - half, half * a, step_size**0.5 * s) if s > 0 else None for a, s in rows]
+
+
+def langevin_step(denoise: Denoise, x: Tensor, t: Tensor, weights: tuple[float, float, float], z: Tensor) -> State:
+    of_x, of_x0, of_z = weights
+    x0 = denoise(x, t)
+    return State(torch.add(x * of_x, x0, alpha=of_x0).add_(z, alpha=of_z), x0)

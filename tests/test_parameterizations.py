@@ -1,0 +1,94 @@
+"""Every pair of parameterisations converts exactly, on every schedule, and singular conversions are refused."""
+
+import itertools
+
+import pytest
+import torch
+
+import scorefield as sf
+from scorefield.parameterizations import Parameterization
+
+f64 = torch.float64
+SCHEDULES = [sf.VP(), sf.SubVP(), sf.VE(), sf.EDM(), sf.Cosine(alpha_min=0.0), sf.Rectified(), sf.Discrete.linear()]
+TARGETS = [sf.X0(), sf.Eps(), sf.V(), sf.Velocity(), sf.Score(), sf.EDMPreconditioning(sigma_data=0.5)]
+schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+
+
+def data(schedule: sf.Schedule, t: torch.Tensor):
+    generator = torch.Generator().manual_seed(0)
+    x0, noise = (torch.randn(len(t), 3, dtype=f64, generator=generator) for _ in range(2))
+    return x0, noise, schedule.perturb(x0, t, noise)
+
+
+@schedules
+@pytest.mark.parametrize(("source", "goal"), list(itertools.product(TARGETS, TARGETS)), ids=lambda p: type(p).__name__)
+def test_every_pair_converts(schedule, source, goal):
+    t = torch.linspace(0.05, 0.9, 7, dtype=f64)
+    x0, noise, x_t = data(schedule, t)
+    output = sf.convert(source, goal, schedule, x_t, source.target(schedule, x0, noise, t), t)
+    expected = goal.target(schedule, x0, noise, t)
+    # sigma/alpha reaches 70 in these schedules: x0 from eps loses that factor of precision
+    torch.testing.assert_close(output, expected, rtol=1e-9, atol=1e-9)
+
+
+@schedules
+@pytest.mark.parametrize("target", TARGETS, ids=lambda p: type(p).__name__)
+def test_the_true_target_gives_back_the_datum(schedule, target):
+    t = torch.tensor([0.0, 1e-4, 0.3, 0.9], dtype=f64)[1 if isinstance(target, sf.Score) else 0 :]
+    x0, noise, x_t = data(schedule, t)
+    torch.testing.assert_close(
+        target.x0(schedule, x_t, target.target(schedule, x0, noise, t), t), x0, rtol=1e-9, atol=1e-9
+    )
+
+
+@schedules
+@pytest.mark.parametrize("target", TARGETS, ids=lambda p: type(p).__name__)
+def test_at_sigma_zero_the_network_is_not_believed(schedule, target):
+    """x0 = x_t / alpha whatever the output."""
+    x = torch.randn(2, 3, dtype=f64)
+    torch.testing.assert_close(target.x0(schedule, x, torch.full_like(x, 7.0), 0.0), x)
+
+
+@schedules
+def test_edm_preconditioning_gives_unit_variance_input_and_target(schedule):
+    """For data of std sigma_data, at every noise level: what Karras et al. (2022) derive it from."""
+    t = torch.linspace(0.001, 0.999, 50, dtype=f64)
+    edm = sf.EDMPreconditioning(sigma_data=0.5)
+    alpha, sigma = schedule(t)
+    a, b = edm.row(schedule, t)
+    ones = torch.ones_like(t)
+    torch.testing.assert_close(edm.input_scale(schedule, t) ** 2 * (alpha**2 * 0.25 + sigma**2), ones)
+    torch.testing.assert_close(a**2 * 0.25 + b**2, ones)
+
+
+def test_edm_preconditioning_is_the_published_one_at_alpha_one():
+    t, schedule, sd = torch.linspace(0.01, 1, 20, dtype=f64), sf.EDM(), 0.5
+    sigma = schedule.sigma(t)
+    skip, out = sf.EDMPreconditioning(sd).solve(schedule, t)
+    torch.testing.assert_close(skip, sd**2 / (sigma**2 + sd**2))
+    torch.testing.assert_close(out, sigma * sd / torch.sqrt(sigma**2 + sd**2))
+    torch.testing.assert_close(sf.EDMPreconditioning(sd).noise_level(schedule, t), torch.log(sigma) / 4)
+
+
+def test_v_and_velocity_are_well_posed_at_both_ends_of_a_path_to_pure_noise():
+    schedule, t = sf.Rectified(), torch.tensor([0.0, 1.0], dtype=f64)
+    x0, noise, x_t = data(schedule, t)
+    for target in (sf.V(), sf.Velocity(), sf.X0()):
+        torch.testing.assert_close(target.x0(schedule, x_t, target.target(schedule, x0, noise, t), t), x0)
+
+
+@pytest.mark.parametrize(
+    ("source", "t"), [(sf.Eps(), 1.0), (sf.Score(), 1.0), (sf.X0(), 0.0)], ids=["eps", "score", "x0"]
+)
+def test_an_ill_posed_conversion_raises_instead_of_clamping(source: Parameterization, t: float):
+    goal = sf.Eps() if isinstance(source, sf.X0) else sf.X0()
+    x = torch.randn(2, 3)
+    with pytest.raises(ValueError, match=rf"does not determine the prediction at t = {t:g}"):
+        sf.convert(source, goal, sf.Rectified(), x, x, t)
+
+
+def test_float32_in_float32_out():
+    x = torch.randn(4, 3)
+    t = torch.rand(4, dtype=f64)
+    assert sf.V().x0(sf.VP(), x, x, t).dtype == torch.float32
+    assert sf.V().x0(sf.VP(), x, x, 0.5).dtype == torch.float32

@@ -1,0 +1,237 @@
+"""Every schedule against published closed forms, and the relations that hold between alpha, sigma, f, g and lambda."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+import scorefield as sf
+from scorefield.schedules import as_time, derivative
+
+f64 = torch.float64
+T = torch.cat([torch.tensor([1e-9, 1e-5]), torch.linspace(0.01, 0.99, 99, dtype=f64)])
+
+ALL = {
+    "VP": sf.VP(),
+    "VP, steep": sf.VP(0.01, 40.0),
+    "SubVP": sf.SubVP(),
+    "VE": sf.VE(),
+    "VE, geometric": sf.VE(0.01, 50.0, from_zero=False),
+    "VEPower": sf.VEPower(25.0),
+    "Brownian": sf.Brownian(2.0),
+    "EDM": sf.EDM(),
+    "Cosine": sf.Cosine(),
+    "Cosine to pure noise": sf.Cosine(alpha_min=0.0),
+    "Rectified": sf.Rectified(),
+    "Discrete": sf.Discrete.linear(),
+}
+every = pytest.mark.parametrize("schedule", ALL.values(), ids=ALL)
+
+
+def close(got, expected, tolerance=1e-12):
+    torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
+
+
+def B(t, beta_min=0.1, beta_max=20.0):
+    return beta_min * t + (beta_max - beta_min) * t**2 / 2
+
+
+def beta(t):
+    return 0.1 + 19.9 * t
+
+
+# name: schedule, alpha, sigma^2, f, g^2, as printed in the papers
+r = math.log(50.0 / 0.01)
+PUBLISHED = {
+    "VP": (
+        sf.VP(),
+        lambda t: torch.exp(-B(t) / 2),
+        lambda t: 1 - torch.exp(-B(t)),
+        lambda t: -beta(t) / 2,
+        beta,
+    ),
+    "SubVP": (
+        sf.SubVP(),
+        lambda t: torch.exp(-B(t) / 2),
+        lambda t: (1 - torch.exp(-B(t))) ** 2,
+        lambda t: -beta(t) / 2,
+        lambda t: beta(t) * (1 - torch.exp(-2 * B(t))),
+    ),
+    "VE": (
+        sf.VE(0.01, 50.0),
+        torch.ones_like,
+        lambda t: 1e-4 * 5000.0 ** (2 * t) - 1e-4,
+        torch.zeros_like,
+        lambda t: 1e-4 * 5000.0 ** (2 * t) * 2 * r,
+    ),
+    "VE, geometric": (
+        sf.VE(0.01, 50.0, from_zero=False),
+        torch.ones_like,
+        lambda t: 1e-4 * 5000.0 ** (2 * t),
+        torch.zeros_like,
+        lambda t: 1e-4 * 5000.0 ** (2 * t) * 2 * r,
+    ),
+    "VEPower": (
+        sf.VEPower(25.0),
+        torch.ones_like,
+        lambda t: (25.0 ** (2 * t) - 1) / (2 * math.log(25.0)),
+        torch.zeros_like,
+        lambda t: 25.0 ** (2 * t),
+    ),
+    "EDM": (sf.EDM(), torch.ones_like, lambda t: (80 * t) ** 2, torch.zeros_like, lambda t: 2 * 80**2 * t),
+    "Rectified": (
+        sf.Rectified(),
+        lambda t: 1 - t,
+        lambda t: t**2,
+        lambda t: -1 / (1 - t),
+        lambda t: 2 * t / (1 - t),
+    ),
+}
+
+
+@pytest.mark.parametrize(("schedule", "alpha", "variance", "f", "g2"), PUBLISHED.values(), ids=PUBLISHED)
+def test_agrees_with_the_published_closed_form(schedule, alpha, variance, f, g2):
+    close(schedule.alpha(T), alpha(T))
+    close(schedule.sigma(T) ** 2, variance(T))
+    close(schedule.f(T), f(T))
+    close(schedule.g2(T), g2(T))
+
+
+def test_derived_coefficients_are_finite_and_right_at_t_zero():
+    zero = torch.zeros((), dtype=f64)
+    close(sf.VP().g2(zero), torch.tensor(0.1, dtype=f64))
+    close(sf.VE().g2(zero), torch.tensor(1e-4 * 2 * r, dtype=f64))
+    close(sf.Brownian(2.0).g2(zero), torch.tensor(4.0, dtype=f64))
+    close(sf.Rectified().f(zero), torch.tensor(-1.0, dtype=f64))
+
+
+@every
+def test_is_data_at_zero_and_loses_signal_throughout(schedule):
+    alpha, sigma = schedule(0.0)
+    assert float(alpha) == pytest.approx(1, abs=1e-15)
+    assert float(sigma) == (0.01 if schedule == ALL["VE, geometric"] else 0)
+    assert bool((schedule.log_snr(T).diff() < 0).all())
+
+
+@every
+def test_g2_is_minus_two_sigma_squared_times_the_slope_of_log_snr(schedule):
+    t = T[2:]
+    close(schedule.g2(t), -2 * schedule.sigma(t) ** 2 * derivative(schedule.log_snr, t), 1e-9)
+
+
+@every
+def test_time_of_log_snr_inverts_log_snr(schedule):
+    close(schedule.time_of_log_snr(schedule.log_snr(T)), T, 1e-9)
+    assert float(schedule.time_of_log_snr(math.inf)) == 0
+    assert float(schedule.time_of_log_snr(-math.inf)) == 1
+
+
+@every
+def test_transitions_compose_and_solve_the_moment_equations_of_the_sde(schedule):
+    s, u, t = (torch.tensor(v, dtype=f64) for v in (0.2, 0.5, 0.8))
+    (a, p), (b, q), (whole, std) = schedule.transition(s, u), schedule.transition(u, t), schedule.transition(s, t)
+    close(whole, a * b)
+    close(std**2, q**2 + (b * p) ** 2, 1e-10)
+    h = 1e-6  # the transition over a short step is the SDE: mean 1 + f h, variance g^2 h
+    scale, std = schedule.transition(u, u + h)
+    assert float((scale - 1) / h) == pytest.approx(float(schedule.f(u)), rel=1e-4, abs=1e-6)
+    assert float(std**2 / h) == pytest.approx(float(schedule.g2(u)), rel=1e-4)
+
+
+@every
+def test_posterior_is_bayes_rule(schedule):
+    """q(x_s | x_t, x0) from the joint Gaussian of (x_s, x_t) given x0, conditioned in the textbook way."""
+    s, t = torch.tensor(0.3, dtype=f64), torch.tensor(0.6, dtype=f64)
+    (alpha_s, sigma_s), (alpha_t, sigma_t) = schedule(s), schedule(t)
+    scale = schedule.transition(s, t).scale
+    gain = scale * sigma_s**2 / sigma_t**2  # Cov(x_s, x_t) / Var(x_t)
+    x_t, x0, std = schedule.posterior(s, t)
+    close(x_t, gain, 1e-10)
+    close(x0, alpha_s - gain * alpha_t, 1e-10)
+    close(std**2, sigma_s**2 - gain * scale * sigma_s**2, 1e-10)
+
+
+@pytest.mark.parametrize("schedule", [s for s in ALL.values() if s(0.0)[1] == 0], ids=lambda s: type(s).__name__)
+def test_posterior_at_s_zero_is_the_datum_and_at_s_equal_t_is_x_t(schedule):
+    x_t, x0, std = schedule.posterior(0.0, 0.7)
+    assert (float(x_t), float(x0), float(std)) == pytest.approx((0, 1, 0), abs=1e-15)
+    x_t, x0, std = schedule.posterior(0.7, 0.7)
+    assert (float(x_t), float(x0), float(std)) == pytest.approx((1, 0, 0), abs=1e-15)
+
+
+def test_discrete_passes_through_every_step_of_the_chain_and_is_smooth_between():
+    betas = np.linspace(1e-4, 0.02, 1000)
+    schedule = sf.Discrete(betas=betas.tolist())
+    knots = torch.arange(1, 1001, dtype=f64) / 1000
+    close(schedule.alpha(knots) ** 2, torch.from_numpy(np.cumprod(1 - betas)), 1e-12)
+    fine = torch.linspace(0, 1, 100_001, dtype=f64)[1:]
+    assert bool((schedule.log_snr(fine).diff() < 0).all())
+    # the limit of the chain is VP with beta(t) = K beta_k
+    vp = sf.VP(0.1, 20.0)
+    assert float((schedule.log_snr(fine[5000:]) - vp.log_snr(fine[5000:])).abs().max()) < 0.06
+
+
+def test_discrete_takes_alphas_cumprod_as_well():
+    a, b = (
+        sf.Discrete.linear(100),
+        sf.Discrete(alphas_cumprod=sf.Discrete.linear(100).alpha(T.new_tensor(range(1, 101)) / 100) ** 2),
+    )
+    close(a.log_snr(T), b.log_snr(T), 1e-9)
+
+
+def test_vp_by_terminal_alpha():
+    schedule = sf.VP.from_terminal_alpha(0.01)
+    assert float(schedule.alpha(torch.ones((), dtype=f64))) == pytest.approx(0.01, rel=1e-12)
+
+
+def test_terminal_snr_and_prior_account_for_the_data_that_survives():
+    schedule = sf.VE(0.01, 5.0)
+    assert schedule.terminal_snr == pytest.approx(1 / (25 - 1e-4), rel=1e-12)
+    mean, std = schedule.prior(mean=3.0, std=2.0)
+    assert mean == pytest.approx(3.0)  # not 0
+    assert std == pytest.approx(math.sqrt(4 + 25 - 1e-4))  # not 5
+
+
+@every
+def test_simulated_paths_have_the_marginals_of_the_kernel(schedule):
+    """Mean and variance at three times from 4,000 paths; each of 6 z-scores beyond 4.5 has probability 7e-6."""
+    n, x0, times = 4000, 1.5, torch.tensor([0.2, 0.6, 0.9], dtype=f64)
+    path = schedule.simulate(torch.full((n, 1), x0, dtype=f64), times, generator=torch.Generator().manual_seed(0))
+    for x, t in zip(path, times, strict=True):
+        alpha, sigma = (float(v) for v in schedule(t))
+        assert abs(float(x.mean()) - alpha * x0) < 4.5 * sigma / math.sqrt(n)
+        assert abs(float(x.var()) / sigma**2 - 1) < 4.5 * math.sqrt(2 / n)
+
+
+def test_brownian_increments_are_independent_and_gaussian():
+    times = torch.linspace(0.25, 1, 4, dtype=f64)
+    path = sf.Brownian().simulate(torch.zeros(2000, 1, dtype=f64), times, generator=torch.Generator().manual_seed(1))
+    steps = torch.cat([path[:1], path.diff(dim=0)])[..., 0] / 0.5
+    assert stats.kstest(steps.flatten().numpy(), "norm").pvalue > 1e-4
+    assert abs(np.corrcoef(steps.numpy()) - np.eye(4)).max() < 0.1  # 4.5 standard errors
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: sf.VP(20.0, 0.1), "beta_min must be below beta_max"),
+        (lambda: sf.VE(-1.0, 50.0), "sigma_min must be a positive number; got -1"),
+        (lambda: sf.VEPower(0.5), "base must exceed 1"),
+        (lambda: sf.Cosine(alpha_min=1.5), r"alpha_min must lie in \[0, 1\)"),
+        (lambda: sf.Discrete(), "give either betas or alphas_cumprod"),
+        (lambda: sf.Discrete(betas=[0.1, 1.5]), "betas must make alpha_bar fall strictly"),
+        (lambda: sf.Discrete(betas=[0.1]), "at least 2 steps"),
+        (lambda: sf.VP.from_terminal_alpha(1.5), "alpha must lie in"),
+        (lambda: sf.VP()(999), r"t must lie in \[0, 1\].*got 999"),
+        (lambda: sf.VP()(-0.1), "got -0.1"),
+        (lambda: as_time(math.nan), "got NaN"),
+        (lambda: sf.VP().transition(0.9, 0.1), "s must not exceed t"),
+        (lambda: sf.VP().simulate(torch.zeros(1, 1), torch.tensor([0.5, 0.1])), "increasing"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(make, message):
+    with pytest.raises(ValueError, match=message) as error:
+        make()
+    assert "\n" not in str(error.value)
