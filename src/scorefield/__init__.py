@@ -1,7 +1,7 @@
 """scorefield: score-based generative modelling, checked against exact answers.
 
-The public names are those of `__init__.pyi`. They are loaded on first use, so that `import scorefield`, and with it the command
-line's --help, does not wait for torch.
+The public names are those of `__init__.pyi`. They are loaded on first use, so that `import scorefield`, and with it the
+command line's --help, does not wait for torch.
 """
 
 import lazy_loader

@@ -27,8 +27,8 @@ from scorefield.schedules import Schedule, as_time, pad_right
 class Denoiser(nn.Module):
     """`denoiser(x_t, t, **cond)` is E[x0 | x_t], of the shape and dtype of `x_t` `(B, *event)`; `t` is `()` or `(B,)`.
 
-    Write your own by setting `schedule` and defining `forward(x_t, t, **cond)`: nothing else is required. `data_mean` and
-    `data_std` describe the data (where sampling starts, and how solvers place their steps); 0 and 1 unless known.
+    Write your own by setting `schedule` and defining `forward(x_t, t, **cond)`: nothing else is required. `data_mean`
+    and `data_std` describe the data (where sampling starts, and how solvers place their steps); 0 and 1 unless known.
     """
 
     schedule: Schedule
@@ -134,8 +134,8 @@ def covariance(
 ) -> Tensor:
     """Cov[x0 | x_t] @ u = (sigma^2 / alpha) (dD/dx_t) u for `u` `(B, *event)`, without forming the matrix.
 
-    The Jacobian of the exact denoiser is symmetric, so `vjp` (reverse mode, works for every network) and `jvp` (forward mode)
-    agree; where a trained network's do not, their difference measures how far its score is from a gradient.
+    The Jacobian of the exact denoiser is symmetric, so `vjp` (reverse mode, works for every network) and `jvp` (forward
+    mode) agree; where a trained network's do not, their difference measures how far its score is from a gradient.
     """
     alpha, sigma = denoiser.schedule(t)
 
@@ -147,7 +147,7 @@ def covariance(
         with torch.enable_grad():
             (product,) = torch.autograd.grad(denoise(x), x, u)
     elif mode == "jvp":
-        _, product = torch.func.jvp(denoise, (x_t,), (u,))
+        product: Tensor = torch.func.jvp(denoise, (x_t,), (u,))[1]
     else:
         raise ValueError(f"mode must be 'vjp' or 'jvp'; got {mode!r}")
     return pad_right(sigma**2 / alpha, product) * product

@@ -1,8 +1,8 @@
 """Grids of times: `(N + 1,)` decreasing float64, from noise to data; N is the number of steps.
 
-A grid says where a solver looks, nothing else. Those in log-SNR or in s = sigma / alpha cannot begin or end at an infinite
-value, so they run between two noise ratios, from `s_max` to `s_min`, and then take one last step to t = 0, where the step is
-x_s = E[x0 | x_t]. The defaults suit data of unit standard deviation; multiply them by another.
+A grid says where a solver looks, nothing else. Those in log-SNR or in s = sigma / alpha cannot begin or end at an
+infinite value, so they run between two noise ratios, from `s_max` to `s_min`, and then take one last step to t = 0,
+where the step is x_s = E[x0 | x_t]. The defaults suit data of unit standard deviation; multiply them by another.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def quadratic(steps: int, *, t_max: float = 1.0) -> Tensor:
 
 
 def uniform_log_snr(schedule: Schedule, steps: int, *, s_max: float = S_MAX, s_min: float = S_MIN) -> Tensor:
-    """Equal steps in lambda = -log s from s_max (or t = 1, if cleaner) to s_min, then one to t = 0: a geometric ladder."""
+    """Equal steps in lambda = -log s from min(s_max, s(1)) to s_min, a geometric ladder, then one to t = 0."""
     low, high = _ends(schedule, s_max, s_min)
     return _to_times(schedule, low.log() + (high / low).log() * _inner(steps), steps)
 
 
 def karras(schedule: Schedule, steps: int, *, rho: float = 7.0, s_max: float = S_MAX, s_min: float = S_MIN) -> Tensor:
-    """Equal steps in s^(1/rho) from s_max (or t = 1, if cleaner) to s_min, then one to t = 0 (Karras et al. 2022, eq. 5)."""
+    """Equal steps in s^(1/rho) from min(s_max, s(1)) to s_min, then one to t = 0 (Karras et al. 2022, eq. 5)."""
     low, high = _ends(schedule, s_max, s_min)
     roots = low ** (1 / rho) + (high ** (1 / rho) - low ** (1 / rho)) * _inner(steps)
     return _to_times(schedule, rho * roots.log(), steps)
@@ -47,8 +47,8 @@ def karras(schedule: Schedule, steps: int, *, rho: float = 7.0, s_max: float = S
 def ddpm(schedule: Discrete, steps: int, *, spacing: str = "trailing") -> Tensor:
     """A sub-sequence of a DDPM chain of K steps, then t = 0.
 
-    `leading`: k = 0, r, 2r, ... with r = K // steps (as first published; never visits the last step, so t = 1 is missed);
-    `trailing`: k = K - 1, K - 1 - K/steps, ...; `linspace`: evenly between the two ends, both visited.
+    `leading`: k = 0, r, 2r, ... with r = K // steps (as first published; never visits the last step, so t = 1 is
+    missed); `trailing`: k = K - 1, K - 1 - K/steps, ...; `linspace`: evenly between the two ends, both visited.
     """
     k = schedule.steps
     if not 1 <= steps <= k:

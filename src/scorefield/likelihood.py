@@ -4,8 +4,9 @@ In y = x / alpha against log s, s = sigma / alpha, the flow is dy/dlog s = y - D
 
     log p(y at s_min) = log p(y at s_max) + int_{log s_min}^{log s_max} (d - tr dD/dy) dlog s,
 
-integrated together with y by the classical Runge-Kutta method. The result is the density of the data blurred by s_min; the end at
-s_max is the Gaussian of the data's mean and variance there. The trace is exact (d vector products) or Hutchinson's E[v^T J v].
+integrated together with y by the classical Runge-Kutta method. The result is the density of the data blurred by s_min;
+the end at s_max is the Gaussian of the data's mean and variance there. The trace is exact (d vector products) or
+Hutchinson's E[v^T J v].
 """
 
 from __future__ import annotations

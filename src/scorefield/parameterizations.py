@@ -107,7 +107,7 @@ def _check_finite(parameterization: Parameterization, t: Tensor, *coefficients: 
         if not bool(torch.isfinite(c).all()):
             at = float(t[~torch.isfinite(c)].flatten()[0]) if t.ndim else float(t)
             raise ValueError(
-                f"{parameterization} does not determine the prediction at t = {at:g}: the 2x2 system is singular there. "
+                f"{parameterization} does not determine the prediction at t = {at:g}: the 2x2 system is singular. "
                 "Stop short of that time, or use X0(), V() or Velocity()."
             )
 
@@ -159,7 +159,8 @@ class EDMPreconditioning(Parameterization):
 
         c_in = 1 / n,  c_skip = alpha sd^2 / n^2,  c_out = sigma sd / n,  n^2 = alpha^2 sd^2 + sigma^2,  sd = sigma_data
 
-    so the network's target F = (x0 - c_skip x_t) / c_out has unit variance at every t for data of standard deviation sd.
+    so the network's target F = (x0 - c_skip x_t) / c_out has unit variance at every t for data of standard deviation
+    sd.
     Told to the network: log(sigma / alpha) / 4, which must be finite, so alpha must not reach 0.
     """
 

@@ -1,14 +1,15 @@
 """`sample`: one driver for every solver.
 
-It draws the start, cuts the batch into chunks that fit in memory, runs the solver's plan, counts network evaluations and
-shows progress. Noise comes from a counter keyed by (seed, sample index, draw), so sample i is the same in any batch, chunk or
-process.
+It draws the start, cuts the batch into chunks that fit in memory, runs the solver's plan, counts network evaluations
+and shows progress. Noise comes from a counter keyed by (seed, sample index, draw), so sample i is the same in any
+batch, chunk or process.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -61,7 +62,7 @@ def sample(
         start: the shape `(B, *event)`, or a tensor of that shape to start from at times[0].
         solver: DDIM() unless given.
         times: the grid, decreasing, `(N + 1,)`; the solver ends at times[-1].
-        nfe: instead of `times`: a grid uniform in log-SNR that spends about this many network evaluations a sample (default 50).
+        nfe: instead of `times`: a grid uniform in log-SNR of at most this many evaluations a sample (default 50).
         seed, first_index: sample i is a function of (seed, first_index + i) alone.
         cond: keyword arguments of the denoiser; tensors with a leading dimension B are cut into chunks with the batch.
         chunk: samples at a time; chosen by memory unless given.
@@ -71,7 +72,7 @@ def sample(
         dtype, device: of the samples, where `start` is a shape; by default those of the denoiser's parameters.
 
     Raises:
-        ValueError: for a grid that does not decrease within [0, 1], a start that is not finite, or both `times` and `nfe`.
+        ValueError: for a grid that does not decrease within [0, 1], a start that is not finite, `times` and `nfe`.
     """
     solver = solver or DDIM()
     times = _grid(denoiser, solver, times, nfe)
@@ -86,8 +87,9 @@ def sample(
             denoise = _Bound(denoiser, _slice(cond, slice(low, high), shape[0]))
             x_t = start[low:high] if isinstance(start, Tensor) else initial(denoiser, times[0], noise)
             state, path = solver.init(x_t), [x_t]
+            normals = partial(_draw, noise)
             for step in plan:
-                state = solver.step(denoise, state, step, lambda k: noise.normal(k + 1))
+                state = solver.step(denoise, state, step, normals)
                 if trajectory:
                     path.append(state.x)
                 if callback:
@@ -119,6 +121,10 @@ def len_of_chunk(shape: Sequence[int], chunk: int | None) -> int:
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1; got {chunk}")
     return chunk
+
+
+def _draw(noise: Noise, k: int) -> Tensor:
+    return noise.normal(k + 1)  # draw 0 is the start
 
 
 class _Bound:

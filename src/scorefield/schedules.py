@@ -137,7 +137,8 @@ class Schedule(abc.ABC):
         gained = self._noise_gained(s, t)
         kept = 1 - gained  # = SNR(t) / SNR(s)
         alpha_s, sigma_s = self.alpha(s), self.sigma(s)
-        # x_t_scale = (alpha_t/alpha_s) (sigma_s/sigma_t)^2 = (alpha_s/alpha_t) SNR(t)/SNR(s), written to survive alpha_t = 0
+        # x_t_scale = (alpha_t/alpha_s) (sigma_s/sigma_t)^2 = (alpha_s/alpha_t) SNR(t)/SNR(s), written to survive
+        # alpha_t = 0
         ratio = torch.where(sigma_s == 0, 0.0, sigma_s / self.sigma(t))
         return Posterior(self.alpha(t) / alpha_s * ratio**2, alpha_s * gained, sigma_s * torch.sqrt(1 - kept))
 
@@ -163,9 +164,9 @@ class Schedule(abc.ABC):
         return float((alpha / sigma) ** 2)
 
     def simulate(self, x0: Tensor, times: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        """Paths of the forward SDE from `x0` `(B, *event)` at increasing `times` `(N,)`, exact in law: `(N, B, *event)`.
+        """Paths of the forward SDE from `x0` `(B, *event)` at increasing `times` `(N,)`: `(N, B, *event)`.
 
-        Uses the Gaussian transitions, so no step-size error at any spacing. Starts from `x0` at t = 0.
+        Starts from `x0` at t = 0 and uses the Gaussian transitions: exact in law, at any spacing.
         """
         times = as_time(times)
         if times.ndim != 1 or bool((times.diff() < 0).any()):
@@ -191,8 +192,8 @@ def _randn_like(x: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def _ordered(s: Tensor | float, t: Tensor | float) -> tuple[Tensor, Tensor]:
-    s, t = torch.broadcast_tensors(as_time(s), as_time(t))
-    if bool((s > t).any()):
+    s, t = as_time(s), as_time(t)
+    if bool(torch.gt(s, t).any()):
         raise ValueError("s must not exceed t: the process runs from data (0) to noise (1)")
     return s, t
 
@@ -251,7 +252,8 @@ class VE(Schedule):
     """Variance-exploding SDE, sigma geometric in t; SMLD / NCSN in the limit (Song et al. 2021, eq. 9).
 
     sigma(t)^2 = sigma_min^2 ((sigma_max / sigma_min)^(2t) - 1), so that t = 0 is the data itself. With `from_zero` off
-    the last term is left out, as most implementations do: t = 0 is then the data blurred by sigma_min. The SDE is the same.
+    the last term is left out, as most implementations do: t = 0 is then the data blurred by sigma_min. The SDE is the
+    same.
     """
 
     sigma_min: float = 0.01

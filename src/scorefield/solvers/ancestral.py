@@ -24,8 +24,8 @@ class DDPM(AffineSolver):
     """The ancestral step (Ho et al. 2020, alg. 2) on any schedule and grid.
 
     Args:
-        large_variance: add the variance of the forward step p(x_t | x_s), beta_t, an upper bound, instead of the posterior's,
-            a lower one. They agree as the grid is refined.
+        large_variance: add the variance of the forward step p(x_t | x_s), beta_t, an upper bound, instead of the
+            posterior's, a lower one. They agree as the grid is refined.
     """
 
     large_variance: bool = False

@@ -1,9 +1,9 @@
 """What a solver is.
 
-A solver turns x_t into x_s, s < t, along a grid of times. Everything about the grid is known before the first evaluation,
-so `plan` computes each step's coefficients once, vectorised over the grid in float64, and `step` is a few products of
-Python numbers with tensors. What a later step needs from an earlier one travels in the `State`; the solver itself, a
-frozen dataclass, remembers nothing.
+A solver turns x_t into x_s, s < t, along a grid of times. Everything about the grid is known before the first
+evaluation, so `plan` computes each step's coefficients once, vectorised over the grid in float64, and `step` is a few
+products of Python numbers with tensors. What a later step needs from an earlier one travels in the `State`; the solver
+itself, a frozen dataclass, remembers nothing.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def finite(solver: Solver, t: Tensor, **coefficients: Tensor) -> None:
         bad = ~torch.isfinite(c)
         if bool(bad.any()):
             raise ValueError(
-                f"{type(solver).__name__}: coefficient {name} is not finite at t = {float(t[bad.nonzero()[0, 0]]):g}, where the "
-                "process is singular. Start the grid below it, e.g. grids.uniform_log_snr(schedule, steps)."
+                f"{type(solver).__name__}: coefficient {name} is not finite at t = {float(t[bad.nonzero()[0, 0]]):g}, "
+                "where the process is singular. Start the grid below it, e.g. grids.uniform_log_snr(schedule, steps)."
             )
 
 
@@ -94,7 +94,8 @@ class Affine(NamedTuple):
 class AffineSolver(Solver):
     """One evaluation a step, x_s = a x_t + b E[x0 | x_t] + c z: a method is its three coefficients.
 
-    DDPM, DDIM, Euler and Euler-Maruyama are all of this form. Wherever sigma(s) = 0 the step is x_s = alpha(s) E[x0 | x_t].
+    DDPM, DDIM, Euler and Euler-Maruyama are all of this form. Wherever sigma(s) = 0 the step
+    is x_s = alpha(s) E[x0 | x_t].
     """
 
     @abc.abstractmethod
@@ -123,7 +124,8 @@ class Coordinate:
     """A grid read on another path z = a(u) x0/sd + b(u) eps with the same noise ratio: z = scale x, u the path's time.
 
     Every process is every other up to a change of scale and of clock, so "the variable a solver integrates in" is a
-    schedule: EDM's is the VE path, flow matching's the rectified one, and on `Cosine(0)` Gaussian data moves on a circle.
+    schedule: EDM's is the VE path, flow matching's the rectified one, and on `Cosine(0)` Gaussian data moves on a
+    circle.
     """
 
     u: Tensor

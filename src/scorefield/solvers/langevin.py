@@ -2,10 +2,10 @@
 
     ULA:   x <- x + (h/2) grad log p(x) + sqrt(h) z,   z ~ N(0, I)
 
-`h` is `step_size`. (The other convention writes x + e grad log p + sqrt(2 e) z, with e = h/2. Mixing the two, a drift of h with a
-noise of sqrt(h), samples p^2; a drift of h/2 with sqrt(2 h) samples p^(1/2).) Any h > 0 leaves a bias of order h in the stationary law:
-N(0, v) comes out with variance v / (1 - h / 4v). MALA removes it by accepting or refusing each step (Roberts & Tweedie 1996), which
-takes a log-density, not only its gradient.
+`h` is `step_size`. (The other convention writes x + e grad log p + sqrt(2 e) z, with e = h/2. Mixing the two, a drift
+of h with a noise of sqrt(h), samples p^2; a drift of h/2 with sqrt(2 h) samples p^(1/2).) Any h > 0 leaves a bias of
+order h in the stationary law: N(0, v) comes out with variance v / (1 - h / 4v). MALA removes it by accepting or
+refusing each step (Roberts & Tweedie 1996), which takes a log-density, not only its gradient.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def mala(
 ) -> Chain:
     """The Metropolis-adjusted Langevin algorithm: exact stationary law p for any step size.
 
-    `log_density(x)` `(B,)` need not be normalised; its gradient is taken by autograd. Best mixing at an acceptance near 0.57.
+    `log_density(x)` `(B,)` need not be normalised; its gradient is taken by autograd. Best mixing at an acceptance near
+    0.57.
     """
     noise = _noise(x, seed, step_size)
     event = tuple(range(1, x.ndim))

@@ -1,8 +1,10 @@
 """Explicit integration of the probability-flow ODE.
 
-In a coordinate u along a path z = a(u) x0 / sd + b(u) eps the ODE is dz/du = a'(u) D / sd + b'(u) eps, whatever the path: a
-`Schedule` says which. `path=None` is the denoiser's own process in its own t. Others reach the same x_s along another curve,
-straighter or less straight: `EDM(...)` is Karras et al.'s choice, `Cosine(0)` a circle on which Gaussian data is solved exactly.
+In a coordinate u along a path z = a(u) x0 / sd + b(u) eps the ODE is dz/du = a'(u) D / sd + b'(u) eps, whatever the
+path: a `Schedule` says which. `path=None` is the denoiser's own process in its own t. Others reach the same x_s along
+another curve,
+straighter or less straight: `EDM(...)` is Karras et al.'s choice, `Cosine(0)` a circle on which Gaussian data is solved
+exactly.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ class _HeunStep(NamedTuple):
 
 @dataclass(frozen=True)
 class Heun(Solver):
-    """The trapezoidal corrector on Euler's step: second order, two evaluations a step and one in the last, to sigma = 0.
+    """The trapezoidal corrector on Euler's step: second order, two evaluations a step and one in the last, to sigma =
+    0.
 
     Karras et al. (2022), alg. 1, when the path (or the process) is EDM.
     """

@@ -46,9 +46,9 @@ class EulerMaruyama(AffineSolver):
 class PredictorCorrector(Solver):
     """A predictor's step to s, then `corrections` Langevin steps at s (Song et al. 2021, alg. 2-3).
 
-    Langevin's step is x + e score + sqrt(2 e) z with e = 2 (snr sigma)^2. Song et al. take e = 2 (snr |z| / |score|)^2 with
-    the norms averaged over the batch; this is its value for |score| = |z| / sigma, the norm of a score of pure noise, so that
-    no sample depends on its neighbours.
+    Langevin's step is x + e score + sqrt(2 e) z with e = 2 (snr sigma)^2. Song et al. take e = 2 (snr |z| / |score|)^2
+    with the norms averaged over the batch; this is its value for |score| = |z| / sigma, the norm of a score of pure
+    noise, so that no sample depends on its neighbours.
     """
 
     predictor: AffineSolver = field(default_factory=EulerMaruyama)
@@ -90,9 +90,9 @@ class PredictorCorrector(Solver):
 class AnnealedLangevin(Solver):
     """Langevin dynamics at each noise level of the grid in turn (Song & Ermon 2019, alg. 1), on any schedule.
 
-    At level t, `steps_per_level` times:  x <- x + (h/2) score(x, t) + sqrt(h) z  with h = step_size sigma(t)^2, the paper's
-    h_i = h sigma_i^2 / sigma_L^2 (its 2e-5 at sigma_L = 0.01 is step_size = 0.2); then x is rescaled by alpha_s / alpha_t. A grid
-    of one level, `tensor([t, 0])`, is plain Langevin dynamics on p_t.
+    At level t, `steps_per_level` times:  x <- x + (h/2) score(x, t) + sqrt(h) z  with h = step_size sigma(t)^2, the
+    paper's h_i = h sigma_i^2 / sigma_L^2 (its 2e-5 at sigma_L = 0.01 is step_size = 0.2); then x is rescaled by alpha_s
+    / alpha_t. A grid of one level, `tensor([t, 0])`, is plain Langevin dynamics on p_t.
 
     Args:
         denoise: end with E[x0 | x], which removes the noise of the last level; otherwise that noise stays.
@@ -105,7 +105,7 @@ class AnnealedLangevin(Solver):
     def __post_init__(self) -> None:
         if self.steps_per_level < 1 or not 0 < self.step_size < 4:
             raise ValueError(
-                "AnnealedLangevin: steps_per_level must be at least 1 and step_size in (0, 4), where Langevin is stable; "
+                "AnnealedLangevin: steps_per_level must be at least 1 and step_size in (0, 4), the stable range; "
                 f"got {self.steps_per_level} and {self.step_size}"
             )
 
