@@ -1,0 +1,160 @@
+"""A finite data set as a distribution: the denoiser every network trained on it is trying to be.
+
+    p = (1/N) sum_i N(d_i, h^2 I),     v = alpha^2 h^2 + sigma^2
+    w_i(x) = softmax_i(-|x - alpha d_i|^2 / 2v)
+    E[x0 | x_t] = (alpha h^2 / v) x_t + (sigma^2 / v) sum_i w_i d_i
+
+With bandwidth h = 0 it is the optimum of denoising score matching on the data set, which memorises it; with h > 0 a
+kernel density estimate. The softmax is streamed over the data, so memory is set by `chunk`, not by the number of pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from scorefield.distributions._lanes import evaluate, matmul
+from scorefield.distributions.base import Distribution, Level, check_levels, common, parameter
+
+
+class _Terms(NamedTuple):
+    v: Tensor  # () or (N, 1, L) float64: alpha^2 h^2 + sigma^2, 1 where that is 0
+    sharp: Tensor  # as v: where it is 0
+    nearest: Tensor  # (N, D, L): sum_i w_i d_i
+    log_p: Tensor  # (N, 1, L) float64
+
+
+class Empirical(Distribution):
+    """The uniform mixture of isotropic Gaussians of standard deviation `bandwidth` at the data.
+
+    Args:
+        data: `(N, *event)`, any event shape.
+        bandwidth: standard deviation of each kernel, in the units of the data. At 0 there is no density at sigma = 0:
+            `log_prob` and `score` raise.
+        chunk: data rows treated at once.
+    """
+
+    def __init__(self, data: Any, bandwidth: float = 0.0, *, chunk: int = 1024) -> None:
+        data = torch.as_tensor(data)
+        if data.ndim == 0:
+            raise ValueError("data must have shape (N, *event); got a scalar")
+        data = parameter("data", data, "N", *data.shape[1:])
+        bandwidth = float(bandwidth)
+        if not 0 <= bandwidth < math.inf:
+            raise ValueError(f"bandwidth must be finite and >= 0; got {bandwidth:g}")
+        if chunk < 1:
+            raise ValueError(f"chunk must be at least 1; got {chunk}")
+        self.event_shape = tuple(data.shape[1:])
+        self.bandwidth = bandwidth
+        self.chunk = int(chunk)
+        self._data = data.reshape(len(data), -1).to(common(data))
+        self._centre = self._data.mean(0, dtype=torch.float64)
+        self.device, self.dtype = data.device, self._data.dtype
+
+    def _move(self, device: torch.device, dtype: torch.dtype) -> None:
+        super()._move(device, dtype)
+        self._data = self._data.to(dtype)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    @property
+    def data(self) -> Tensor:
+        """`(N, *event)`."""
+        return self._data.reshape(-1, *self.event_shape)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._centre.reshape(self.event_shape).to(self.dtype)
+
+    @property
+    def variance(self) -> Tensor:
+        parts = [((part.double() - self._centre) ** 2).sum(0) for part in self._data.split(self.chunk)]
+        return (
+            (torch.stack(parts).sum(0) / len(self._data) + self.bandwidth**2).reshape(self.event_shape).to(self.dtype)
+        )
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        index = torch.randint(len(self._data), (n,), device=self.device, generator=generator)
+        x = self._data[index]
+        if self.bandwidth:
+            x = x + self.bandwidth * torch.randn(x.shape, dtype=x.dtype, device=self.device, generator=generator)
+        return x.reshape(n, *self.event_shape)
+
+    def noised(self, alpha: float, sigma: float) -> Empirical:
+        """The data times alpha, the bandwidth sqrt(alpha^2 h^2 + sigma^2)."""
+        alpha, sigma = check_levels(alpha, sigma)
+        return Empirical(alpha * self.data, math.hypot(alpha * self.bandwidth, sigma), chunk=self.chunk)
+
+    def denoise(self, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
+        def block(x: Tensor, a: Tensor, s: Tensor) -> Tensor:
+            terms = self._terms(x, a, s, x.dtype)
+            a, s = _rows(a), _rows(s)
+            on_x = torch.where(terms.sharp, 1 / a, a * self.bandwidth**2 / terms.v)
+            on_data = torch.where(terms.sharp, 0.0, s**2 / terms.v)
+            return on_x.to(x.dtype) * x + on_data.to(x.dtype) * terms.nearest
+
+        return self._evaluate(block, x_t, alpha, sigma)
+
+    def score_at(self, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
+        self._require_density(alpha, sigma)
+
+        def block(x: Tensor, a: Tensor, s: Tensor) -> Tensor:
+            terms = self._terms(x, a, s, torch.float64)  # the difference below cancels where sigma is small
+            return ((_rows(a) * terms.nearest - x) / terms.v).to(x.dtype)
+
+        return self._evaluate(block, x_t, alpha, sigma)
+
+    def log_prob_at(self, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
+        self._require_density(alpha, sigma)
+        out = self._evaluate(lambda x, a, s: self._terms(x, a, s, x.dtype).log_p, x_t, alpha, sigma)
+        return out.reshape(len(x_t))
+
+    def _evaluate(self, f, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
+        width = max(min(self.chunk, len(self._data)), self._data.shape[1])
+        out = evaluate(f, x_t, alpha, sigma, self.event_shape, width)
+        return out.reshape(x_t.shape) if out.numel() == x_t.numel() else out
+
+    def _require_density(self, alpha: Level, sigma: Level) -> None:
+        if self.bandwidth == 0 and not bool((torch.as_tensor(sigma) > 0).all()):
+            raise ValueError(
+                "an Empirical of bandwidth 0 has no density at sigma = 0: give it a bandwidth > 0, or ask at sigma > 0"
+            )
+
+    def _terms(self, x: Tensor, a: Tensor, s: Tensor, dtype: torch.dtype) -> _Terms:
+        a, s = _rows(a), _rows(s)
+        v = a**2 * self.bandwidth**2 + s**2
+        sharp = v == 0
+        v = torch.where(sharp, 1.0, v)
+        centred = x.double() - a * self._centre[:, None]
+        top = total = acc = None
+        for part in self._data.split(self.chunk):
+            # |x - a d|^2 around the data's mean and in float64: in float32 the nearest datum is lost at small sigma.
+            d = part.double() - self._centre
+            logits = (a * matmul(d, centred) - a**2 * ((d**2).sum(1) / 2)[:, None]) / v
+            peak = logits.detach().amax(1, keepdim=True)
+            peak = peak if top is None else torch.maximum(top, peak)
+            weights = (logits - peak).to(dtype).exp()
+            sums = weights.sum(1, keepdim=True)
+            means = matmul(d.T.to(dtype), weights)
+            if top is None or total is None or acc is None:
+                total, acc = sums, means
+            else:
+                keep = (top - peak).to(dtype).exp()
+                total, acc = keep * total + sums, keep * acc + means
+            top = peak
+        assert top is not None
+        assert total is not None
+        assert acc is not None
+        nearest = self._centre[:, None].to(dtype) + acc / total
+        log_p = top + total.double().log() - (centred**2).sum(1, keepdim=True) / (2 * v)
+        log_p = log_p - math.log(len(self._data)) - 0.5 * len(self._centre) * torch.log(2 * math.pi * v)
+        return _Terms(v, sharp, nearest, log_p)
+
+
+def _rows(level: Tensor) -> Tensor:
+    """`(N, 1, 1, L)` -> `(N, 1, L)`."""
+    return level[:, 0] if level.ndim else level
