@@ -1,0 +1,70 @@
+"""The command line.
+
+Commands live one a file. Nothing heavy is imported until a command runs, so that --help answers at once; and every
+error, ours or the operating system's, reaches the user as one line on stderr with exit code 2 (130 for Ctrl-C).
+--debug shows the traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from scorefield.cli import demo, quickstart, sample, train
+from scorefield.cli._errors import one_line
+
+app = typer.Typer(
+    name="scorefield",
+    help="Score-based generative modelling, checked against exact answers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("quickstart")(quickstart.quickstart)
+app.command("train")(train.train)
+app.command("sample")(sample.sample)
+app.add_typer(demo.app, name="demo")
+
+
+def _version(show: bool) -> None:
+    if show:
+        from scorefield import __version__
+
+        typer.echo(f"scorefield {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; anywhere on the line.")
+    ] = False,
+) -> None:
+    """Score-based generative modelling, checked against exact answers."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command line; always raises SystemExit."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args
+    args = [a for a in args if a != "--debug"]
+    try:
+        code = typer.main.get_command(app).main(args, prog_name="scorefield", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if line := one_line(error):
+            sys.stderr.write(f"error: {line}\n")
+        sys.exit(2)
+    if code == 130:
+        sys.stderr.write("interrupted\n")
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,38 @@
+"""One line for any error."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, in one line, for a person."""
+    if hasattr(error, "format_message"):  # typer's own: an unknown command or option, a missing or bad value
+        text = _usage(error)
+    elif isinstance(error, MemoryError):
+        text = "out of memory"
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, ValueError) and str(error):
+        text = str(error)
+    else:  # not one of ours: say what it was, and how to see more
+        text = f"{type(error).__name__}: {error} (--debug shows the traceback)"
+    return " ".join(text.split())
+
+
+def _usage(error: BaseException) -> str:
+    text = error.format_message()  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    if not text:  # no command given: typer has printed the help instead
+        return ""
+    hint = f" See {context.command_path} --help." if context is not None else ""
+    return f"{text.rstrip('.')}{'' if text.rstrip().endswith('?') else '.'}{hint}"
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
+    """The error for a `name` that is not among the `known`; names the nearest one."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+    return ValueError(f"unknown {kind} {name!r}. {hint}")

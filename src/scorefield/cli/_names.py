@@ -1,0 +1,47 @@
+"""Names to things: the one table of the command line.
+
+Each entry is `module:attribute` and keyword arguments, resolved when used, so that reading the table imports nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from scorefield.cli._errors import unknown
+
+Table = Mapping[str, tuple[str, dict[str, Any]]]
+
+SOLVERS: Table = {
+    "ddim": ("scorefield.solvers:DDIM", {}),
+    "ddpm": ("scorefield.solvers:DDPM", {}),
+    "euler": ("scorefield.solvers:Euler", {}),
+    "heun": ("scorefield.solvers:Heun", {}),
+    "euler-maruyama": ("scorefield.solvers:EulerMaruyama", {}),
+    "predictor-corrector": ("scorefield.solvers:PredictorCorrector", {}),
+    "annealed-langevin": ("scorefield.solvers:AnnealedLangevin", {}),
+}
+
+#: Two-dimensional laws, exact at every noise level.
+SHAPES: Table = {
+    "eight-gaussians": ("scorefield.distributions:eight_gaussians", {}),
+    "two-moons": ("scorefield.distributions:two_moons", {}),
+    "spiral": ("scorefield.distributions:spiral", {}),
+    "checkerboard": ("scorefield.distributions:checkerboard", {}),
+    "rings": ("scorefield.distributions:rings", {}),
+    "pinwheel": ("scorefield.distributions:pinwheel", {}),
+}
+
+
+def resolve(kind: str, name: str, table: Table, **options: Any) -> Any:
+    """What `name` stands for, called with the table's arguments and `options`.
+
+    Raises:
+        ValueError: for an unknown name; says which known one is nearest.
+    """
+    if name not in table:
+        raise unknown(kind, name, table)
+    where, arguments = table[name]
+    module, attribute = where.split(":")
+    return getattr(importlib.import_module(module), attribute)(**arguments, **options)

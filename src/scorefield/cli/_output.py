@@ -1,0 +1,69 @@
+"""Where results go: found or refused before any work is done, and never on top of what is there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import typer
+
+
+def run_folder(out: Path | None, default: str) -> Path:
+    """A new or empty folder for a run, created and writable.
+
+    Without `out` it is the next free one of `default`, `default`-2, ..., announced in a line; a folder the user names
+    is taken or refused.
+
+    Raises:
+        ValueError: if `out` is a folder that already holds something.
+        OSError: if it cannot be created or written to.
+    """
+    if out is not None:
+        if out.is_dir() and any(out.iterdir()):
+            raise ValueError(f"{out} is not empty, and nothing there is overwritten: choose another --out")
+        return writable(out)
+    folder, number = Path(default), 1
+    while folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        number += 1
+        folder = Path(f"{default}-{number}")
+    if number > 1:
+        typer.echo(f"{default} exists: writing to {folder}")
+    return writable(folder)
+
+
+def picture_folder(out: Path | None, default: str, names: Iterable[str], overwrite: bool) -> Path:
+    """A folder for files of the given `names`, created and writable. Other files in it are left alone.
+
+    Raises:
+        ValueError: if one of the files exists and `overwrite` is off.
+        OSError: if the folder cannot be created or written to.
+    """
+    folder, names = out or Path(default), list(names)
+    taken = [name for name in names if (folder / name).exists()]
+    if taken and not overwrite:
+        if out is not None:
+            raise ValueError(f"{folder / taken[0]} exists: choose another --out, or replace it with --overwrite")
+        number = 2
+        while any((Path(f"{default}-{number}") / name).exists() for name in names):
+            number += 1
+        folder = Path(f"{default}-{number}")
+        typer.echo(f"{Path(default) / taken[0]} exists: writing to {folder}")
+    return writable(folder)
+
+
+def writable(folder: Path) -> Path:
+    """`folder`, created where missing and proved writable.
+
+    Raises:
+        OSError: if it cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except FileExistsError:
+        raise ValueError(f"cannot write to {folder}: it is a file, not a folder") from None
+    except OSError as error:
+        raise ValueError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from error
+    return folder

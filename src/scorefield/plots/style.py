@@ -1,0 +1,79 @@
+"""One look for every figure."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from PIL import Image
+
+INK, MUTED, PAPER = "#1f2937", "#6b7280", "#ffffff"
+
+#: One colour for one thing, in every figure: told apart by readers who do not see red and green as different.
+COLORS = {
+    "truth": "#6b7280",
+    "data": "#1d4e89",
+    "first": "#1d4e89",
+    "second": "#d1495b",
+    "third": "#2a9d8f",
+    "fourth": "#e9a03b",
+    "stochastic": "#d1495b",
+    "deterministic": "#1d4e89",
+    "wrong": "#d1495b",
+    "repaired": "#2a9d8f",
+}
+
+DENSITY = LinearSegmentedColormap.from_list("density", ["#ffffff", "#e3eef7", "#c3dcee", "#9cc5e1", "#77add3"])
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches, with its own Agg canvas."""
+    fig = Figure(figsize=(width, height), facecolor=PAPER, layout="constrained")
+    FigureCanvasAgg(fig)
+    return fig
+
+
+def clean(ax: Axes, *, frame: bool = False) -> None:
+    """No ticks; no frame unless asked for."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(frame)
+        spine.set_color("#d1d5db")
+
+
+def axes_of_curves(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
+    """Axes for curves: two spines, a light grid, labels in ink."""
+    for side in ("top", "right"):
+        ax.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        ax.spines[side].set_color("#9ca3af")
+    ax.grid(True, color="#e5e7eb", linewidth=0.7)
+    ax.set_axisbelow(True)
+    ax.tick_params(colors=MUTED, labelsize=9)
+    ax.set_xlabel(x, color=INK, fontsize=10)
+    ax.set_ylabel(y, color=INK, fontsize=10)
+    if title:
+        ax.set_title(title, color=INK, fontsize=11)
+
+
+def png_bytes(fig: Figure, *, dpi: int = 110, colors: int | None = 256) -> bytes:
+    """The figure as a PNG; with at most `colors` colours, which for plots is a third of the size and looks the same."""
+    raw = io.BytesIO()
+    fig.savefig(raw, format="png", dpi=dpi, metadata={"Software": None})
+    if colors is None:
+        return raw.getvalue()
+    image = Image.open(raw).convert("RGB").quantize(colors, dither=Image.Dither.NONE)
+    small = io.BytesIO()
+    image.save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def save(fig: Figure, path: Path, *, dpi: int = 110, colors: int | None = 256) -> Path:
+    """Writes the figure as a PNG and returns its path."""
+    path.write_bytes(png_bytes(fig, dpi=dpi, colors=colors))
+    return path
