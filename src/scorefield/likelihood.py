@@ -71,7 +71,7 @@ def log_prob(
                 products.append((v * jv).reshape(len(y), -1).sum(1))
         return (y - x0).detach(), torch.stack(products)
 
-    y, traces = x / alphas[0], torch.zeros(len(directions), len(x), dtype=x.dtype, device=x.device)
+    y, traces = x, torch.zeros(len(directions), len(x), dtype=x.dtype, device=x.device)
     for n in range(steps):
         h = float(log_s[2 * n + 2] - log_s[2 * n])
         k1, q1 = rates(y, 2 * n)
@@ -85,8 +85,7 @@ def log_prob(
     mean, std = schedule.prior(times[-1], mean=denoiser.data_mean, std=denoiser.data_std)
     z = (latent - (mean.to(latent) if isinstance(mean, Tensor) else mean)) / std
     end = -0.5 * (z**2).reshape(len(x), -1).sum(1) - d * (0.5 * math.log(2 * math.pi) + math.log(std))
-    # densities of x, not of y, at both ends: d log alpha each
-    end = end + d * (math.log(alphas[-1]) - math.log(alphas[0]))
+    end = end + d * math.log(alphas[-1])  # the density of y = x / alpha
     divergence = d * float(log_s[-1] - log_s[0]) - (traces.sum(0) if probes is None else traces.mean(0))
     if probes is None:
         stderr = torch.zeros_like(divergence)

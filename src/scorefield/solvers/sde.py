@@ -94,12 +94,15 @@ class AnnealedLangevin(Solver):
     paper's h_i = h sigma_i^2 / sigma_L^2 (its 2e-5 at sigma_L = 0.01 is step_size = 0.2); then x is rescaled by alpha_s
     / alpha_t. A grid of one level, `tensor([t, 0])`, is plain Langevin dynamics on p_t.
 
+    The chain lags behind the falling noise: Gaussian data comes out with a standard deviation too large by about
+    1.3 / (step_size * Langevin steps per e-fold of sigma), 2.7% in 500 evaluations here and 13% at step_size = 0.2.
+
     Args:
         denoise: end with E[x0 | x], which removes the noise of the last level; otherwise that noise stays.
     """
 
-    steps_per_level: int = 10
-    step_size: float = 0.2
+    steps_per_level: int = 5
+    step_size: float = 1.0
     denoise: bool = True
 
     def __post_init__(self) -> None:

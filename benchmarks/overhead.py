@@ -1,0 +1,111 @@
+"""What a solver costs beyond the network: `sample` against the same loop written by hand in bare torch.
+
+    OMP_NUM_THREADS=1 python benchmarks/overhead.py
+
+Trivial denoiser x * 0.5 on 16 x 3 x 32 x 32, 50 steps, one thread, the two interleaved, median of the pairwise ratios. The
+hand-written loops have their coefficients as Python numbers and draw noise with torch.randn. The last rows use the
+quickstart's network, against its bare forwards.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import scorefield as sf
+from scorefield import grids
+
+SHAPE, STEPS, ROUNDS = (16, 3, 32, 32), 50, 15
+OUT = Path(__file__).parent / "out"
+
+
+class Half(sf.Denoiser):
+    schedule = sf.VP()
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        return x_t * 0.5
+
+
+def first_order(x: Tensor, draws: int = 0, evaluations: int = 1) -> Tensor:
+    """x <- a x + b D (+ c z), the whole of Euler, DDIM, DDPM, Euler-Maruyama and a Langevin step."""
+    for _ in range(STEPS * evaluations):
+        x = torch.add(x * 0.99, x * 0.5, alpha=0.01)
+        if draws:
+            x = x.add_(torch.randn(x.shape), alpha=0.01)
+    return x
+
+
+def trapezoid(x: Tensor) -> Tensor:
+    for _ in range(STEPS):
+        d = x * 0.5
+        y = torch.add(x * 0.99, d, alpha=0.01)
+        e = y * 0.5
+        x = (x * 0.99).add_(d, alpha=0.01).add_(y, alpha=0.01).add_(e, alpha=0.01)
+    return x
+
+
+CASES: list[tuple[sf.Solver, Callable[[Tensor], Tensor]]] = [
+    (sf.Euler(), first_order),
+    (sf.Euler(path=sf.Cosine(alpha_min=0.0)), first_order),
+    (sf.DDIM(), first_order),
+    (sf.Heun(), trapezoid),
+    (sf.DDPM(), lambda x: first_order(x, draws=1)),
+    (sf.DDIM(eta=1.0), lambda x: first_order(x, draws=1)),
+    (sf.EulerMaruyama(), lambda x: first_order(x, draws=1)),
+    (sf.PredictorCorrector(), lambda x: first_order(x, draws=1, evaluations=2)),
+    (sf.AnnealedLangevin(steps_per_level=2), lambda x: first_order(x, draws=1, evaluations=2)),
+]
+
+
+def seconds(fn: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    fn()
+    return time.perf_counter() - start
+
+
+def ratio(ours: Callable[[], object], bare: Callable[[], object], rounds: int = ROUNDS) -> tuple[float, float, float]:
+    """(median, lower quartile, upper quartile) of ours / bare over interleaved rounds."""
+    ours(), bare()
+    pairs = [seconds(ours) / seconds(bare) for _ in range(rounds)]
+    low, middle, high = statistics.quantiles(pairs, n=4)
+    return middle, low, high
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    x, rows = torch.randn(SHAPE), []
+    times = grids.uniform(STEPS, t_max=0.999)
+    print(f"{'solver':64s} {'ratio':>6s}  quartiles")
+    for solver, loop in CASES:
+        with torch.no_grad():
+            middle, low, high = ratio(lambda s=solver: sf.sample(Half(), x, solver=s, times=times), lambda f=loop: f(x))
+        print(f"{solver!r:64.64s} {middle:6.2f}  {low:.2f}-{high:.2f}", flush=True)
+        rows.append({"solver": repr(solver), "network": "x * 0.5", "ratio": middle, "quartiles": [low, high]})
+
+    denoiser = sf.training.presets.digits().denoiser.eval()
+    x, t = torch.randn(64, 1, 8, 8), torch.tensor(0.5, dtype=torch.float64)
+    level = torch.full((64,), 0.1)
+    label = torch.zeros(64, dtype=torch.long)
+
+    def forwards() -> None:
+        for _ in range(STEPS):
+            denoiser.net(x, level, label=label)
+
+    for solver in (sf.DDIM(), sf.DDPM()):
+        with torch.no_grad():
+            run = lambda s=solver: sf.sample(denoiser, x, solver=s, times=times, cond={"label": label})  # noqa: E731
+            middle, low, high = ratio(run, forwards, 9)
+        print(f"{solver!r:52.52s} digits U-Net {middle:6.3f}  {low:.3f}-{high:.3f}", flush=True)
+        rows.append({"solver": repr(solver), "network": "digits preset, batch 64", "ratio": middle, "quartiles": [low, high]})
+    OUT.mkdir(exist_ok=True)
+    (OUT / "overhead.json").write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

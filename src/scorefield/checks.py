@@ -1,0 +1,161 @@
+"""The contracts of the library's parts, as functions: run them on your own.
+
+Each returns None or raises AssertionError with the clause that failed and the numbers.
+
+    sf.checks.check_schedule(MySchedule())
+    sf.checks.check_denoiser(my_denoiser, (3, 32, 32))
+    sf.checks.check_solver(MySolver())
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scorefield import grids
+from scorefield.denoisers import Denoiser, ExactDenoiser
+from scorefield.distributions import Gaussian, GaussianMixture
+from scorefield.sampling import sample
+from scorefield.schedules import EDM, VP, Cosine, Schedule
+from scorefield.solvers import Heun, Solver
+
+f64 = torch.float64
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """alpha(0) = 1; lambda falls strictly and has its inverse; g^2 is not negative; transitions compose."""
+    t = torch.linspace(0.02, 0.98, 49, dtype=f64)
+    alpha, sigma = schedule(t)
+    for name, value in (("alpha", alpha), ("sigma", sigma)):
+        _require(value.shape == t.shape and value.dtype == f64, f"{name}(t) must be float64 of t's shape", value)
+        _require(bool((torch.isfinite(value) & (value > 0)).all()), f"{name} must be positive inside (0, 1)", value)
+    _require(abs(float(schedule(0.0)[0]) - 1) < 1e-6, "alpha(0) must be 1", schedule(0.0)[0])
+    log_snr = schedule.log_snr(t)
+    _require(bool((log_snr.diff() < 0).all()), "log_snr must fall strictly", log_snr)
+    _require(bool((schedule.g2(t) >= 0).all()), "g2 must not be negative", schedule.g2(t))
+    _close(schedule.time_of_log_snr(log_snr), t, "time_of_log_snr(log_snr(t)) must be t", 1e-8)
+    (a, p), (b, q) = schedule.transition(t[:-2], t[1:-1]), schedule.transition(t[1:-1], t[2:])
+    whole = schedule.transition(t[:-2], t[2:])
+    _close(whole.scale, a * b, "transition scales must compose", 1e-9)
+    _close(whole.std**2, q**2 + (b * p) ** 2, "transition variances must compose", 1e-7)
+
+
+@torch.no_grad()
+def check_denoiser(denoiser: Denoiser, event_shape: Sequence[int], *, cond: Mapping[str, Any] | None = None) -> None:
+    """Shape and dtype of x_t; a time for all or for each; no sample depends on its neighbours; empty batches.
+
+    `cond` holds the condition of a batch of 4.
+    """
+    own = next((p for p in denoiser.parameters() if p.is_floating_point()), torch.zeros(()))
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn((4, *event_shape), generator=generator, dtype=own.dtype).to(own.device)
+    cond = dict(cond or {})
+    for t in (0.05, 0.5, 0.95):
+        x0 = denoiser(x, torch.tensor(t, dtype=f64), **cond)
+        _require(x0.shape == x.shape and x0.dtype == x.dtype, "the denoiser must return x_t's shape and dtype", x0)
+        _require(bool(torch.isfinite(x0).all()), f"E[x0 | x_t] must be finite at t = {t}", x0)
+        each = denoiser(x, torch.full((4,), t, dtype=f64), **cond)
+        _close(each, x0, "a time for each sample must agree with one time for all", 1e-4)
+        for i in range(4):
+            alone = denoiser(x[i : i + 1], torch.tensor(t, dtype=f64), **_row(cond, i))
+            _close(alone, x0[i : i + 1], "a sample alone must agree with the same in a batch", 1e-4)
+    empty = denoiser(x[:0], torch.tensor(0.5, dtype=f64), **{k: v[:0] for k, v in cond.items()})
+    _require(empty.shape == x[:0].shape, "an empty batch must come back empty", empty)
+
+
+def check_solver(solver: Solver) -> None:
+    """Shapes, dtypes, seeds, batch independence, empty batches, the last step; and the answer: order, or mean and std.
+
+    A deterministic solver must converge to the exact probability-flow solution of a Gaussian mixture at its stated
+    `order`, within 0.2. A stochastic one must reproduce the mean and standard deviation of Gaussian data at 1,600
+    evaluations.
+    """
+    for schedule in (VP(), EDM()):
+        denoiser = _mixture(schedule)
+        times = grids.uniform_log_snr(schedule, 12, s_max=60.0)
+        _check_conventions(solver, denoiser, times)
+    if solver.stochastic:
+        _check_statistics(solver)
+    else:
+        slopes = convergence_slopes(solver)
+        _require(
+            all(abs(slope - solver.order) < 0.2 for slope in slopes),
+            f"order must be {solver.order} within 0.2; measured slopes",
+            slopes,
+        )
+
+
+def convergence_slopes(solver: Solver, *, steps: Sequence[int] = (80, 160, 320)) -> list[float]:
+    """log2 of the ratio of global errors as the step is halved, on a mixture between t = 0.9 and t = 0.1."""
+    denoiser, x_t, exact = _reference()
+    errors = []
+    for n in steps:
+        x = sample(denoiser, x_t, solver=solver, times=grids.uniform(n, t_max=0.9, t_min=0.1)).x
+        errors.append(float((x - exact).square().mean().sqrt()))
+    return [math.log2(a / b) for a, b in itertools.pairwise(errors)]
+
+
+def _check_conventions(solver: Solver, denoiser: Denoiser, times: Tensor) -> None:
+    for dtype in (torch.float32, f64):
+        x = sample(denoiser, (16, 2), solver=solver, times=times, seed=3, dtype=dtype).x
+        _require(x.shape == (16, 2) and x.dtype == dtype, f"samples must be (16, 2) in {dtype}", x)
+        _require(bool(torch.isfinite(x).all()), "samples must be finite", x)
+        again = sample(denoiser, (16, 2), solver=solver, times=times, seed=3, dtype=dtype).x
+        _require(torch.equal(x, again), "the same seed must give the same samples", (x - again).abs().max())
+        chunks = sample(denoiser, (16, 2), solver=solver, times=times, seed=3, dtype=dtype, chunk=5).x
+        _require(torch.equal(x, chunks), "samples must not depend on the batch", (x - chunks).abs().max())
+    other = sample(denoiser, (16, 2), solver=solver, times=times, seed=4, dtype=f64).x
+    _require(not torch.equal(x, other), "another seed must give other samples", other)
+    empty = sample(denoiser, (0, 2), solver=solver, times=times).x
+    _require(empty.shape == (0, 2), "an empty batch must come back empty", empty)
+    previews: list[tuple[Tensor, Tensor]] = []
+    sample(denoiser, (16, 2), solver=solver, times=times, callback=lambda t, x, x0: previews.append((x, x0)))
+    last, x0 = previews[-1]
+    _require(torch.equal(last, x0), "the step to sigma = 0 must return E[x0 | x_t]", (last - x0).abs().max())
+
+
+def _check_statistics(solver: Solver) -> None:
+    """Mean and std of N(1, 0.5^2) from 4,096 samples: 5 standard errors (probability 6e-7), and 2% for the steps."""
+    n, mean, std = 4096, 1.0, 0.5
+    denoiser = ExactDenoiser(Gaussian(torch.full((1,), mean, dtype=f64), torch.full((1,), std**2, dtype=f64)), VP())
+    x = sample(denoiser, (n, 1), solver=solver, nfe=1600, dtype=f64).x
+    _require(abs(float(x.mean()) - mean) < 5 * std / n**0.5 + 0.02 * std, "mean of Gaussian data must be 1", x.mean())
+    _require(abs(float(x.std()) / std - 1) < 5 / (2 * n) ** 0.5 + 0.02, "std of Gaussian data must be 0.5", x.std())
+
+
+def _mixture(schedule: Schedule) -> ExactDenoiser:
+    weights = torch.tensor([0.5, 0.3, 0.2], dtype=f64)
+    means = torch.tensor([[1.0, 0.0], [-0.8, 0.9], [-0.3, -1.1]], dtype=f64)
+    covariances = torch.tensor([[0.3, 0.1], [0.2, 0.2], [0.1, 0.4]], dtype=f64) ** 2
+    return ExactDenoiser(GaussianMixture(weights, means, covariances), schedule)
+
+
+@functools.cache
+def _reference() -> tuple[Denoiser, Tensor, Tensor]:
+    """(denoiser, x at t = 0.9, the probability-flow solution at t = 0.1): Heun on a circle, Richardson-extrapolated."""
+    denoiser = _mixture(Cosine(alpha_min=0.0))
+    x_t = sample(denoiser, (64, 2), times=torch.tensor([1.0, 0.9], dtype=f64), dtype=f64).x
+    coarse, fine = (
+        sample(denoiser, x_t, solver=Heun(), times=grids.uniform(n, t_max=0.9, t_min=0.1)).x for n in (1000, 2000)
+    )
+    return denoiser, x_t, fine + (fine - coarse) / 3
+
+
+def _row(cond: dict[str, Any], i: int) -> dict[str, Any]:
+    return {key: value[i : i + 1] for key, value in cond.items()}
+
+
+def _require(holds: bool, clause: str, got: object) -> None:
+    if not holds:
+        raise AssertionError(f"{clause}; got {got}")
+
+
+def _close(got: Tensor, expected: Tensor, clause: str, tolerance: float) -> None:
+    worst = float(((got - expected).abs() / (1 + expected.abs())).max()) if got.numel() else 0.0
+    _require(worst <= tolerance, f"{clause} within {tolerance:g}", f"{worst:.3g}")
