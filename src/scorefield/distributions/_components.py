@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from scorefield.distributions._lanes import check_x, evaluate, level, matmul
+from scorefield.distributions._lanes import check_x, evaluate, level, matmul, total
 from scorefield.distributions._spectrum import Spectrum
 from scorefield.distributions.base import Distribution, Level
 
@@ -87,7 +87,7 @@ class GaussianComponents(Distribution):
             if self._spectrum.rank:
                 out = out - self._lift(rho * terms.z / terms.v.to(x.dtype))
             if terms.e is not None:
-                out = out - (rho / terms.v_rest.to(x.dtype) * terms.e).sum(1)
+                out = out - total(rho / terms.v_rest.to(x.dtype) * terms.e, 1).squeeze(1)
             return out
 
         return self._evaluate(block, x_t, alpha, sigma)
@@ -98,7 +98,7 @@ class GaussianComponents(Distribution):
             on_x, on_mean, on_z = self._gains(terms, a, s)
             means, _ = self._cast(x.dtype)
             rho = terms.rho[:, :, None]
-            out = x * (rho * on_x.to(x.dtype)).sum(1)
+            out = x * total(rho * on_x.to(x.dtype), 1).squeeze(1)
             out = out + matmul(means.T, (rho * on_mean.to(x.dtype))[:, :, 0])
             if self._spectrum.rank:
                 out = out + self._lift(rho * on_z.to(x.dtype) * terms.z)
@@ -159,18 +159,18 @@ class GaussianComponents(Distribution):
 
         # Mahalanobis distances in the dtype of x; log-determinants in float64, as differences to the largest component,
         # because in 10^3 dimensions they are sums of 10^4 of which only the differences matter.
-        distance = ((z * v.rsqrt().to(dtype)) ** 2).sum(2)
-        constant = self._weights.log()[:, None] - 0.5 * v.log().sum(-2)
+        distance = total((z * v.rsqrt().to(dtype)) ** 2, 2).squeeze(2)
+        constant = self._weights.log()[:, None] - 0.5 * total(v.log(), -2).squeeze(-2)
         if e is not None:
-            distance = distance + ((e * v_rest.rsqrt().to(dtype)) ** 2).sum(2)
+            distance = distance + total((e * v_rest.rsqrt().to(dtype)) ** 2, 2).squeeze(2)
             constant = constant - 0.5 * spectrum.outside * v_rest.log()[..., 0, :]
         reference = constant.amax(-2, keepdim=True)
         logits = (constant - reference).to(dtype) - 0.5 * distance
         top = logits.detach().amax(1, keepdim=True)
         likelihood = torch.exp(logits - top)
-        total = likelihood.sum(1, keepdim=True)
-        log_p = reference + (top + total.log()).double() - 0.5 * spectrum.dim * LOG_2PI
-        return _Terms(v, v_rest, r, z, e, likelihood / total, log_p)
+        evidence = total(likelihood, 1)
+        log_p = reference + (top + evidence.log()).double() - 0.5 * spectrum.dim * LOG_2PI
+        return _Terms(v, v_rest, r, z, e, likelihood / evidence, log_p)
 
     def _gains(self, terms: _Terms, a: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """E[x0 | x_t, k] = on_x x + on_mean m_k + U_k on_z z_k; the first two lie between x / alpha and m_k."""
@@ -185,16 +185,16 @@ class GaussianComponents(Distribution):
         if basis is None:
             return r if self._spectrum.rank else r[:, :, :0]
         if basis[0].numel() <= 16:
-            return (basis[..., None] * r[:, :, :, None]).sum(2)
+            return total(basis[..., None] * r[:, :, :, None], 2).squeeze(2)
         return torch.stack([matmul(u.T, r[:, k]) for k, u in enumerate(basis)], 1)
 
     def _lift(self, z: Tensor) -> Tensor:
         """sum_k U_k z_k: `(N, K, R, L)` -> `(N, D, L)`."""
         _, basis = self._cast(z.dtype)
         if basis is None:
-            return z.sum(1)
+            return total(z, 1).squeeze(1)
         if basis[0].numel() <= 16:
-            return (basis[..., None] * z[:, :, None]).sum(3).sum(1)
+            return total(total(basis[..., None] * z[:, :, None], 3), 1).squeeze(3).squeeze(1)
         return sum((matmul(u, z[:, k]) for k, u in enumerate(basis)), z.new_zeros(()))
 
     def _condition(self, operator: Tensor, y: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Spectrum]:
@@ -227,7 +227,7 @@ class GaussianComponents(Distribution):
 
 def noise_covariance(noise: float | Tensor, size: int, like: Tensor) -> Tensor:
     """`(M, M)` from a standard deviation, `(M,)` of them, or a covariance `(M, M)`."""
-    tensor = torch.as_tensor(noise).to(like.device, torch.float64)
+    tensor = torch.as_tensor(noise, dtype=torch.float64, device=like.device)
     if tensor.ndim == 0:
         tensor = tensor.expand(size)
     if tuple(tensor.shape) not in ((size,), (size, size)):

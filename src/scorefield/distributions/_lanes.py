@@ -6,7 +6,7 @@ the same shape, whatever the batch: the batch is padded to blocks of `LANES` sam
 
     x (B, D) -> (N, D, LANES),   N = ceil(B / LANES),
 
-matrix products are (P, Q) @ (Q, LANES), one per block, and sums run over the dimensions before the last.
+matrix products are (P, Q) @ (Q, LANES), one per block, and sums (`total`) are trees of elementwise additions.
 """
 
 from __future__ import annotations
@@ -40,8 +40,25 @@ def from_lanes(y: Tensor, batch: int) -> Tensor:
 def matmul(matrix: Tensor, y: Tensor) -> Tensor:
     """`matrix @ y[n]` for each block: `(P, Q)`, `(N, Q, LANES)` -> `(N, P, LANES)`."""
     if matrix.numel() <= 16:  # too small for BLAS to be worth its call
-        return (matrix[:, :, None] * y[:, None]).sum(2)
+        return total(matrix[:, :, None] * y[:, None], 2).squeeze(2)
     return torch.bmm(matrix.expand(len(y), *matrix.shape), y)
+
+
+def total(y: Tensor, dim: int) -> Tensor:
+    """Sum over `dim`, kept with size 1, by halving. torch.sum adds in another order in the last columns of a block."""
+    size = y.shape[dim]
+    if size == 0:
+        return y.sum(dim, keepdim=True)
+    odd = []
+    while size > 1:
+        half = size // 2
+        if size % 2:
+            odd.append(y.narrow(dim, size - 1, 1))
+        y = y.narrow(dim, 0, half) + y.narrow(dim, half, half)
+        size = half
+    for rest in odd:
+        y = y + rest
+    return y
 
 
 def level(name: str, value: Level, x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scorefield.distributions._lanes import evaluate
+from scorefield.distributions._lanes import evaluate, total
 from scorefield.distributions.base import Distribution, Level, check_levels, check_weights, common, parameter
 from scorefield.distributions.gaussian import Gaussian
 
@@ -105,7 +105,7 @@ class UniformBoxes(Distribution):
     def score_at(self, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
         def block(x: Tensor, a: Tensor, s: Tensor) -> Tensor:
             terms = self._terms(x, a, s)
-            out = -(terms.rho * terms.eps).sum(1) / terms.b
+            out = -total(terms.rho * terms.eps, 1).squeeze(1) / terms.b
             return torch.where(terms.v > 0, out, 0.0).to(x.dtype)
 
         return self._evaluate(block, x_t, alpha, sigma)
@@ -118,7 +118,7 @@ class UniformBoxes(Distribution):
             sharp = v == 0
             on_x = torch.where(sharp, 1 / a, a * self.std**2 / b2)
             on_box = torch.where(sharp, 0.0, s**2 / b2)
-            return on_x * x + on_box * (terms.rho * terms.x0).sum(1)
+            return on_x * x + on_box * total(terms.rho * terms.x0, 1).squeeze(1)
 
         return self._evaluate(block, x_t, alpha, sigma)
 
@@ -132,18 +132,20 @@ class UniformBoxes(Distribution):
         b = torch.where(v > 0, v, 1.0).sqrt()
         offset = x.double()[:, self._axis] - a * self._side_centre[:, None]
         log_z, eps, tau = _interval(offset / b, a * width / b)
-        log_q = (log_z - b.log())[:, self._side].sum(2)
+        log_q = (log_z - b.log())[:, self._side]
+        log_q = total(log_q, 2).squeeze(2)
         edge = torch.where(offset.abs() <= a * width / 2, -(a * width).log(), -math.inf)
-        edge = edge[:, self._side].sum(2)
+        edge = total(edge[:, self._side], 2).squeeze(2)
         logits = self._weights.log()[:, None] + log_q
         top = logits.detach().amax(1, keepdim=True)
         likelihood = torch.exp(logits - top)
-        total = likelihood.sum(1, keepdim=True)
-        log_p = torch.where(
-            v > 0, top + total.log(), torch.logsumexp(self._weights.log()[:, None] + edge, 1, keepdim=True)
-        )
+        evidence = total(likelihood, 1)
+        edge = self._weights.log()[:, None] + edge
+        peak = edge.amax(1, keepdim=True).clamp(min=-1e300)  # outside every box: log 0, not NaN
+        sharp = peak + total((edge - peak).exp(), 1).log()
+        log_p = torch.where(v > 0, top + evidence.log(), sharp)
         x0 = self._side_centre[:, None] + width * tau
-        return _Terms((likelihood / total)[:, :, None], eps[:, self._side], x0[:, self._side], b, v, log_p)
+        return _Terms((likelihood / evidence)[:, :, None], eps[:, self._side], x0[:, self._side], b, v, log_p)
 
 
 def _interval(m: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from scorefield.distributions._lanes import evaluate, matmul
+from scorefield.distributions._lanes import evaluate, matmul, total
 from scorefield.distributions.base import Distribution, Level, check_levels, common, parameter
 
 
@@ -130,7 +130,7 @@ class Empirical(Distribution):
         sharp = v == 0
         v = torch.where(sharp, 1.0, v)
         centred = x.double() - a * self._centre[:, None]
-        top = total = acc = None
+        top = mass = acc = None
         for part in self._data.split(self.chunk):
             # |x - a d|^2 around the data's mean and in float64: in float32 the nearest datum is lost at small sigma.
             d = part.double() - self._centre
@@ -138,19 +138,19 @@ class Empirical(Distribution):
             peak = logits.detach().amax(1, keepdim=True)
             peak = peak if top is None else torch.maximum(top, peak)
             weights = (logits - peak).to(dtype).exp()
-            sums = weights.sum(1, keepdim=True)
+            sums = total(weights, 1)
             means = matmul(d.T.to(dtype), weights)
-            if top is None or total is None or acc is None:
-                total, acc = sums, means
+            if top is None or mass is None or acc is None:
+                mass, acc = sums, means
             else:
                 keep = (top - peak).to(dtype).exp()
-                total, acc = keep * total + sums, keep * acc + means
+                mass, acc = keep * mass + sums, keep * acc + means
             top = peak
         assert top is not None
-        assert total is not None
+        assert mass is not None
         assert acc is not None
-        nearest = self._centre[:, None].to(dtype) + acc / total
-        log_p = top + total.double().log() - (centred**2).sum(1, keepdim=True) / (2 * v)
+        nearest = self._centre[:, None].to(dtype) + acc / mass
+        log_p = top + mass.double().log() - total(centred**2, 1) / (2 * v)
         log_p = log_p - math.log(len(self._data)) - 0.5 * len(self._centre) * torch.log(2 * math.pi * v)
         return _Terms(v, sharp, nearest, log_p)
 

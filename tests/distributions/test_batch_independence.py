@@ -1,0 +1,78 @@
+"""A sample's numbers do not depend on its batch, to the last bit (CPU, one thread)."""
+
+import pytest
+import torch
+
+from scorefield.distributions import (
+    Empirical,
+    Gaussian,
+    GaussianMixture,
+    UniformBoxes,
+    checkerboard,
+    eight_gaussians,
+    pinwheel,
+    two_moons,
+)
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def spd(k: int, d: int) -> torch.Tensor:
+    a = normal(k, d, d, seed=1) / d**0.5
+    return a @ a.mT + 0.1 * torch.eye(d)
+
+
+TENTHS = torch.full((10,), 0.1)
+CASES = {
+    "gaussian 1-d": lambda: Gaussian([0.5], [2.0]),
+    "gaussian dense": lambda: Gaussian(normal(5), spd(1, 5)[0]),
+    "gaussian 300-d": lambda: Gaussian(normal(300), spd(1, 300)[0]),
+    "eight gaussians": eight_gaussians,
+    "moons": two_moons,
+    "pinwheel": pinwheel,
+    "mixture dense 64-d": lambda: GaussianMixture(TENTHS, normal(10, 64), spd(10, 64)),
+    "mixture diagonal 64-d": lambda: GaussianMixture(TENTHS, normal(10, 64), normal(10, 64, seed=2) ** 2 + 0.1),
+    "mixture factor 500-d": lambda: GaussianMixture.low_rank(
+        TENTHS, normal(10, 500), torch.full((10, 500), 0.1), normal(10, 500, 7, seed=3)
+    ),
+    "checkerboard": checkerboard,
+    "blurred boxes": lambda: UniformBoxes(normal(3, 3), normal(3, 3) + 1, std=0.1),
+    "empirical 2-d": lambda: Empirical(normal(1000, 2)),
+    "empirical images": lambda: Empirical(normal(1797, 1, 8, 8), bandwidth=0.05),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("name", CASES)
+def test_numbers_of_a_sample_do_not_depend_on_its_batch(name, dtype):
+    p = CASES[name]()
+    x = normal(256, *p.event_shape, seed=4).to(dtype)
+    alpha = torch.linspace(1, 0.1, 256, dtype=torch.float64)
+    sigma = (1 - alpha**2).sqrt() + 0.01
+    order = torch.randperm(256, generator=torch.Generator().manual_seed(5))
+    for f in (p.denoise, p.score_at, p.log_prob_at):
+        for a, s in ((0.8, 0.6), (alpha, sigma)):
+            whole = f(x, a, s)
+            a_, s_ = (v[order] if isinstance(v, torch.Tensor) else v for v in (a, s))
+            assert torch.equal(f(x[order], a_, s_), whole[order])
+            for rows in (slice(0, 1), slice(47, 48), slice(255, 256), slice(13, 80), slice(100, 149)):
+                a_, s_ = (v[rows] if isinstance(v, torch.Tensor) else v for v in (a, s))
+                assert torch.equal(f(x[rows], a_, s_), whole[rows])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_level_for_all_is_that_level_for_each(name):
+    p = CASES[name]()
+    x = normal(60, *p.event_shape, seed=4)
+    each = torch.full((60,), 0.6, dtype=torch.float64)
+    torch.testing.assert_close(p.denoise(x, 0.8, 0.6), p.denoise(x, 0.8, each), rtol=1e-6, atol=1e-6)
