@@ -1,0 +1,74 @@
+"""Denoising score matching: one residual, many weights.
+
+For any target a x0 + b eps the network's error is a multiple of the denoiser's, because both solve the same 2x2 system,
+
+    D - x0 = c_out (output - target),    c_out = -sigma / (alpha b - sigma a),
+
+so every objective of the family, NCSN, DDPM, v, x0, EDM, min-SNR, likelihood weighting, is
+
+    w(t) ||D(x_t, t) - x0||^2 / d = w(t) c_out(t)^2 ||output - target||^2 / d,    d = the event's size.
+
+All weights share the minimiser D = E[x0 | x_t], where the expected loss is w(t) E tr Cov[x0 | x_t] / d.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scorefield.denoisers import Denoiser, NetworkDenoiser
+from scorefield.losses.times import TimeLaw, Uniform
+from scorefield.losses.weights import Weight
+
+
+def denoising(
+    denoiser: Denoiser,
+    x0: Tensor,
+    *,
+    t: Tensor | None = None,
+    eps: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    weight: Weight | None = None,
+    times: TimeLaw | None = None,
+    cond: Mapping[str, Any] | None = None,
+) -> Tensor:
+    """The weighted squared error of the denoiser, a mean over the event's entries: `(B,)`.
+
+    Args:
+        denoiser: what is trained. A NetworkDenoiser is compared in the space of its own target.
+        x0: clean data, `(B, *event)`, in the denoiser's units.
+        t: times `()` or `(B,)`; drawn from `times` unless given.
+        eps: the noise, shape of `x0`; drawn unless given.
+        generator: of the draws, on any device.
+        weight: `weight(schedule, t)` multiplies ||D - x0||^2 (see `losses.weights`). None leaves ||output - target||^2
+            as it is: DDPM's loss for Eps, EDM's for EDMPreconditioning, flow matching's for Velocity.
+        times: the law of t; Uniform() unless given.
+        cond: keyword arguments of the denoiser.
+
+    References:
+        Vincent 2011 (denoising score matching); Ho et al. 2020; Karras et al. 2022; Kingma & Gao 2023 (one family).
+    """
+    schedule = denoiser.schedule
+    if t is None:
+        t = (times or Uniform()).sample(len(x0), generator)
+    if eps is None:
+        device = generator.device if generator is not None else x0.device
+        eps = torch.randn(x0.shape, dtype=x0.dtype, device=device, generator=generator).to(x0.device)
+    if eps.shape != x0.shape:
+        raise ValueError(f"eps must have the shape of x0, {tuple(x0.shape)}; got {tuple(eps.shape)}")
+    x_t = schedule.perturb(x0, t, eps)
+    scale: Tensor | None = None
+    if isinstance(denoiser, NetworkDenoiser):
+        # in the target's space: D - x0 would lose its digits to cancellation where sigma is small
+        row = denoiser.parameterization
+        residual = denoiser.output(x_t, t, **(cond or {})) - row.target(schedule, x0, eps, t)
+        if weight is not None:
+            scale = weight(schedule, t) * row.solve(schedule, t)[1] ** 2
+    else:
+        residual = denoiser(x_t, t, **(cond or {})) - x0
+        scale = weight(schedule, t) if weight is not None else None
+    loss = residual.square().flatten(1).mean(1) if residual.ndim > 1 else residual.square()
+    return loss if scale is None else scale.to(loss) * loss
