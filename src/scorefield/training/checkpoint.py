@@ -1,0 +1,189 @@
+"""Checkpoints: one file, written so that the old one is never lost, read without running code from it.
+
+The file is safetensors: the weights, and in its header a JSON text that describes the denoiser as plain values: the
+network, schedule and parameterisation by class name and constructor arguments, the data transform, and the caller's
+own `meta`. `TYPES` is the one table from names to classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from scorefield import networks, parameterizations, schedules
+from scorefield.data import Scale
+from scorefield.denoisers import NetworkDenoiser
+
+FORMAT = 1
+
+TYPES: dict[str, type] = {
+    cls.__name__: cls
+    for cls in (
+        schedules.VP,
+        schedules.SubVP,
+        schedules.VE,
+        schedules.VEPower,
+        schedules.Brownian,
+        schedules.EDM,
+        schedules.Cosine,
+        schedules.Rectified,
+        schedules.Discrete,
+        parameterizations.X0,
+        parameterizations.Eps,
+        parameterizations.V,
+        parameterizations.Velocity,
+        parameterizations.Score,
+        parameterizations.EDMPreconditioning,
+        networks.MLP,
+        networks.UNet,
+        Scale,
+    )
+}
+
+
+class Checkpoint(NamedTuple):
+    """What `load` returns."""
+
+    denoiser: NetworkDenoiser  # in eval mode, on the CPU
+    transform: Scale | None
+    meta: dict[str, Any]
+
+
+def save(
+    path: str | os.PathLike[str],
+    denoiser: NetworkDenoiser,
+    meta: Mapping[str, Any] | None = None,
+    *,
+    transform: Scale | None = None,
+) -> None:
+    """Writes `denoiser` to the file `path`, beside a temporary name and then renamed over it, both made durable.
+
+    Whenever this is interrupted, `path` holds the old checkpoint or the new one, whole.
+
+    Args:
+        path: a file; its folder must exist.
+        denoiser: its network keeps each argument of its constructor as an attribute of the same name.
+        meta: anything JSON can hold: steps, seed, metrics.
+        transform: of the data, so that samples and likelihoods are read in the right units.
+
+    Raises:
+        ValueError: if a part cannot be described by plain values (a `level` function, `meta` that is not JSON).
+    """
+    if denoiser.level is not None:
+        raise ValueError("a denoiser with its own `level` function can't be saved: a checkpoint holds values, not code")
+    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in denoiser.state_dict().items()}
+    description = {
+        "scorefield": FORMAT,
+        "net": describe(denoiser.net),
+        "schedule": describe(denoiser.schedule),
+        "parameterization": describe(denoiser.parameterization),
+        "data_mean": None if isinstance(denoiser.data_mean, Tensor) else denoiser.data_mean,
+        "data_std": denoiser.data_std,
+        "transform": None if transform is None else describe(transform),
+        "meta": dict(meta or {}),
+    }
+    try:
+        header = json.dumps(description)
+    except TypeError as error:
+        raise ValueError(f"meta must be plain values that JSON can hold: {error}") from None
+    _replace(Path(path), safetensors.torch.save(tensors, {"scorefield": header}))
+
+
+def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpoint:
+    """Reads a checkpoint. Nothing in the file is executed: names are looked up in a fixed table, tensors are numbers.
+
+    Args:
+        path: a file written by `save`.
+        types: classes of yours (a network, a schedule) that may appear in it besides the library's own.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is damaged, not a checkpoint, or names a class that is not known.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            description = json.loads((file.metadata() or {})["scorefield"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged or not a scorefield checkpoint ({error})") from None
+    if description.get("scorefield") != FORMAT:
+        raise ValueError(f"{path} has checkpoint format {description.get('scorefield')}; this version reads {FORMAT}")
+    known = {**TYPES, **{cls.__name__: cls for cls in types}}
+    try:
+        denoiser = NetworkDenoiser(
+            build(description["net"], known),
+            build(description["schedule"], known),
+            build(description["parameterization"], known),
+            data_mean=tensors["data_mean"] if description["data_mean"] is None else description["data_mean"],
+            data_std=description["data_std"],
+        )
+        denoiser.load_state_dict(tensors)
+        transform = None if description["transform"] is None else build(description["transform"], known)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} does not describe a denoiser: {error}") from None
+    return Checkpoint(denoiser.eval(), transform, description["meta"])
+
+
+def describe(value: Any) -> dict[str, Any]:
+    """`value` as plain data: its class's name and the arguments of its constructor."""
+    if dataclasses.is_dataclass(value):
+        names = [f.name for f in dataclasses.fields(value) if f.init]
+    else:
+        names = list(inspect.signature(type(value)).parameters)
+    missing = [name for name in names if not hasattr(value, name)]
+    if missing:
+        raise ValueError(
+            f"{type(value).__name__} can't be described: its constructor's argument {missing[0]!r} is not an attribute"
+        )
+    return {"type": type(value).__name__, **{name: _plain(getattr(value, name)) for name in names}}
+
+
+def build(description: Mapping[str, Any], types: Mapping[str, type] = TYPES) -> Any:
+    """The value that `describe` described."""
+    arguments = dict(description)
+    name = arguments.pop("type")
+    if name not in types:
+        raise ValueError(f"unknown type {name!r} in a checkpoint; pass its class in `types` if it is yours")
+    return types[name](**arguments)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(torch.float64).tolist()
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    if isinstance(value, nn.Module) or not isinstance(value, str | int | float | bool | None):
+        raise ValueError(f"only plain values can be kept in a checkpoint; got {value!r}")
+    return value
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Makes `content` the file `path` in one step: the old file is there until the new one is durable."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
