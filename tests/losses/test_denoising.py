@@ -130,7 +130,7 @@ def test_the_score_weights_are_those_of_the_papers():
 
 
 def test_the_likelihood_weight_integrates_to_a_log_density():
-    """d ∫ w (mmse_gaussian(t) - mmse(t)) dt over all t is the entropy's shortfall (Guo et al. 2005): here in closed form."""
+    """∫ w (mmse_1(t) - mmse_2(t)) dt over all t is the difference of two entropies (Guo et al. 2005)."""
     schedule = sf.Cosine()
     t = torch.linspace(0.001, 0.999, 20_001, dtype=f64)
     alpha, sigma = schedule(t)

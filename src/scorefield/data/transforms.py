@@ -1,14 +1,14 @@
 """Between raw units (integers in a file) and model units (what a network is trained on), with the log-Jacobian.
 
-Three densities are easily confused. With `levels` grey values, x_raw in {0, ..., levels - 1}:
+With `levels` grey values, x_raw in {0, ..., levels - 1}:
 
     y = x_raw + u,  u ~ U[0, 1)^d       continuous data, raw units   (dequantisation)
     x = scale y + shift                 model units
     log p_y(y) = log p_x(x) + d log|scale|
 
-and, by Jensen's inequality, -log P(x_raw) <= -E_u log p_y(x_raw + u): averaged over the data, and in log2 per entry, the
-right-hand side is an upper bound on the code length in bits per dimension. log p_x alone is in no unit at all: it
-changes with the scaling (MATH.md, mistake 9). The uniform density on [0, levels) scores log2(levels).
+and, by Jensen's inequality, -log P(x_raw) <= -E_u log p_y(x_raw + u): averaged over the data, in log2 and per entry,
+the right-hand side is an upper bound on the code length in bits per dimension. log p_x alone has no such meaning: it
+changes with the scaling. The uniform density on [0, levels) scores log2(levels).
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def quantize(y: Tensor, levels: int) -> Tensor:
 
 
 def bits_per_dim(log_prob: Tensor, transform: Scale, dims: int) -> Tensor:
-    """-log2 p_y(y) / dims from `log_prob` = log p_x(x) in nats, model units, where x = transform(y); shape of `log_prob`.
+    """-log2 p_y(y) / dims, from `log_prob` = log p_x(x) in nats where x = transform(y); shape of `log_prob`.
 
     The unit of y is one grey level, so on dequantised data the mean is an upper bound on the bits per dimension of the
     integers.

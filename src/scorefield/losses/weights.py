@@ -1,7 +1,7 @@
 """Weights on ||D(x_t, t) - x0||^2, as functions `weight(schedule, t)`, float64 and of the shape of t.
 
-A loss in another space is a weight here: D - x0 = -(sigma / alpha) (eps_hat - eps), so DDPM's ||eps_hat - eps||^2 is the
-weight alpha^2 / sigma^2, the SNR.
+A loss in another space is a weight here: D - x0 = -(sigma / alpha) (eps_hat - eps), so DDPM's ||eps_hat - eps||^2 is
+the weight alpha^2 / sigma^2, the SNR.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def snr(schedule: Schedule, t: Tensor) -> Tensor:
 
 
 def likelihood(schedule: Schedule, t: Tensor) -> Tensor:
-    """-dSNR/dt / 2 = g^2 alpha^2 / (2 sigma^4): d times the loss, integrated over t in [0, 1], bounds -log p up to a constant.
+    """-dSNR/dt / 2 = g^2 alpha^2 / (2 sigma^4): the loss times d, integrated over t, bounds -log p up to a constant.
 
     It is g^2 / 2 on the score's error (Song et al. 2021b, theorem 1; Kingma et al. 2021, eq. 11).
     """
@@ -53,7 +53,7 @@ class MinSNR:
 
 @dataclass(frozen=True)
 class EDM:
-    """(s^2 + sd^2) / (s sd)^2 with s = sigma / alpha: unit loss at the start at every noise level (Karras et al. 2022)."""
+    """(s^2 + sd^2) / (s sd)^2, s = sigma / alpha: at the start, unit loss at all noise levels (Karras et al. 2022)."""
 
     sigma_data: float = 1.0
 

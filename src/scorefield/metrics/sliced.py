@@ -37,8 +37,8 @@ def sliced_wasserstein(x: Tensor, y: Tensor, *, projections: int = 256, seed: in
         cost = (a - b).abs().pow(order).mean()
     else:  # both quantile functions are constant between consecutive breakpoints i/n, j/m: integers over n m
         steps = torch.cat([torch.arange(n + 1) * m, torch.arange(1, m) * n]).unique().to(x.device)
-        left, width = steps[:-1], steps.diff() / (n * m)
-        cost = ((a[:, left // m] - b[:, left // n]).abs().pow(order) @ width.to(x.dtype)).mean()
+        left, width = steps[:-1], steps.diff().to(a.dtype) / (n * m)
+        cost = ((a[:, left // m] - b[:, left // n]).abs().pow(order) @ width).mean()
     return float(cost ** (1 / order))
 
 

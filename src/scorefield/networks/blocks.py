@@ -55,3 +55,17 @@ class Attention(nn.Module):
         q, k, v = qkv.transpose(3, 4).unbind(1)
         h = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(x.shape)
         return x + self.out(h)
+
+
+def fold(x: Tensor, patch: int) -> Tensor:
+    """Squares of `patch` pixels a side into channels: `(B, C, H, W)` to `(B, C patch^2, H / patch, W / patch)`."""
+    batch, channels, height, width = x.shape  # torch's pixel_unshuffle refuses an empty batch
+    x = x.reshape(batch, channels, height // patch, patch, width // patch, patch).permute(0, 1, 3, 5, 2, 4)
+    return x.reshape(batch, channels * patch**2, height // patch, width // patch)
+
+
+def unfold(x: Tensor, patch: int) -> Tensor:
+    """The inverse of `fold`."""
+    batch, channels, height, width = x.shape
+    x = x.reshape(batch, channels // patch**2, patch, patch, height, width).permute(0, 1, 4, 2, 5, 3)
+    return x.reshape(batch, channels // patch**2, height * patch, width * patch)

@@ -12,8 +12,8 @@ from scorefield.networks.embeddings import Condition, zero
 class MLP(nn.Module):
     """`depth` residual blocks of width `hidden` on flattened events of `dim` entries; any event shape of that size.
 
-    A block is h + W silu(layernorm(h) (1 + scale) + shift), with scale and shift linear in the noise level's embedding and
-    the class's. The output layer starts at zero.
+    A block is h + W silu(layernorm(h) (1 + scale) + shift), with scale and shift linear in the embedding of noise level
+    and class. The output layer starts at zero.
     """
 
     def __init__(self, dim: int, hidden: int = 128, depth: int = 3, num_classes: int | None = None) -> None:

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scorefield.networks.blocks import Attention, ResidualBlock, norm
+from scorefield.networks.blocks import Attention, ResidualBlock, fold, norm, unfold
 from scorefield.networks.embeddings import Condition, zero
 
 
 class UNet(nn.Module):
     """Residual blocks on images `(B, in_channels, H, W)` of any size, odd and non-square too.
 
-    Level i works at 1 / 2^i of the resolution (rounded up) with `width * multipliers[i]` channels: `blocks` residual blocks
-    going down, as many plus one going up, each of which also sees the features kept on the way down.
+    Level i works at 1 / 2^i of the resolution (rounded up) with `width * multipliers[i]` channels: `blocks` residual
+    blocks going down, as many plus one going up, each of which also sees the features kept on the way down.
 
     Args:
         in_channels: of the image.
@@ -26,8 +26,8 @@ class UNet(nn.Module):
         attention: self-attention in the middle, at the lowest resolution.
         num_classes: makes it conditional on `label`; class `num_classes` is the null class.
         dropout: inside the residual blocks.
-        patch: fold squares of this many pixels a side into channels at the entry, and unfold them at the exit: `patch`^2
-            fewer positions for every convolution, so `width` can be larger for the same work.
+        patch: fold squares of this many pixels a side into channels at the entry, and unfold them at the exit:
+            `patch`^2 fewer positions for every convolution, so `width` can be larger for the same work.
     """
 
     def __init__(
@@ -59,25 +59,21 @@ class UNet(nn.Module):
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         now, kept = width, [width]
         for i, c in enumerate(channels):
-            level = nn.ModuleList()
             if i:
-                level.append(nn.Conv2d(now, now, 3, stride=2, padding=1))
+                self.down.append(nn.Conv2d(now, now, 3, stride=2, padding=1))
                 kept.append(now)
             for _ in range(blocks):
-                level.append(block(now, c))
+                self.down.append(block(now, c))
                 now = c
                 kept.append(c)
-            self.down.append(level)
         self.middle = block(now, now)
         self.mixing = Attention(now) if attention else nn.Identity()
         for i, c in reversed(list(enumerate(channels))):
-            level = nn.ModuleList()
             for _ in range(blocks + 1):
-                level.append(block(now + kept.pop(), c))
+                self.up.append(block(now + kept.pop(), c))
                 now = c
             if i:
-                level.append(nn.Conv2d(now, now, 3, padding=1))
-            self.up.append(level)
+                self.up.append(nn.Conv2d(now, now, 3, padding=1))
         self.exit = nn.Sequential(norm(now), nn.SiLU(), zero(nn.Conv2d(now, in_channels * patch**2, 3, padding=1)))
 
     @property
@@ -92,17 +88,15 @@ class UNet(nn.Module):
         condition = self.condition(level, label)
         height, width = x.shape[2:]
         padded = F.pad(x, (0, -width % self.patch, 0, -height % self.patch))
-        h = self.entry(F.pixel_unshuffle(padded, self.patch))
+        h = self.entry(fold(padded, self.patch))
         kept = [h]
-        for stage in self.down:
-            for layer in stage:
-                h = layer(h, condition) if isinstance(layer, ResidualBlock) else layer(h)
-                kept.append(h)
+        for layer in self.down:
+            h = layer(h, condition) if isinstance(layer, ResidualBlock) else layer(h)
+            kept.append(h)
         h = self.mixing(self.middle(h, condition))
-        for stage in self.up:
-            for layer in stage:
-                if isinstance(layer, ResidualBlock):
-                    h = layer(torch.cat([h, kept.pop()], 1), condition)
-                else:  # to the size of what comes next on the way up: odd sizes too
-                    h = layer(F.interpolate(h, size=kept[-1].shape[2:], mode="nearest"))
-        return F.pixel_shuffle(self.exit(h), self.patch)[:, :, :height, :width]
+        for layer in self.up:
+            if isinstance(layer, ResidualBlock):
+                h = layer(torch.cat([h, kept.pop()], 1), condition)
+            else:  # to the size of what comes next on the way up: odd sizes too
+                h = layer(F.interpolate(h, size=kept[-1].shape[2:], mode="nearest"))
+        return unfold(self.exit(h), self.patch)[:, :, :height, :width]

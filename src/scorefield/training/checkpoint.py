@@ -81,13 +81,17 @@ def save(
     """
     if denoiser.level is not None:
         raise ValueError("a denoiser with its own `level` function can't be saved: a checkpoint holds values, not code")
-    tensors = {name: t.detach().cpu().contiguous().clone() for name, t in denoiser.state_dict().items()}
+    mean = denoiser.data_mean
+    state = {f"net.{name}": tensor for name, tensor in denoiser.net.state_dict().items()}
+    if isinstance(mean, Tensor):
+        state["data_mean"] = mean
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     description = {
         "scorefield": FORMAT,
         "net": describe(denoiser.net),
         "schedule": describe(denoiser.schedule),
         "parameterization": describe(denoiser.parameterization),
-        "data_mean": None if isinstance(denoiser.data_mean, Tensor) else denoiser.data_mean,
+        "data_mean": None if isinstance(mean, Tensor) else mean,
         "data_std": denoiser.data_std,
         "transform": None if transform is None else describe(transform),
         "meta": dict(meta or {}),
@@ -127,10 +131,10 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpo
             build(description["net"], known),
             build(description["schedule"], known),
             build(description["parameterization"], known),
-            data_mean=tensors["data_mean"] if description["data_mean"] is None else description["data_mean"],
+            data_mean=tensors.pop("data_mean") if description["data_mean"] is None else description["data_mean"],
             data_std=description["data_std"],
         )
-        denoiser.load_state_dict(tensors)
+        denoiser.net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in tensors.items()})
         transform = None if description["transform"] is None else build(description["transform"], known)
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path} does not describe a denoiser: {error}") from None

@@ -6,7 +6,7 @@ import copy
 from typing import Generic, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -14,8 +14,8 @@ M = TypeVar("M", bound=nn.Module)
 class EMA(Generic[M]):
     """average <- d average + (1 - d) weights at each update, with d = min(decay, (k + 1) / (k + 10)) at the k-th.
 
-    The ramp forgets the random initial weights: after k updates the average looks back over about a tenth of them, until that
-    is the decay's own length. `ramp=False` uses `decay` from the start. Buffers are copied, not averaged.
+    The ramp forgets the random initial weights: after k updates the average looks back over about a tenth of them,
+    until that is the decay's own length. `ramp=False` uses `decay` from the start. Buffers are copied, not averaged.
     """
 
     def __init__(self, module: M, decay: float = 0.999, *, ramp: bool = True) -> None:
@@ -23,8 +23,8 @@ class EMA(Generic[M]):
             raise ValueError(f"decay must lie in [0, 1); got {decay}")
         self.decay, self.ramp, self.updates = decay, ramp, 0
         self.module: M = copy.deepcopy(module).eval().requires_grad_(False)
-        self._average = [p for p in self.module.parameters() if p.is_floating_point()]
-        self._weights = [p for p in module.parameters() if p.is_floating_point()]
+        self._average: list[Tensor] = [p for p in self.module.parameters() if p.is_floating_point()]
+        self._weights: list[Tensor] = [p for p in module.parameters() if p.is_floating_point()]
         self._buffers = list(zip(self.module.buffers(), module.buffers(), strict=True))
 
     @torch.no_grad()
@@ -33,7 +33,7 @@ class EMA(Generic[M]):
         k = self.updates + 1
         decay = min(self.decay, (k + 1) / (k + 10)) if self.ramp else self.decay
         if self._average:
-            torch._foreach_lerp_(self._average, self._weights, 1 - decay)
+            torch._foreach_lerp_(self._average, self._weights, 1 - decay)  # type: ignore[reportPrivateImportUsage]
         for kept, present in self._buffers:
             kept.copy_(present)
         self.updates = k

@@ -1,7 +1,7 @@
 """The training loop.
 
-Data order, noise, label dropout and the network's own dropout are functions of (seed, step): two runs with the same seed
-and the same initial weights give the same weights, to the bit on a CPU.
+Data order, noise, label dropout and the network's own dropout are functions of (seed, step): two runs with the same
+seed and the same initial weights give the same weights, to the bit on a CPU.
 """
 
 from __future__ import annotations
@@ -115,11 +115,11 @@ def fit(
 
     Raises:
         ValueError: for empty data, labels of another length, or a network that cannot drop its labels.
-        FloatingPointError: when the loss or the gradient is not finite, naming the step; no weight has been touched by it.
+        FloatingPointError: when the loss or the gradient is not finite, naming the step, before it touches a weight.
     """
     _check(denoiser, data, labels, steps, batch_size, label_dropout)
     device = next(denoiser.parameters()).device
-    null = denoiser.net.num_classes if labels is not None and label_dropout else None
+    null: int | None = getattr(denoiser.net, "num_classes", None) if label_dropout else None
     weights = [p for p in denoiser.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
     ema, history, start = EMA(denoiser, ema_decay), History(), time.perf_counter()
@@ -134,7 +134,7 @@ def fit(
             if labels is not None:
                 label = labels[rows]
                 if null is not None:
-                    label = torch.where(torch.rand(len(label), generator=generator) < label_dropout, null, label)
+                    label = label.masked_fill(torch.rand(len(label), generator=generator) < label_dropout, null)
                 cond["label"] = label.to(device)
             value = loss(denoiser, x0, generator=generator, cond=cond).mean()
             optimizer.zero_grad()
