@@ -1,0 +1,105 @@
+"""Random numbers as a function of (seed, sample, draw).
+
+Philox 4x32-10 (Salmon et al. 2011) maps a 128-bit counter under a 64-bit key to 128 random bits, with no state. Here
+
+    key = seed,  counter = (block of four numbers within the event, 2 draw + kind, sample index low, and high)
+
+so the numbers of a sample are the same in any batch, chunk, process or device. Everything is int64 arithmetic in torch:
+words are 32-bit, products 64-bit, and since int64 wraps modulo 2^64 a product's bits are exact.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+_LOW = 0xFFFFFFFF
+_VECTOR = 16  # floats in the widest vector register
+
+Words = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def philox(counter: Words, key: tuple[int, int], rounds: int = 10) -> Words:
+    """Four 32-bit words for each counter, in the low halves of int64 tensors; counters broadcast against each other.
+
+    What stands in the high halves is left there while it does no harm, and masked only before a product.
+    """
+    x0, x1, x2, x3 = counter
+    k0, k1 = key
+    for r in range(rounds):
+        if r < 3:  # counters are still being broadcast
+            p0, p1 = (x0 & _LOW) * _MULTIPLIERS[0], (x2 & _LOW) * _MULTIPLIERS[1]
+            x0, x2 = (p1 >> 32) ^ x1 ^ k0, (p0 >> 32) ^ x3 ^ k1
+        else:  # the same in place: x0 and x2 hand their memory to the products, x1 and x3 to the words
+            p0, p1 = x0.bitwise_and_(_LOW).mul_(_MULTIPLIERS[0]), x2.bitwise_and_(_LOW).mul_(_MULTIPLIERS[1])
+            x0, x2 = x1.bitwise_xor_(p1 >> 32).bitwise_xor_(k0), x3.bitwise_xor_(p0 >> 32).bitwise_xor_(k1)
+        x1, x3 = p1, p0
+        k0, k1 = (k0 + _WEYL[0]) & _LOW, (k1 + _WEYL[1]) & _LOW
+    return x0, x1, x2, x3
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The random numbers of a batch: `normal(k)` and `uniform(k)` are its k-th draws, `(B, *event_shape)`.
+
+    Args:
+        seed: in [0, 2^64).
+        index: `(B,)` int64, which samples these are; on the device where the numbers are wanted.
+    """
+
+    seed: int
+    index: Tensor
+    event_shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"seed must lie in [0, 2^64); got {self.seed}")
+        if self.index.ndim != 1 or self.index.dtype != torch.int64:
+            raise ValueError(f"index must be int64 of shape (B,); got {self.index.dtype}, {tuple(self.index.shape)}")
+        if not self.dtype.is_floating_point:
+            raise ValueError(f"dtype must be floating point; got {self.dtype}")
+
+    def normal(self, draw: int) -> Tensor:
+        """Standard normals by Box and Muller: r = sqrt(-2 log u), (r cos a, r sin a); |z| up to 6.6.
+
+        From signed words w: u = |w + 1/2| / 2^31 in (0, 1], whose small values keep their relative precision, and
+        a = 2 pi w / 2^32.
+        """
+        radius, angle = self._words(2 * draw).chunk(2)
+        radius.add_(0.5).abs_().mul_(2.0**-31).log_().mul_(-2).sqrt_()
+        angle.mul_(2 * math.pi * 2.0**-32)
+        return self._shaped(torch.cat([torch.cos(angle).mul_(radius), angle.sin_().mul_(radius)]))
+
+    def uniform(self, draw: int) -> Tensor:
+        """Uniforms in [0, 1): multiples of 2^-32, in float32 and lower of 2^-24 above 2^-8."""
+        return self._shaped(self._words(2 * draw + 1).mul_(2.0**-32).add_(0.5).clamp_(max=1 - 2.0**-24))
+
+    def _words(self, stream: int) -> Tensor:
+        """Signed words as floats, `(4, rows, blocks)`, rows >= B."""
+        if stream < 0:
+            raise ValueError(f"draw must be at least 0; got {stream // 2}")
+        batch, size = len(self.index), math.prod(self.event_shape)
+        blocks = -(-size // 4)
+        # Vectorised kernels treat the tail of a buffer otherwise than its body: fill up to whole vectors, so that no
+        # number
+        # stands in the tail of a small batch and in the body of a large one.
+        rows = -(-batch // _VECTOR) * _VECTOR if blocks % _VECTOR else batch
+        sample = torch.nn.functional.pad(self.index, (0, rows - batch))[:, None]
+        block = torch.arange(blocks, device=sample.device)[None, :]
+        which = torch.full_like(block[:, :1], stream)
+        words = philox((block, which, sample & _LOW, sample >> 32), (self.seed & _LOW, self.seed >> 32))
+        signed = torch.empty(4, rows, blocks, dtype=torch.int32, device=sample.device)
+        for j, word in enumerate(words):
+            signed[j] = word  # keeps the low 32 bits
+        return signed.to(torch.float64 if self.dtype == torch.float64 else torch.float32)
+
+    def _shaped(self, numbers: Tensor) -> Tensor:
+        batch, size = len(self.index), math.prod(self.event_shape)
+        flat = numbers.transpose(0, 1).reshape(numbers.shape[1], 4 * numbers.shape[2])[:batch, :size]
+        return flat.reshape(batch, *self.event_shape).to(self.dtype)

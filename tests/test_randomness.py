@@ -1,0 +1,154 @@
+"""Philox words against published vectors and NumPy; the statistics and the independence of what is made of them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from scorefield.randomness import Noise, philox
+
+f64 = torch.float64
+
+
+def reference_philox(counter: list[int], key: list[int], bits: int) -> list[int]:
+    """Salmon et al. 2011, section 3, in Python integers, for words of `bits` bits: 4x32 or 4x64."""
+    multipliers, weyl = {
+        32: ((0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)),
+        64: ((0xD2E7470EE14C6C93, 0xCA5A826395121157), (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)),
+    }[bits]
+    mask, (x0, x1, x2, x3), (k0, k1) = (1 << bits) - 1, counter, key
+    for _ in range(10):
+        p0, p1 = multipliers[0] * x0, multipliers[1] * x2
+        x0, x1, x2, x3 = (p1 >> bits) ^ x1 ^ k0, p1 & mask, (p0 >> bits) ^ x3 ^ k1, p0 & mask
+        k0, k1 = (k0 + weyl[0]) & mask, (k1 + weyl[1]) & mask
+    return [x0, x1, x2, x3]
+
+
+PUBLISHED = [  # Random123's known-answer tests for philox4x32-10
+    ([0] * 4, [0] * 2, "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ([2**32 - 1] * 4, [2**32 - 1] * 2, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    (
+        [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
+        [0xA4093822, 0x299F31D0],
+        "d16cfe09 94fdcceb 5001e420 24126ea1",
+    ),
+]
+
+
+def words(counter, key) -> list[int]:
+    out = philox(tuple(torch.tensor([c]) for c in counter), tuple(key))  # pyright: ignore[reportArgumentType]
+    return [int(w) & 0xFFFFFFFF for w in out]
+
+
+@pytest.mark.parametrize(("counter", "key", "expected"), PUBLISHED)
+def test_words_are_the_published_ones(counter, key, expected):
+    expected = [int(w, 16) for w in expected.split()]
+    assert reference_philox(counter, key, 32) == expected
+    assert words(counter, key) == expected
+
+
+def test_the_reference_at_64_bits_is_numpys_generator():
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        counter, key = rng.integers(0, 2**63, 4).tolist(), rng.integers(0, 2**63, 2).tolist()
+        raw = np.random.Philox(counter=counter, key=key).random_raw(4).tolist()  # NumPy adds one to the counter first
+        assert reference_philox([counter[0] + 1, *counter[1:]], key, 64) == raw
+
+
+def test_random_counters_agree_with_the_reference_also_when_broadcast():
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        counter, key = rng.integers(0, 2**32, 4).tolist(), rng.integers(0, 2**32, 2).tolist()
+        assert words(counter, key) == reference_philox(counter, key, 32)
+    block, sample = torch.arange(5)[None, :], torch.arange(3)[:, None]
+    out = philox((block, torch.tensor([[7]]), sample, torch.tensor([[0]])), (1, 2))
+    for b in range(5):
+        for i in range(3):
+            assert [int(w[i, b]) & 0xFFFFFFFF for w in out] == reference_philox([b, 7, i, 0], [1, 2], 32)
+
+
+@pytest.mark.parametrize("event", [(), (2,), (7,), (3, 8, 8), (1, 28, 28)])
+@pytest.mark.parametrize("dtype", [torch.float32, f64, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["normal", "uniform"])
+def test_a_sample_is_the_same_in_any_batch(event, dtype, kind):
+    """Bitwise: alone, in a batch of 256, permuted, and far from zero."""
+    index = torch.arange(256) + 2**33
+    whole = getattr(Noise(9, index, event, dtype), kind)(3)
+    assert whole.shape == (256, *event)
+    assert whole.dtype == dtype
+    for i in (0, 1, 15, 16, 100, 255):
+        assert torch.equal(getattr(Noise(9, index[i : i + 1], event, dtype), kind)(3)[0], whole[i])
+    order = torch.randperm(256)
+    assert torch.equal(getattr(Noise(9, index[order], event, dtype), kind)(3), whole[order])
+
+
+def test_an_empty_batch_is_empty():
+    assert Noise(0, torch.arange(0), (3, 4)).normal(0).shape == (0, 3, 4)
+
+
+def test_precisions_agree():
+    single, double = (Noise(4, torch.arange(1000), (8,), dtype).normal(2) for dtype in (torch.float32, f64))
+    torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=2e-6)
+
+
+N = Noise(123, torch.arange(50_000), (8,), f64)
+
+
+def test_distributions():
+    """Kolmogorov-Smirnov on 400,000 numbers each: false alarm 1e-4."""
+    assert stats.kstest(N.normal(0).flatten().numpy(), "norm").pvalue > 1e-4
+    uniform = N.uniform(0)
+    assert stats.kstest(uniform.flatten().numpy(), "uniform").pvalue > 1e-4
+    assert 0 <= float(uniform.min()) < float(uniform.max()) < 1
+
+
+def test_moments_and_tails():
+    """Fourth moment and the number beyond 4 sigma, each within 4.5 standard errors."""
+    z = N.normal(1).flatten()
+    n = len(z)
+    assert abs(float((z**4).mean()) - 3) < 4.5 * math.sqrt(96 / n)
+    beyond = n * 2 * float(stats.norm.sf(4))
+    assert abs(int((z.abs() > 4).sum()) - beyond) < 4.5 * math.sqrt(beyond)
+
+
+def test_extremes_are_finite_and_far_out():
+    """The largest of 6.4 million is beyond 4.9 (probability 0.998); a float of 24 random bits could not pass 5.8."""
+    z = Noise(0, torch.arange(200_000), (32,)).normal(0)
+    assert bool(torch.isfinite(z).all())
+    assert float(z.abs().max()) > 4.9
+
+
+def test_samples_draws_seeds_kinds_and_elements_are_uncorrelated():
+    """Correlations of 400,000 pairs: 4.5 standard errors is 0.0071."""
+    z = N.normal(0)
+    others = {
+        "next sample": Noise(123, torch.arange(50_000) + 1, (8,), f64).normal(0),
+        "next draw": N.normal(1),
+        "next seed": Noise(124, torch.arange(50_000), (8,), f64).normal(0),
+        "high word of the seed": Noise(123 + 2**32, torch.arange(50_000), (8,), f64).normal(0),
+        "high word of the index": Noise(123, torch.arange(50_000) + 2**32, (8,), f64).normal(0),
+        "uniform of the same draw": N.uniform(0),
+        "next element": z.roll(1, 1),
+        "other of the pair": z.roll(4, 1),
+    }
+    for name, other in others.items():
+        assert abs(np.corrcoef(z.flatten(), other.flatten())[0, 1]) < 0.0071, name
+        assert abs(np.corrcoef(z.flatten() ** 2, other.flatten() ** 2)[0, 1]) < 0.0071, name
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Noise(-1, torch.arange(2), (2,)), r"seed must lie in \[0, 2\^64\); got -1"),
+        (lambda: Noise(2**64, torch.arange(2), (2,)), "seed must lie in"),
+        (lambda: Noise(0, torch.zeros(2), (2,)), "index must be int64"),
+        (lambda: Noise(0, torch.zeros(2, 2, dtype=torch.int64), (2,)), r"of shape \(B,\)"),
+        (lambda: Noise(0, torch.arange(2), (2,), torch.int32), "dtype must be floating point"),
+        (lambda: Noise(0, torch.arange(2), (2,)).normal(-1), "draw must be at least 0"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
