@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/overhead.py
 
-Trivial denoiser x * 0.5 on 16 x 3 x 32 x 32, 50 steps, one thread, the two interleaved, median of the pairwise ratios. The
-hand-written loops have their coefficients as Python numbers and draw noise with torch.randn. The last rows use the
+Trivial denoiser x * 0.5 on 16 x 3 x 32 x 32, 50 steps, one thread, the two interleaved, median of the pairwise ratios.
+The hand-written loops have their coefficients as Python numbers and draw noise with torch.randn. The last rows use the
 quickstart's network, against its bare forwards.
 """
 
@@ -71,7 +71,8 @@ def seconds(fn: Callable[[], object]) -> float:
 
 def ratio(ours: Callable[[], object], bare: Callable[[], object], rounds: int = ROUNDS) -> tuple[float, float, float]:
     """(median, lower quartile, upper quartile) of ours / bare over interleaved rounds."""
-    ours(), bare()
+    ours()
+    bare()
     pairs = [seconds(ours) / seconds(bare) for _ in range(rounds)]
     low, middle, high = statistics.quantiles(pairs, n=4)
     return middle, low, high
@@ -89,7 +90,7 @@ def main() -> None:
         rows.append({"solver": repr(solver), "network": "x * 0.5", "ratio": middle, "quartiles": [low, high]})
 
     denoiser = sf.training.presets.digits().denoiser.eval()
-    x, t = torch.randn(64, 1, 8, 8), torch.tensor(0.5, dtype=torch.float64)
+    x = torch.randn(64, 1, 8, 8)
     level = torch.full((64,), 0.1)
     label = torch.zeros(64, dtype=torch.long)
 
@@ -102,7 +103,9 @@ def main() -> None:
             run = lambda s=solver: sf.sample(denoiser, x, solver=s, times=times, cond={"label": label})  # noqa: E731
             middle, low, high = ratio(run, forwards, 9)
         print(f"{solver!r:52.52s} digits U-Net {middle:6.3f}  {low:.3f}-{high:.3f}", flush=True)
-        rows.append({"solver": repr(solver), "network": "digits preset, batch 64", "ratio": middle, "quartiles": [low, high]})
+        rows.append(
+            {"solver": repr(solver), "network": "digits preset, batch 64", "ratio": middle, "quartiles": [low, high]}
+        )
     OUT.mkdir(exist_ok=True)
     (OUT / "overhead.json").write_text(json.dumps(rows, indent=1))
 

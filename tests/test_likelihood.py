@@ -39,7 +39,7 @@ def test_a_correlated_gaussian_in_eight_dimensions():
 
 
 def test_hutchinson_is_unbiased_and_its_stderr_covers():
-    """z = (estimate - exact trace) / stderr over 200 points with 64 probes: mean 0 and std 1 within 4.5 standard errors."""
+    """(estimate - exact) / stderr over 200 points with 64 probes: mean 0 and std 1 within 4.5 standard errors."""
     factor = torch.randn(6, 6, dtype=f64, generator=torch.Generator().manual_seed(1))
     data = sf.Gaussian(torch.zeros(6, dtype=f64), 0.1 * factor @ factor.mT + 0.1 * torch.eye(6, dtype=f64))
     exact, n = sf.ExactDenoiser(data, sf.VP()), 200

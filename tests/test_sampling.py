@@ -43,8 +43,10 @@ def test_a_networks_sample_is_the_same_in_any_batch_to_float_tolerance():
     net = nn.Sequential(nn.Linear(8, 64), nn.SiLU(), nn.Linear(64, 8))
     denoiser = sf.NetworkDenoiser(Unconditional(net), sf.VP(), sf.V())
     whole = sf.sample(denoiser, (256, 8), solver=sf.DDPM(), nfe=20).x
-    alone = torch.cat([sf.sample(denoiser, (1, 8), solver=sf.DDPM(), nfe=20, first_index=i).x for i in range(256)])
-    torch.testing.assert_close(alone, whole, rtol=1e-4, atol=1e-5)
+    alone = torch.cat(
+        [sf.sample(denoiser, (1, 8), solver=sf.DDPM(), nfe=20, first_index=i).x for i in range(0, 256, 17)]
+    )
+    torch.testing.assert_close(alone, whole[::17], rtol=1e-4, atol=1e-5)
 
 
 class Unconditional(nn.Module):

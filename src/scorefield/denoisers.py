@@ -63,11 +63,8 @@ class NetworkDenoiser(Denoiser):
         self.schedule = schedule
         self.parameterization = parameterization
         self.level = level
+        self.data_mean = data_mean  # a plain attribute, moved to x's device where it is used
         self.data_std = data_std
-        if isinstance(data_mean, Tensor):
-            self.register_buffer("data_mean", data_mean)
-        else:
-            self.data_mean = data_mean
 
     def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
         return self.parameterization.x0(self.schedule, x_t, self.output(x_t, t, **cond), t)

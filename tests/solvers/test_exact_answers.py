@@ -97,7 +97,12 @@ STOCHASTIC = [
     (sf.DDIM(eta=0.5), STEPS),
     (sf.EulerMaruyama(), STEPS),
     (sf.PredictorCorrector(), STEPS),
-    (sf.AnnealedLangevin(steps_per_level=10), STEPS // 10),
+    (sf.AnnealedLangevin(steps_per_level=2), STEPS),
+]
+CASES = [(sf.VP(), *case) for case in STOCHASTIC] + [
+    # posterior steps are the same on every schedule, up to scale (above); those that take Euler steps are not
+    (sf.EDM(0.002, 30.0), sf.EulerMaruyama(), STEPS),
+    (sf.EDM(0.002, 30.0), sf.PredictorCorrector(), STEPS),
 ]
 
 
@@ -109,14 +114,17 @@ def target() -> sf.GaussianMixture:
 
 @pytest.fixture(scope="module")
 def truth(target):
-    """Two exact sets: one to compare with, one for the Monte Carlo floor."""
+    """An exact set to compare with, and the Monte Carlo floor: the mean distance between eight pairs of exact sets."""
     generator = torch.Generator().manual_seed(11)
-    first, second = (target.sample(N, generator=generator) for _ in range(2))
-    return first, sliced_wasserstein(second, first)
+    sets = [target.sample(N, generator=generator) for _ in range(9)]
+    return sets[0], sum(distance(a, b) for a, b in itertools.pairwise(sets)) / 8
 
 
-@pytest.mark.parametrize("schedule", [sf.VP(), sf.EDM(0.002, 30.0)], ids=repr)
-@pytest.mark.parametrize(("solver", "steps"), STOCHASTIC, ids=lambda v: repr(v))
+def distance(x, y):
+    return sliced_wasserstein(x, y, projections=64)
+
+
+@pytest.mark.parametrize(("schedule", "solver", "steps"), CASES, ids=repr)
 def test_stochastic_solvers_sample_the_mixture_to_the_monte_carlo_floor(schedule, solver, steps, target, truth):
     reference, floor = truth
     exact = sf.ExactDenoiser(target, schedule)
@@ -124,4 +132,4 @@ def test_stochastic_solvers_sample_the_mixture_to_the_monte_carlo_floor(schedule
     x = sf.sample(exact, (N, 2), solver=solver, times=times, seed=5).x
     weights = target.responsibilities(x).mean(0)
     assert float((weights - target.weights).abs().sum() / 2) < 0.02
-    assert sliced_wasserstein(x, reference) < 1.5 * floor
+    assert distance(x, reference) < 1.5 * floor

@@ -75,7 +75,6 @@ def test_every_network_and_parameterisation_comes_back(tmp_path, net, row):
     assert not back.denoiser.training
 
 
-@pytest.mark.xfail(raises=KeyError, reason="NetworkDenoiser does not yet take a tensor for data_mean")
 def test_a_mean_image_comes_back(tmp_path):
     model = denoiser(data_mean=torch.randn(1, 4, 4))
     training.save(tmp_path / "m", model)

@@ -15,13 +15,14 @@ from typing import Annotated
 import typer
 
 from scorefield.cli import demo, quickstart, sample, train
-from scorefield.cli._errors import one_line
+from scorefield.cli._errors import Interrupted, one_line
 
 app = typer.Typer(
     name="scorefield",
     help="Score-based generative modelling, checked against exact answers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: it answers in half the time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("quickstart")(quickstart.quickstart)
@@ -57,13 +58,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = [a for a in args if a != "--debug"]
     try:
         code = typer.main.get_command(app).main(args, prog_name="scorefield", standalone_mode=False)
+    except Interrupted as interruption:
+        sys.stderr.write(f"interrupted: {interruption}\n")
+        sys.exit(130)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # typer raises the help of a bare `scorefield`
+            typer.echo(error.format_message())  # type: ignore[attr-defined]
+            sys.exit(0)
         if debug:
             traceback.print_exc()
-        if line := one_line(error):
-            sys.stderr.write(f"error: {line}\n")
+        sys.stderr.write(f"error: {one_line(error)}\n")
         sys.exit(2)
     if code == 130:
         sys.stderr.write("interrupted\n")

@@ -6,6 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 
+class Interrupted(Exception):
+    """Ctrl-C after which something was kept: the message says what, and where."""
+
+
 def one_line(error: BaseException) -> str:
     """What went wrong, in one line, for a person."""
     if hasattr(error, "format_message"):  # typer's own: an unknown command or option, a missing or bad value
@@ -14,7 +18,7 @@ def one_line(error: BaseException) -> str:
         text = "out of memory"
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    elif isinstance(error, ValueError) and str(error):
+    elif isinstance(error, ValueError | FileNotFoundError) and str(error):  # ours
         text = str(error)
     else:  # not one of ours: say what it was, and how to see more
         text = f"{type(error).__name__}: {error} (--debug shows the traceback)"
@@ -22,12 +26,12 @@ def one_line(error: BaseException) -> str:
 
 
 def _usage(error: BaseException) -> str:
-    text = error.format_message()  # type: ignore[attr-defined]
+    text = error.format_message().rstrip(".")  # type: ignore[attr-defined]
+    if hasattr(error.__cause__, "errors"):  # pydantic's, which does not name the value in its message
+        text += f"; got {error.__cause__.errors()[0]['input']!r}"  # type: ignore[union-attr]
     context = getattr(error, "ctx", None)
-    if not text:  # no command given: typer has printed the help instead
-        return ""
     hint = f" See {context.command_path} --help." if context is not None else ""
-    return f"{text.rstrip('.')}{'' if text.rstrip().endswith('?') else '.'}{hint}"
+    return f"{text}{'' if text.rstrip().endswith('?') else '.'}{hint}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:

@@ -23,6 +23,10 @@ SOLVERS: Table = {
     "annealed-langevin": ("scorefield.solvers:AnnealedLangevin", {}),
 }
 
+PRESETS: Table = {
+    "digits": ("scorefield.training.presets:digits", {}),
+}
+
 #: Two-dimensional laws, exact at every noise level.
 SHAPES: Table = {
     "eight-gaussians": ("scorefield.distributions:eight_gaussians", {}),

@@ -14,6 +14,7 @@ from scorefield.cli._output import picture_folder
 app = typer.Typer(
     help="Draw the mathematics: score fields, particles, forward processes. Exact densities, no training.",
     no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 Out = Annotated[

@@ -1,2 +1,73 @@
-def sample() -> None:
-    """x"""
+"""`scorefield sample`: pictures and arrays out of a run."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scorefield.cli._errors import unknown
+from scorefield.cli._names import SOLVERS
+from scorefield.cli._output import picture_folder
+
+
+def sample(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint file.", show_default=False)],
+    n: Annotated[int, typer.Option("--n", min=1, help="Number of samples.")] = 64,
+    solver: Annotated[str, typer.Option("--solver", help=f"One of: {', '.join(SOLVERS)}.")] = "ddim",
+    nfe: Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations a sample.")] = 50,
+    label: Annotated[
+        list[int] | None,
+        typer.Option("--label", help="Class; repeat it for several in turn. Without it, no class is asked for."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Sample i depends on the seed and i alone.")] = 0,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="PNG to write, with an .npz beside it. [default: in the run]", show_default=False),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
+) -> None:
+    """Sample a trained model with any solver: a PNG grid, and the numbers as .npz."""
+    if solver not in SOLVERS:
+        raise unknown("solver", solver, SOLVERS)
+    if not run.exists():
+        raise FileNotFoundError(f"no run at {run}")
+    if out is None:
+        out = (run if run.is_dir() else run.parent) / f"samples-{solver}-nfe{nfe}-seed{seed}.png"
+    if out.suffix != ".png":
+        raise ValueError(f"--out must end in .png; got {out}")
+    arrays = out.with_suffix(".npz")
+    picture_folder(out.parent, "", [out.name, arrays.name], overwrite)
+
+    import torch
+
+    from scorefield import plots
+    from scorefield.cli import _runs
+
+    loaded = _runs.load_run(run)
+    denoiser, transform = loaded.denoiser.to(_runs.device_of(device)), loaded.transform
+    assert transform is not None
+    labels = _labels(label, n, getattr(denoiser.net, "num_classes", None))
+    tensor = None if labels is None else torch.tensor(labels)
+    images = _runs.draw(
+        denoiser, transform, (n, *loaded.meta["event_shape"]), solver=solver, nfe=nfe, label=tensor, seed=seed
+    )
+    columns = math.ceil(math.sqrt(n))
+    plots.save(plots.image_grid(_runs.unit(images.grey, transform), columns), out)
+    numbers = {"samples": images.model, "grey": images.grey.to(torch.uint8), "seed": seed, "nfe": images.nfe}
+    _runs.save_npz(arrays, **numbers, **({} if labels is None else {"label": labels}))
+    typer.echo(f"{n} samples, {images.nfe} evaluations each: {out}, {arrays.name}")
+
+
+def _labels(asked: list[int] | None, n: int, classes: int | None) -> list[int] | None:
+    if not asked:
+        return None
+    if classes is None:
+        raise ValueError("--label was given, but this model was trained without labels")
+    wrong = [label for label in asked if not 0 <= label < classes]
+    if wrong:
+        raise ValueError(f"--label must lie in 0..{classes - 1}; got {wrong[0]}")
+    return [asked[i % len(asked)] for i in range(n)]
