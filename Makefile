@@ -12,6 +12,14 @@ quickstart: $(READY)
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu"
 
+figures: $(READY)  # the README's pictures, made by the commands it names
+	rm -rf build/figures
+	$(BIN)/scorefield demo score-field --out build/figures
+	$(BIN)/scorefield quickstart --out build/figures/quickstart
+	cp build/figures/score-field.gif build/figures/ddpm-ddim.png build/figures/low-density.png docs/images/
+	cp build/figures/quickstart/samples.png docs/images/quickstart-samples.png
+	cp build/figures/quickstart/reverse.png docs/images/quickstart-reverse.png
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -88,6 +88,13 @@ def test_an_empty_batch_is_empty():
     assert Noise(0, torch.arange(0), (3, 4)).normal(0).shape == (0, 3, 4)
 
 
+@pytest.mark.parametrize("event", [(2,), (3, 5), (64,)])
+@pytest.mark.parametrize("dtype", [torch.float32, f64])
+def test_several_draws_at_once_are_the_same_numbers(event, dtype):
+    noise = Noise(5, torch.arange(7, 18), event, dtype)
+    assert torch.equal(noise.normals(range(3, 11, 2)), torch.stack([noise.normal(k) for k in range(3, 11, 2)]))
+
+
 def test_precisions_agree():
     single, double = (Noise(4, torch.arange(1000), (8,), dtype).normal(2) for dtype in (torch.float32, f64))
     torch.testing.assert_close(single.double(), double, rtol=1e-5, atol=2e-6)

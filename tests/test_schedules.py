@@ -129,6 +129,14 @@ def test_time_of_log_snr_inverts_log_snr(schedule):
 
 
 @every
+def test_closed_form_inverses_agree_with_bisection_also_near_the_data(schedule):
+    t = torch.cat([torch.logspace(-9, -2, 15, dtype=torch.float64), torch.linspace(0.02, 1, 50, dtype=torch.float64)])
+    s = schedule.noise_ratio(t)
+    bisected = sf.Schedule._time_of_noise_ratio(schedule, s)
+    torch.testing.assert_close(schedule._time_of_noise_ratio(s), bisected, rtol=1e-7, atol=1e-15)
+
+
+@every
 def test_transitions_compose_and_solve_the_moment_equations_of_the_sde(schedule):
     s, u, t = (torch.tensor(v, dtype=f64) for v in (0.2, 0.5, 0.8))
     (a, p), (b, q), (whole, std) = schedule.transition(s, u), schedule.transition(u, t), schedule.transition(s, t)

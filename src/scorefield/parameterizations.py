@@ -61,7 +61,7 @@ class Parameterization(abc.ABC):
             ValueError: where the target does not determine x0 (eps at alpha = 0).
         """
         t = as_time(t)
-        alpha, sigma = schedule(t)
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         a, b = self.row(schedule, t)
         determinant = alpha * b - sigma * a
         noiseless = sigma == 0
@@ -103,13 +103,13 @@ def convert(
 
 
 def _check_finite(parameterization: Parameterization, t: Tensor, *coefficients: Tensor) -> None:
-    for c in coefficients:
-        if not bool(torch.isfinite(c).all()):
-            at = float(t[~torch.isfinite(c)].flatten()[0]) if t.ndim else float(t)
-            raise ValueError(
-                f"{parameterization} does not determine the prediction at t = {at:g}: the 2x2 system is singular. "
-                "Stop short of that time, or use X0(), V() or Velocity()."
-            )
+    finite = torch.isfinite(sum(coefficients, torch.zeros_like(t)))
+    if not bool(finite.all()):
+        at = float(t[~finite].flatten()[0]) if t.ndim else float(t)
+        raise ValueError(
+            f"{parameterization} does not determine the prediction at t = {at:g}: the 2x2 system is singular. "
+            "Stop short of that time, or use X0(), V() or Velocity()."
+        )
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,7 @@ class V(Parameterization):
     """v = alpha eps - sigma x0 (Salimans & Ho 2022)."""
 
     def row(self, schedule: Schedule, t: Tensor) -> Row:
-        alpha, sigma = schedule(t)
-        return Row(-sigma, alpha)
+        return Row(-schedule.sigma(t), schedule.alpha(t))
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ class EDMPreconditioning(Parameterization):
 
     def row(self, schedule: Schedule, t: Tensor) -> Row:
         # F = (sigma x0 - alpha sd^2 eps) / (sd n), free of the cancellation in (1 - c_skip alpha) / c_out
-        alpha, sigma = schedule(t)
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         sd, n = self.sigma_data, self._scale(schedule, t)
         return Row(sigma / (sd * n), -alpha * sd / n)
 
@@ -183,5 +182,4 @@ class EDMPreconditioning(Parameterization):
         return torch.clamp(-schedule.log_snr(t), -80, 80) / 4  # finite at both ends: sigma = 0 and alpha = 0
 
     def _scale(self, schedule: Schedule, t: Tensor) -> Tensor:
-        alpha, sigma = schedule(t)
-        return torch.sqrt((alpha * self.sigma_data) ** 2 + sigma**2)
+        return torch.hypot(schedule.alpha(t) * self.sigma_data, schedule.sigma(t))

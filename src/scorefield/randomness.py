@@ -31,10 +31,13 @@ def philox(counter: Words, key: tuple[int, int], rounds: int = 10) -> Words:
     """
     x0, x1, x2, x3 = counter
     k0, k1 = key
-    for r in range(rounds):
-        if r < 3:  # counters are still being broadcast
+    shape = torch.broadcast_shapes(*(x.shape for x in counter))
+    ours = False  # whether the four words are of full shape and may be overwritten
+    for _ in range(rounds):
+        if not ours:
             p0, p1 = (x0 & _LOW) * _MULTIPLIERS[0], (x2 & _LOW) * _MULTIPLIERS[1]
-            x0, x2 = (p1 >> 32) ^ x1 ^ k0, (p0 >> 32) ^ x3 ^ k1
+            x0, x2 = (p1 >> 32) ^ (x1 ^ k0), (p0 >> 32) ^ (x3 ^ k1)
+            ours = all(x.shape == shape for x in (x0, p1, x2, p0))
         else:  # the same in place: x0 and x2 hand their memory to the products, x1 and x3 to the words
             p0, p1 = x0.bitwise_and_(_LOW).mul_(_MULTIPLIERS[0]), x2.bitwise_and_(_LOW).mul_(_MULTIPLIERS[1])
             x0, x2 = x1.bitwise_xor_(p1 >> 32).bitwise_xor_(k0), x3.bitwise_xor_(p0 >> 32).bitwise_xor_(k1)
@@ -66,40 +69,50 @@ class Noise:
             raise ValueError(f"dtype must be floating point; got {self.dtype}")
 
     def normal(self, draw: int) -> Tensor:
-        """Standard normals by Box and Muller: r = sqrt(-2 log u), (r cos a, r sin a); |z| up to 6.6.
+        """Standard normals, `(B, *event_shape)`."""
+        return self.normals(range(draw, draw + 1))[0]
 
-        From signed words w: u = |w + 1/2| / 2^31 in (0, 1], whose small values keep their relative precision, and
-        a = 2 pi w / 2^32.
+    def normals(self, draws: range) -> Tensor:
+        """The normals of several draws at once, `(len(draws), B, *event_shape)`: the same numbers, in fewer operations.
+
+        By Box and Muller: r = sqrt(-2 log u), (r cos a, r sin a); |z| up to 6.6. From signed words w:
+        u = |w + 1/2| / 2^31 in (0, 1], whose small values keep their relative precision, and a = 2 pi w / 2^32.
         """
-        radius, angle = self._words(2 * draw).chunk(2)
+        words = self._words(range(2 * draws.start, 2 * draws.stop, 2 * draws.step))
+        radius, angle = words.chunk(2)
         radius.add_(0.5).abs_().mul_(2.0**-31).log_().mul_(-2).sqrt_()
         angle.mul_(2 * math.pi * 2.0**-32)
-        return self._shaped(torch.cat([torch.cos(angle).mul_(radius), angle.sin_().mul_(radius)]))
+        z = torch.empty_like(words)
+        torch.cos(angle, out=z[:2]).mul_(radius)
+        torch.sin(angle, out=z[2:]).mul_(radius)
+        return self._shaped(z)
 
     def uniform(self, draw: int) -> Tensor:
         """Uniforms in [0, 1): multiples of 2^-32, in float32 and lower of 2^-24 above 2^-8."""
-        return self._shaped(self._words(2 * draw + 1).mul_(2.0**-32).add_(0.5).clamp_(max=1 - 2.0**-24))
+        words = self._words(range(2 * draw + 1, 2 * draw + 2))
+        return self._shaped(words.mul_(2.0**-32).add_(0.5).clamp_(max=1 - 2.0**-24))[0]
 
-    def _words(self, stream: int) -> Tensor:
-        """Signed words as floats, `(4, rows, blocks)`, rows >= B."""
-        if stream < 0:
-            raise ValueError(f"draw must be at least 0; got {stream // 2}")
+    def _words(self, streams: range) -> Tensor:
+        """Signed words as floats, `(4, streams, rows, blocks)`, rows >= B."""
+        if streams.start < 0:
+            raise ValueError(f"draw must be at least 0; got {streams.start // 2}")
         batch, size = len(self.index), math.prod(self.event_shape)
         blocks = -(-size // 4)
         # Vectorised kernels treat the tail of a buffer otherwise than its body: fill up to whole vectors, so that no
-        # number
-        # stands in the tail of a small batch and in the body of a large one.
+        # number stands in the tail of a small batch and in the body of a large one.
         rows = -(-batch // _VECTOR) * _VECTOR if blocks % _VECTOR else batch
-        sample = torch.nn.functional.pad(self.index, (0, rows - batch))[:, None]
-        block = torch.arange(blocks, device=sample.device)[None, :]
-        which = torch.full_like(block[:, :1], stream)
+        sample = torch.nn.functional.pad(self.index, (0, rows - batch))[None, :, None]
+        block = torch.arange(blocks, device=sample.device)[None, None, :]
+        which = torch.arange(streams.start, streams.stop, streams.step, device=sample.device)[:, None, None]
         words = philox((block, which, sample & _LOW, sample >> 32), (self.seed & _LOW, self.seed >> 32))
-        signed = torch.empty(4, rows, blocks, dtype=torch.int32, device=sample.device)
+        signed = torch.empty(4, len(streams), rows, blocks, dtype=torch.int32, device=sample.device)
         for j, word in enumerate(words):
             signed[j] = word  # keeps the low 32 bits
         return signed.to(torch.float64 if self.dtype == torch.float64 else torch.float32)
 
     def _shaped(self, numbers: Tensor) -> Tensor:
+        """`(4, draws, rows, blocks)` to `(draws, B, *event_shape)`."""
+        draws, rows, blocks = numbers.shape[1:]
         batch, size = len(self.index), math.prod(self.event_shape)
-        flat = numbers.transpose(0, 1).reshape(numbers.shape[1], 4 * numbers.shape[2])[:batch, :size]
-        return flat.reshape(batch, *self.event_shape).to(self.dtype)
+        flat = numbers.permute(1, 2, 0, 3).reshape(draws, rows, 4 * blocks)[:, :batch, :size]
+        return flat.reshape(draws, batch, *self.event_shape).to(self.dtype)

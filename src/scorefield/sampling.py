@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -21,9 +20,8 @@ from scorefield.randomness import Noise
 from scorefield.schedules import as_time
 from scorefield.solvers import DDIM, Solver
 
-CHUNK_ELEMENTS = (
-    2**22
-)  # numbers in x at a time, 16 MB in float32: what a network needs besides is some hundred times that
+CHUNK_ELEMENTS = 2**22  # numbers in x at a time, 16 MB in float32: a network needs some hundred times that besides
+DRAWN_AT_ONCE = 2**15  # normals: for small batches an operation's fixed cost is what a draw costs
 
 Callback = Callable[[Tensor, Tensor, Tensor], None]
 
@@ -87,7 +85,7 @@ def sample(
             denoise = _Bound(denoiser, _slice(cond, slice(low, high), shape[0]))
             x_t = start[low:high] if isinstance(start, Tensor) else initial(denoiser, times[0], noise)
             state, path = solver.init(x_t), [x_t]
-            normals = partial(_draw, noise)
+            normals = _Normals(noise)
             for step in plan:
                 state = solver.step(denoise, state, step, normals)
                 if trajectory:
@@ -123,8 +121,18 @@ def len_of_chunk(shape: Sequence[int], chunk: int | None) -> int:
     return chunk
 
 
-def _draw(noise: Noise, k: int) -> Tensor:
-    return noise.normal(k + 1)  # draw 0 is the start
+class _Normals:
+    """The solver's k-th normals; draws that follow each other are made a block at a time."""
+
+    def __init__(self, noise: Noise) -> None:
+        self.noise, self.first, self.block = noise, 0, ()
+        self.size = max(1, DRAWN_AT_ONCE // max(1, len(noise.index) * torch.Size(noise.event_shape).numel()))
+
+    def __call__(self, k: int) -> Tensor:
+        if not 0 <= k - self.first < len(self.block):
+            # draw 0 is the start
+            self.first, self.block = k, self.noise.normals(range(k + 1, k + 1 + self.size)).unbind()
+        return self.block[k - self.first]
 
 
 class _Bound:

@@ -105,15 +105,20 @@ class Schedule(abc.ABC):
         return sigma / alpha
 
     def time_of_log_snr(self, log_snr: Tensor | float) -> Tensor:
-        """The t at which lambda(t) = `log_snr`, clamped to [0, 1], by bisection to the last bit of float64."""
+        """The t at which lambda(t) = `log_snr`, clamped to [0, 1]."""
         target = torch.as_tensor(log_snr, dtype=torch.float64, device="cpu")
-        low, high = torch.zeros_like(target), torch.ones_like(target)
+        ends = self.log_snr(torch.tensor([0.0, 1.0], dtype=torch.float64))
+        t = self._time_of_noise_ratio(torch.exp(-target)).clamp(0, 1)
+        return torch.where(target >= ends[0], 0.0, torch.where(target <= ends[1], 1.0, t))
+
+    def _time_of_noise_ratio(self, s: Tensor) -> Tensor:
+        """The t at which sigma / alpha = s, by bisection to the last bit; a schedule with a closed form gives it."""
+        target, low, high = -torch.log(s), torch.zeros_like(s), torch.ones_like(s)
         for _ in range(110):  # halvings: 2^-110 absolute, so relative precision too down to t = 1e-17
             middle = (low + high) / 2
             noisier = self.log_snr(middle) < target
             low, high = torch.where(noisier, low, middle), torch.where(noisier, middle, high)
-        ends = self.log_snr(torch.tensor([0.0, 1.0], dtype=torch.float64))
-        return torch.where(target >= ends[0], 0.0, torch.where(target <= ends[1], 1.0, (low + high) / 2))
+        return (low + high) / 2
 
     def f(self, t: Tensor | float) -> Tensor:
         """Drift coefficient f(t) = alpha' / alpha, shape of `t`."""
@@ -238,6 +243,14 @@ class VP(Schedule):
         """B(t), the integral of beta from 0 to t."""
         return self.beta_min * t + (self.beta_max - self.beta_min) * t**2 / 2
 
+    def _time_of_integral(self, integral: Tensor) -> Tensor:
+        """The root t of B(t) = `integral`, in the form without cancellation."""
+        slope = self.beta_max - self.beta_min
+        return 2 * integral / (self.beta_min + torch.sqrt(self.beta_min**2 + 2 * slope * integral))
+
+    def _time_of_noise_ratio(self, s: Tensor) -> Tensor:
+        return self._time_of_integral(torch.log1p(s**2))  # s^2 = exp(B) - 1
+
 
 @dataclass(frozen=True)
 class SubVP(VP):
@@ -245,6 +258,9 @@ class SubVP(VP):
 
     def sigma(self, t: Tensor) -> Tensor:
         return -torch.expm1(-self._integral(t))
+
+    def _time_of_noise_ratio(self, s: Tensor) -> Tensor:
+        return self._time_of_integral(2 * torch.asinh(s / 2))  # s = 2 sinh(B / 2)
 
 
 @dataclass(frozen=True)
@@ -272,6 +288,10 @@ class VE(Schedule):
             return self.sigma_min * torch.sqrt(torch.expm1(2 * log_ratio * t))
         return self.sigma_min * torch.exp(log_ratio * t)
 
+    def _time_of_noise_ratio(self, s: Tensor) -> Tensor:
+        log_ratio, ratio = math.log(self.sigma_max / self.sigma_min), s / self.sigma_min
+        return (torch.log1p(ratio**2) / 2 if self.from_zero else torch.log(ratio)) / log_ratio
+
 
 @dataclass(frozen=True)
 class VEPower(Schedule):
@@ -290,6 +310,10 @@ class VEPower(Schedule):
         log_base = math.log(self.base)
         return torch.sqrt(torch.expm1(2 * log_base * t) / (2 * log_base))
 
+    def _time_of_noise_ratio(self, s: Tensor) -> Tensor:
+        log_base = math.log(self.base)
+        return torch.log1p(2 * log_base * s**2) / (2 * log_base)
+
 
 @dataclass(frozen=True)
 class Brownian(Schedule):
@@ -305,6 +329,9 @@ class Brownian(Schedule):
 
     def sigma(self, t: Tensor) -> Tensor:
         return self.scale * torch.sqrt(t)
+
+    def _time_of_noise_ratio(self, s: Tensor) -> Tensor:
+        return (s / self.scale) ** 2
 
 
 @dataclass(frozen=True)
@@ -322,6 +349,9 @@ class EDM(Schedule):
 
     def sigma(self, t: Tensor) -> Tensor:
         return self.sigma_max * t
+
+    def _time_of_noise_ratio(self, s: Tensor) -> Tensor:
+        return s / self.sigma_max
 
 
 @dataclass(frozen=True)
@@ -345,6 +375,9 @@ class Cosine(Schedule):
     def sigma(self, t: Tensor) -> Tensor:
         return torch.sin(math.acos(self.alpha_min) * t)
 
+    def _time_of_noise_ratio(self, s: Tensor) -> Tensor:
+        return torch.atan(s) / math.acos(self.alpha_min)
+
 
 @dataclass(frozen=True)
 class Rectified(Schedule):
@@ -355,6 +388,9 @@ class Rectified(Schedule):
 
     def sigma(self, t: Tensor) -> Tensor:
         return t + 0
+
+    def _time_of_noise_ratio(self, s: Tensor) -> Tensor:
+        return 1 / (1 + 1 / s)  # 0 and 1 at s = 0 and infinity
 
 
 @dataclass(frozen=True, eq=False)
