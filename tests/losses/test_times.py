@@ -73,7 +73,7 @@ def test_bad_laws_are_refused():
 
 def mean_above(law, t_min, f, n=20_001):
     """E_law[f(t); t >= t_min], by Simpson's rule over the quantiles' own variable: f is smooth there."""
-    u_min = brentq(lambda u: float(law.quantile(torch.tensor(u, dtype=f64))) - t_min, 0.0, 1.0, xtol=1e-15)
+    u_min: float = brentq(lambda u: float(law.quantile(torch.tensor(u, dtype=f64))) - t_min, 0.0, 1.0, xtol=1e-15)  # pyright: ignore
     u = u_min + (1 - 1e-9 - u_min) * torch.linspace(0, 1, n, dtype=f64) ** 2  # finer where weights are steep
     return float(simpson(f(law.quantile(u)).numpy(), x=u.numpy()))
 
