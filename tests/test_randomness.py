@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from scorefield.randomness import Noise, philox
+from scorefield.randomness import Noise, Stream, philox, randn_like, spread_uniforms, uniforms
 
 f64 = torch.float64
 
@@ -159,3 +159,56 @@ def test_samples_draws_seeds_kinds_and_elements_are_uncorrelated():
 def test_bad_input_gets_one_clear_line(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_stream_takes_the_draws_of_its_samples_one_after_another():
+    """Two processes with half the samples each draw, between them, what one draws with all of them."""
+    index = torch.tensor([5, 2**40, 0, 17, 3, 4])
+    whole = Stream(11, index)
+    drawn = [whole.normal((3,), f64), whole.uniform(), whole.uniform((2,), torch.float32), whole.spread()]
+    for half in (slice(0, 3), slice(3, 6)):
+        part = Stream(11, index[half])
+        same = [part.normal((3,), f64), part.uniform(), part.uniform((2,), torch.float32), part.spread()]
+        for a, b in zip(drawn, same, strict=True):
+            assert torch.equal(a[half], b)
+    assert torch.equal(drawn[0], Noise(11, index, (3,), f64).normal(0))
+    assert torch.equal(drawn[1], Noise(11, index, (), f64).uniform(1))
+    assert whole.draw == 4
+
+
+def test_draws_through_a_stream_have_the_shape_and_dtype_of_a_generators():
+    x = torch.zeros(4, 2, 3, dtype=f64)
+    for source in (None, torch.Generator().manual_seed(0), Stream(0, torch.arange(4))):
+        assert (randn_like(x, source).shape, randn_like(x, source).dtype) == (x.shape, f64)
+        for u in (uniforms(4, source), spread_uniforms(4, source)):
+            assert (u.shape, u.dtype) == ((4,), f64)
+    assert torch.equal(randn_like(x, Stream(3, torch.arange(4))), Noise(3, torch.arange(4), (2, 3), f64).normal(0))
+    assert spread_uniforms(0, Stream(0, torch.arange(0))).shape == (0,)
+
+
+@pytest.mark.parametrize("start", [0, 10**6, 2**50])
+@pytest.mark.parametrize("n", [1, 2, 7, 64, 1000])
+def test_spread_numbers_of_consecutive_samples_leave_no_wide_gap(start, n):
+    """The largest gap of n multiples of the golden ratio, on the circle, is below (1 + 2/sqrt 5) / n = 1.894 / n."""
+    u = Stream(0, start + torch.arange(n)).spread().sort().values
+    gaps = torch.cat([u.diff(), u[:1] + 1 - u[-1:]])
+    assert float(gaps.max()) <= (1 + 2 / math.sqrt(5)) / n
+    independent = Stream(0, start + torch.arange(1000)).uniform().sort().values
+    assert float(independent.diff().max()) > 4 / 1000  # what they would leave otherwise: about log(n) / n
+
+
+def test_a_spread_number_is_uniform_over_seeds_and_over_draws():
+    """Each sample's own number, Kolmogorov-Smirnov on 2,000: false alarm 1e-4."""
+    seeds = [float(Stream(s, torch.tensor([41])).spread()) for s in range(2000)]
+    stream = Stream(5, torch.tensor([2**33]))
+    draws = [float(stream.spread()) for _ in range(2000)]
+    assert stats.kstest(seeds, "uniform").pvalue > 1e-4
+    assert stats.kstest(draws, "uniform").pvalue > 1e-4
+
+
+def test_a_stream_of_another_length_is_refused():
+    for draw in (lambda s: randn_like(torch.zeros(3, 2), s), lambda s: uniforms(3, s), lambda s: spread_uniforms(3, s)):
+        with pytest.raises(ValueError, match="a Stream of 3 samples is needed, one index for each; got 4"):
+            draw(Stream(0, torch.arange(4)))
+    with pytest.raises(ValueError, match="seed must lie in"):
+        Stream(-1, torch.arange(4))

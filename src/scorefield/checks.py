@@ -5,6 +5,7 @@ Each returns None or raises AssertionError with the clause that failed and the n
     sf.checks.check_schedule(MySchedule())
     sf.checks.check_denoiser(my_denoiser, (3, 32, 32))
     sf.checks.check_solver(MySolver())
+    sf.checks.check_loss(my_loss)
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from scorefield import grids
-from scorefield.denoisers import Denoiser, ExactDenoiser
-from scorefield.distributions import Gaussian, GaussianMixture
+from scorefield.denoisers import Denoiser, ExactDenoiser, NetworkDenoiser
+from scorefield.distributions import Distribution, Gaussian, GaussianMixture
+from scorefield.networks import MLP
+from scorefield.parameterizations import V
+from scorefield.randomness import Stream
 from scorefield.sampling import sample
 from scorefield.schedules import EDM, VP, Cosine, Schedule
 from scorefield.solvers import Heun, Solver
@@ -101,6 +105,93 @@ def convergence_slopes(solver: Solver, *, steps: Sequence[int] = (80, 160, 320))
     return [math.log2(a / b) for a, b in itertools.pairwise(errors)]
 
 
+def check_loss(
+    loss: Callable[..., Tensor], *, distribution: Distribution | None = None, schedule: Schedule | None = None
+) -> None:
+    """Shape, dtype, seeds, batch independence, empty batches; a gradient for every parameter; the exact minimum.
+
+    `loss(denoiser, x0, *, t, eps, generator)` must return `(B,)`, each entry a function of its own sample and draws,
+    and be smaller on average at the exact denoiser of `distribution` than at shifted, scaled and bent ones: 16,384
+    samples, the same draws for both, and an excess beyond 4 standard errors of the difference.
+
+    Args:
+        loss: bind a weight, a law of t or whatever it needs with functools.partial.
+        distribution: of the data, on vectors: a Gaussian on the plane unless given. A loss that knows the exact answer
+            (`losses.explicit`) must know this one's.
+        schedule: VP() unless given.
+    """
+    data = distribution or Gaussian(torch.tensor([0.6, -0.3], dtype=f64), torch.tensor([0.5, 0.2], dtype=f64))
+    schedule = schedule or VP()
+    _check_draws(loss, data, schedule)
+    exact = ExactDenoiser(data, schedule)
+    x0 = data.sample(16_384, generator=torch.Generator().manual_seed(0))
+    t = torch.linspace(0.1, 0.4, len(x0), dtype=f64)
+    stream = functools.partial(Stream, 1, torch.arange(len(x0)))
+    best = loss(exact, x0, t=t, generator=stream()).detach()
+    for name, change in _CHANGES.items():
+        excess = loss(_Changed(exact, change), x0, t=t, generator=stream()).detach() - best
+        beyond = float(excess.mean()) * len(x0) ** 0.5 / float(excess.std())
+        _require(
+            beyond > 4, f"a {name} denoiser must cost more than the exact one, by 4 standard errors", f"{beyond:.3g}"
+        )
+
+
+_CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
+    "shifted": lambda x0: x0 + 0.3,
+    "shrunk": lambda x0: 0.7 * x0,
+    "stretched": lambda x0: 1.3 * x0,
+    "bent": lambda x0: x0 + 0.3 * torch.sin(3 * x0),
+}
+
+
+class _Changed(Denoiser):
+    """change(D)."""
+
+    def __init__(self, denoiser: Denoiser, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.denoiser, self.change, self.schedule = denoiser, change, denoiser.schedule
+
+    def forward(self, x_t: Tensor, t: Tensor, **cond: Any) -> Tensor:
+        return self.change(self.denoiser(x_t, t, **cond))
+
+
+def _check_draws(loss: Callable[..., Tensor], data: Distribution, schedule: Schedule) -> None:
+    """What a loss owes its caller, with a small network that has every kind of parameter."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = MLP(math.prod(data.event_shape), hidden=16, depth=2).double()
+        for p in net.parameters():
+            torch.nn.init.normal_(p, std=0.3)
+    denoiser = NetworkDenoiser(net, schedule, V())
+    x0 = data.sample(5, generator=torch.Generator().manual_seed(0)).to(f64)
+    index = torch.tensor([7, 0, 3, 2**40, 12])
+    t, eps = torch.tensor([0.2, 0.35, 0.5, 0.65, 0.8], dtype=f64), torch.linspace(-2, 2, x0.numel(), dtype=f64)
+    eps = eps.reshape(x0.shape)
+
+    value = loss(denoiser, x0, generator=Stream(0, index))
+    _require(value.shape == (5,) and value.dtype == f64, "the loss must be (B,), of x0's dtype", value)
+    _require(bool(torch.isfinite(value).all()), "the loss must be finite", value)
+    value.mean().backward()
+    for name, p in denoiser.named_parameters():
+        reached = p.grad is not None and bool(torch.isfinite(p.grad).all() and (p.grad != 0).any())
+        _require(reached, f"the gradient must reach {name}, finite and not zero", p.grad)
+
+    with torch.no_grad():
+        _close(loss(denoiser, x0, generator=Stream(0, index)), value, "the loss must not need gradients enabled", 1e-12)
+    fixed = loss(denoiser, x0, t=t, eps=eps, generator=Stream(0, index))
+    for i in range(5):
+        row = slice(i, i + 1)
+        alone = loss(denoiser, x0[row], generator=Stream(0, index[row]))
+        _close(alone, value[row], "a sample's loss must not depend on its batch, its Stream given", 1e-9)
+        alone = loss(denoiser, x0[row], t=t[row], eps=eps[row], generator=Stream(0, index[row]))
+        _close(alone, fixed[row], "a sample's loss must not depend on its batch, t and eps given", 1e-9)
+    one, same, other = (loss(denoiser, x0, generator=torch.Generator().manual_seed(seed)) for seed in (0, 0, 1))
+    _require(torch.equal(one, same), "the same seed must give the same loss", (one - same).abs().max())
+    _require(not torch.equal(one, other), "another seed must give another loss", other)
+    empty = loss(denoiser, x0[:0], generator=Stream(0, index[:0]))
+    _require(empty.shape == (0,), "an empty batch must give an empty loss", empty)
+
+
 def _check_conventions(solver: Solver, denoiser: Denoiser, times: Tensor) -> None:
     for dtype in (torch.float32, f64):
         x = sample(denoiser, (16, 2), solver=solver, times=times, seed=3, dtype=dtype).x
@@ -157,5 +248,6 @@ def _require(holds: bool, clause: str, got: object) -> None:
 
 
 def _close(got: Tensor, expected: Tensor, clause: str, tolerance: float) -> None:
+    got, expected = got.detach(), expected.detach()
     worst = float(((got - expected).abs() / (1 + expected.abs())).max()) if got.numel() else 0.0
     _require(worst <= tolerance, f"{clause} within {tolerance:g}", f"{worst:.3g}")

@@ -11,6 +11,7 @@ words are 32-bit, products 64-bit, and since int64 wraps modulo 2^64 a product's
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _LOW = 0xFFFFFFFF
 _VECTOR = 16  # floats in the widest vector register
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2^64 times the golden ratio's fraction, as a signed word
 
 Words = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -116,3 +118,83 @@ class Noise:
         batch, size = len(self.index), math.prod(self.event_shape)
         flat = numbers.permute(1, 2, 0, 3).reshape(draws, rows, 4 * blocks)[:, :batch, :size]
         return flat.reshape(draws, batch, *self.event_shape).to(self.dtype)
+
+
+class Stream:
+    """Draws one after another for the samples of a batch: the k-th call takes draw k of every sample.
+
+    The numbers of a sample are a function of (seed, its index, k) alone, whatever else is in the batch: a training step
+    gives the same losses in one process and in several. Takes the place of a torch.Generator wherever a loss or a time
+    law accepts one.
+
+    Args:
+        seed: in [0, 2^64); what changes from step to step, unless `index` does.
+        index: `(B,)` int64, the global numbers of the samples; on the device where the numbers are wanted.
+    """
+
+    def __init__(self, seed: int, index: Tensor) -> None:
+        Noise(seed, index, ())  # checks both
+        self.seed, self.index, self.draw = seed, index, 0
+
+    def normal(self, event_shape: Sequence[int] = (), dtype: torch.dtype = torch.float32) -> Tensor:
+        """Standard normals, `(B, *event_shape)`."""
+        return Noise(self.seed, self.index, tuple(event_shape), dtype).normal(self._next())
+
+    def uniform(self, event_shape: Sequence[int] = (), dtype: torch.dtype = torch.float64) -> Tensor:
+        """Uniforms in [0, 1), `(B, *event_shape)`."""
+        return Noise(self.seed, self.index, tuple(event_shape), dtype).uniform(self._next())
+
+    def spread(self) -> Tensor:
+        """Uniforms `(B,)`, float64, that together fill [0, 1) evenly: frac(u + index * golden ratio).
+
+        u is the draw's own number, so each is uniform; the multiples of the golden ratio are the most evenly spread
+        sequence there is (any n consecutive samples leave gaps of at most 1.9 / n), whichever process holds which.
+        """
+        own = torch.full_like(self.index[:1], -1) if len(self.index) else self.index  # no sample has this number
+        u = Noise(self.seed, own, (), torch.float64).uniform(self._next())
+        turns = (self.index * _GOLDEN >> 11) & (2**53 - 1)  # in units of 2^-53; int64 wraps, so the fraction is exact
+        return torch.remainder(u + turns.to(torch.float64) * 2.0**-53, 1.0)
+
+    def _next(self) -> int:
+        self.draw += 1
+        return self.draw - 1
+
+
+Source = torch.Generator | Stream | None
+"""Where random numbers come from: a torch.Generator on any device, a Stream, or None, torch's global generator."""
+
+
+def randn_like(x: Tensor, generator: Source) -> Tensor:
+    """Standard normals of the shape, dtype and device of `x` `(B, *event)`."""
+    if isinstance(generator, Stream):
+        _check_length(generator, len(x))
+        return generator.normal(x.shape[1:], x.dtype).to(x.device)
+    device = generator.device if generator is not None else x.device
+    return torch.randn(x.shape, dtype=x.dtype, device=device, generator=generator).to(x.device)
+
+
+def uniforms(n: int, generator: Source) -> Tensor:
+    """Independent uniforms in [0, 1), `(n,)`, float64 on the CPU."""
+    if isinstance(generator, Stream):
+        _check_length(generator, n)
+        return generator.uniform().cpu()
+    device = generator.device if generator is not None else "cpu"
+    return torch.rand(n, dtype=torch.float64, device=device, generator=generator).cpu()
+
+
+def spread_uniforms(n: int, generator: Source) -> Tensor:
+    """Uniforms in [0, 1) that together fill it evenly, `(n,)`, float64 on the CPU.
+
+    One in each n-th of [0, 1), in random order; from a Stream, points of one sequence that all batches share.
+    """
+    if isinstance(generator, Stream):
+        _check_length(generator, n)
+        return generator.spread().cpu()
+    device = generator.device if generator is not None else "cpu"
+    order = torch.randperm(n, generator=generator, device=device).cpu()
+    return (order + uniforms(n, generator)) / max(n, 1)
+
+
+def _check_length(stream: Stream, n: int) -> None:
+    if len(stream.index) != n:
+        raise ValueError(f"generator: a Stream of {n} samples is needed, one index for each; got {len(stream.index)}")

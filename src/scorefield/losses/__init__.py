@@ -1,7 +1,35 @@
-"""Objectives: what is minimised so that a network becomes a denoiser. Each returns `(B,)`, unreduced."""
+"""Objectives: what is minimised so that a network becomes a denoiser. Each returns `(B,)`, unreduced.
 
-from scorefield.losses import times, weights
+All are called as `loss(denoiser, x0, *, t, eps, generator, weight, times, cond)` and, at one weight and time law, equal
+`denoising` in expectation up to a constant: see `losses.marginal`. `losses.integrands` are score matching's for any
+plain score function.
+"""
+
+from scorefield.losses import integrands, projections, times, weights
+from scorefield.losses.bound import continuous_bound, discrete_bound
 from scorefield.losses.denoising import denoising
-from scorefield.losses.times import LogNormal, Stratified, TimeLaw, Uniform
+from scorefield.losses.marginal import explicit, finite_difference, implicit, sliced
+from scorefield.losses.times import Importance, Ladder, LogitNormal, LogNormal, Stratified, TimeLaw, Uniform
+from scorefield.losses.uncertainty import Uncertainty
 
-__all__ = ["LogNormal", "Stratified", "TimeLaw", "Uniform", "denoising", "times", "weights"]
+__all__ = [
+    "Importance",
+    "Ladder",
+    "LogNormal",
+    "LogitNormal",
+    "Stratified",
+    "TimeLaw",
+    "Uncertainty",
+    "Uniform",
+    "continuous_bound",
+    "denoising",
+    "discrete_bound",
+    "explicit",
+    "finite_difference",
+    "implicit",
+    "integrands",
+    "projections",
+    "sliced",
+    "times",
+    "weights",
+]

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser, NetworkDenoiser
 from scorefield.losses.times import TimeLaw, Uniform
 from scorefield.losses.weights import Weight
+from scorefield.randomness import Source, randn_like
 
 
 def denoising(
@@ -30,7 +30,7 @@ def denoising(
     *,
     t: Tensor | None = None,
     eps: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: Source = None,
     weight: Weight | None = None,
     times: TimeLaw | None = None,
     cond: Mapping[str, Any] | None = None,
@@ -42,7 +42,7 @@ def denoising(
         x0: clean data, `(B, *event)`, in the denoiser's units.
         t: times `()` or `(B,)`; drawn from `times` unless given.
         eps: the noise, shape of `x0`; drawn unless given.
-        generator: of the draws, on any device.
+        generator: of the draws: a torch.Generator on any device, or a Stream, which keys them by sample.
         weight: `weight(schedule, t)` multiplies ||D - x0||^2 (see `losses.weights`). None leaves ||output - target||^2
             as it is: DDPM's loss for Eps, EDM's for EDMPreconditioning, flow matching's for Velocity.
         times: the law of t; Uniform() unless given.
@@ -52,13 +52,7 @@ def denoising(
         Vincent 2011 (denoising score matching); Ho et al. 2020; Karras et al. 2022; Kingma & Gao 2023 (one family).
     """
     schedule = denoiser.schedule
-    if t is None:
-        t = (times or Uniform()).sample(len(x0), generator)
-    if eps is None:
-        device = generator.device if generator is not None else x0.device
-        eps = torch.randn(x0.shape, dtype=x0.dtype, device=device, generator=generator).to(x0.device)
-    if eps.shape != x0.shape:
-        raise ValueError(f"eps must have the shape of x0, {tuple(x0.shape)}; got {tuple(eps.shape)}")
+    t, eps = draw(x0, t, eps, generator, times)
     x_t = schedule.perturb(x0, t, eps)
     scale: Tensor | None = None
     if isinstance(denoiser, NetworkDenoiser):
@@ -72,3 +66,16 @@ def denoising(
         scale = weight(schedule, t) if weight is not None else None
     loss = residual.square().flatten(1).mean(1) if residual.ndim > 1 else residual.square()
     return loss if scale is None else scale.to(loss) * loss
+
+
+def draw(
+    x0: Tensor, t: Tensor | None, eps: Tensor | None, generator: Source, times: TimeLaw | None
+) -> tuple[Tensor, Tensor]:
+    """(t, eps): what is given, and draws of the time law and of N(0, I) for what is not."""
+    if t is None:
+        t = (times or Uniform()).sample(len(x0), generator)
+    if eps is None:
+        eps = randn_like(x0, generator)
+    if eps.shape != x0.shape:
+        raise ValueError(f"eps must have the shape of x0, {tuple(x0.shape)}; got {tuple(eps.shape)}")
+    return t, eps

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
+from scorefield.randomness import Source, spread_uniforms, uniforms
 from scorefield.schedules import Schedule, as_time, derivative
 
 
@@ -28,14 +31,9 @@ class TimeLaw(abc.ABC):
     @abc.abstractmethod
     def density(self, t: Tensor) -> Tensor: ...
 
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, n: int, generator: Source = None) -> Tensor:
         """`n` independent times, `(n,)`, float64 on the CPU."""
-        return self.quantile(_uniforms(n, generator))
-
-
-def _uniforms(n: int, generator: torch.Generator | None) -> Tensor:
-    device = generator.device if generator is not None else "cpu"
-    return torch.rand(n, dtype=torch.float64, device=device, generator=generator).cpu()
+        return self.quantile(uniforms(n, generator))
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class LogNormal(TimeLaw):
     mean: float = -1.2
     std: float = 1.2
     _range: tuple[float, float] = field(init=False, repr=False, compare=False)
-    _time: PchipInterpolator = field(init=False, repr=False, compare=False)
+    _time: _Table = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not (self.std > 0 and math.isfinite(self.mean)):
@@ -81,18 +79,14 @@ class LogNormal(TimeLaw):
                 f"LogNormal: the schedule's log(sigma / alpha), {float(ends[0]):.3g} to {float(ends[1]):.3g}, "
                 f"must overlap mean +- 8 std; got mean {self.mean}, std {self.std}"
             )
-        # One inversion of the schedule, then a table: a bisection at each step would take longer than a small network.
-        log_s = torch.linspace(low, high, 4096, dtype=torch.float64)
-        t = self.schedule.time_of_log_snr(-log_s)
         object.__setattr__(self, "_range", (low, high))
-        object.__setattr__(self, "_time", PchipInterpolator(log_s.numpy(), t.numpy()))
+        object.__setattr__(self, "_time", _Table.of(self.schedule, low, high))
 
     def quantile(self, u: Tensor) -> Tensor:
         low, high = self._range
         a, b = self._cdf(low), self._cdf(high)
         log_s = self.mean + self.std * torch.special.ndtri(a + (b - a) * u)
-        t = self._time(np.clip(log_s.numpy(), low, high))
-        return torch.from_numpy(np.clip(t, 0.0, 1.0))
+        return self._time(log_s)
 
     def density(self, t: Tensor) -> Tensor:
         """p(log s) |dlog s / dt|."""
@@ -109,11 +103,120 @@ class LogNormal(TimeLaw):
 
 
 @dataclass(frozen=True)
+class LogitNormal(TimeLaw):
+    """log(t / (1 - t)) ~ N(mean, std^2): rectified flow's law, most of it in the middle (Esser et al. 2024)."""
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.std > 0 and math.isfinite(self.mean)):
+            raise ValueError(f"LogitNormal: std must be positive and mean finite; got {self.std} and {self.mean}")
+
+    def quantile(self, u: Tensor) -> Tensor:
+        return torch.sigmoid(self.mean + self.std * torch.special.ndtri(u))
+
+    def density(self, t: Tensor) -> Tensor:
+        """N(logit t; mean, std^2) / (t (1 - t)), 0 at the ends."""
+        t = as_time(t)
+        z = (torch.logit(t) - self.mean) / self.std
+        inside = (t > 0) & (t < 1)
+        return torch.where(inside, torch.exp(-(z**2) / 2) / (self.std * math.sqrt(2 * math.pi) * t * (1 - t)), 0.0)
+
+
+@dataclass(frozen=True)
+class Importance(TimeLaw):
+    """Density proportional to g^2 / sigma^2 on [t_min, t_max] (Song et al. 2021b, section 5.1).
+
+    As g^2 / sigma^2 = -2 dlambda/dt, it is the law that is uniform in the log-SNR. Under it the likelihood's weight
+    turns into a constant times DDPM's: g^2 / 2 ||score error||^2 / p = Z/2 ||eps_hat - eps||^2, Z = 2 (lambda(t_min) -
+    lambda(t_max)), which varies far less.
+    """
+
+    schedule: Schedule
+    t_min: float = 1e-5
+    t_max: float = 1.0
+    _range: tuple[float, float] = field(init=False, repr=False, compare=False)
+    _time: _Table = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.t_min < self.t_max <= 1:
+            raise ValueError(f"Importance: 0 <= t_min < t_max <= 1 is required; got {self.t_min} and {self.t_max}")
+        low, high = (-self.schedule.log_snr(torch.tensor([self.t_min, self.t_max], dtype=torch.float64))).tolist()
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(
+                f"Importance: log(sigma / alpha) must be finite at t_min and t_max; got {low:g} at {self.t_min:g} and "
+                f"{high:g} at {self.t_max:g}"
+            )
+        object.__setattr__(self, "_range", (low, high))
+        object.__setattr__(self, "_time", _Table.of(self.schedule, low, high))
+
+    def quantile(self, u: Tensor) -> Tensor:
+        low, high = self._range
+        return torch.clamp(self._time(low + (high - low) * u), self.t_min, self.t_max)
+
+    def density(self, t: Tensor) -> Tensor:
+        """-lambda'(t) / (lambda(t_min) - lambda(t_max))."""
+        t = as_time(t)
+        low, high = self._range
+        inside = (t >= self.t_min) & (t <= self.t_max)
+        return torch.where(inside, -derivative(self.schedule.log_snr, t) / (high - low), 0.0)
+
+
+@dataclass(frozen=True)
+class Ladder(TimeLaw):
+    """Finitely many times, equally likely unless `probabilities` are given: NCSN's levels, DDPM's steps.
+
+    `density` is here the probability of t, and 0 off the ladder: it may stand against another Ladder's, not against a
+    continuous law's.
+    """
+
+    times: Sequence[float]
+    probabilities: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        times = tuple(float(t) for t in self.times)
+        if not times or any(not 0 <= t <= 1 for t in times) or len(set(times)) < len(times):
+            raise ValueError(f"Ladder: times must be distinct and lie in [0, 1], at least one; got {times}")
+        given = [1 / len(times)] * len(times) if self.probabilities is None else self.probabilities
+        mass = tuple(float(p) for p in given)
+        if len(mass) != len(times) or min(mass) < 0 or abs(sum(mass) - 1) > 1e-6:
+            raise ValueError(f"Ladder: {len(times)} probabilities that sum to 1 are needed; got {mass}")
+        object.__setattr__(self, "times", times)
+        object.__setattr__(self, "probabilities", mass)
+
+    @classmethod
+    def steps(cls, count: int) -> Self:
+        """t = (k + 1) / K for DDPM's steps k = 0..K-1."""
+        return cls([(k + 1) / count for k in range(count)])
+
+    @classmethod
+    def geometric(cls, schedule: Schedule, first: float, last: float, levels: int) -> Self:
+        """The times of noise ratios s_i = first (last / first)^((i - 1) / (L - 1)), i = 1..L (Song & Ermon 2019)."""
+        if levels < 2 or not (first > 0 and last > 0):
+            raise ValueError(
+                f"Ladder.geometric: two positive ends and at least 2 levels are needed; got {first}, {last}, {levels}"
+            )
+        log_s = torch.linspace(math.log(first), math.log(last), levels, dtype=torch.float64)
+        return cls(schedule.time_of_log_snr(-log_s).tolist())
+
+    def quantile(self, u: Tensor) -> Tensor:
+        edges = torch.tensor(self.probabilities, dtype=torch.float64).cumsum(0)
+        rung = torch.searchsorted(edges, u.contiguous(), right=True).clamp(max=len(edges) - 1)
+        return torch.tensor(self.times, dtype=torch.float64)[rung]
+
+    def density(self, t: Tensor) -> Tensor:
+        times, mass = (torch.tensor(v, dtype=torch.float64) for v in (self.times, self.probabilities))
+        return ((as_time(t)[..., None] == times) * mass).sum(-1)
+
+
+@dataclass(frozen=True)
 class Stratified(TimeLaw):
     """The same law with one time in each n-th of its probability, in random order.
 
     Each t has the law's distribution; only together are they evenly spread, which takes the choice of t out of the
-    variance of a batch's mean.
+    variance of a batch's mean. From a Stream the times are points of one evenly spread sequence, a function of the
+    sample's index alone, so that two processes share the strata without a word.
     """
 
     law: TimeLaw
@@ -124,7 +227,24 @@ class Stratified(TimeLaw):
     def density(self, t: Tensor) -> Tensor:
         return self.law.density(t)
 
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        device = generator.device if generator is not None else "cpu"
-        order = torch.randperm(n, generator=generator, device=device).cpu()
-        return self.quantile((order + _uniforms(n, generator)) / max(n, 1))
+    def sample(self, n: int, generator: Source = None) -> Tensor:
+        return self.quantile(spread_uniforms(n, generator))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """t as a function of log(sigma / alpha) on [low, high]; a value, so that laws can be pickled."""
+
+    low: float
+    high: float
+    curve: PchipInterpolator
+
+    @classmethod
+    def of(cls, schedule: Schedule, low: float, high: float) -> Self:
+        # One inversion of the schedule, then a table: a bisection at each step would take longer than a small network.
+        log_s = torch.linspace(low, high, 4096, dtype=torch.float64)
+        return cls(low, high, PchipInterpolator(log_s.numpy(), schedule.time_of_log_snr(-log_s).numpy()))
+
+    def __call__(self, log_s: Tensor) -> Tensor:
+        t = self.curve(torch.clamp(log_s, self.low, self.high).numpy())
+        return torch.clamp(torch.as_tensor(np.asarray(t)), 0.0, 1.0)

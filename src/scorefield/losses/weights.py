@@ -1,18 +1,33 @@
 """Weights on ||D(x_t, t) - x0||^2, as functions `weight(schedule, t)`, float64 and of the shape of t.
 
 A loss in another space is a weight here: D - x0 = -(sigma / alpha) (eps_hat - eps), so DDPM's ||eps_hat - eps||^2 is
-the weight alpha^2 / sigma^2, the SNR.
+the weight alpha^2 / sigma^2, the SNR. In general the error of a target is the weight 1 / c_out^2, where D - x0 =
+c_out (output - target):
+
+| error of | weight |
+| --- | --- |
+| x0 | 1 |
+| eps; NCSN's sigma^2 x score | alpha^2 / sigma^2 |
+| the score | alpha^2 / sigma^4 |
+| v | (alpha^2 + sigma^2)^2 / sigma^2, for VP: SNR + 1 |
+| velocity | (alpha lambda')^2 |
+| EDM's F | (s^2 + sd^2) / (s sd)^2 at alpha = 1, s = sigma / alpha |
+
+so papers that state one weight in several spaces, min(SNR, gamma) / SNR on eps, min(SNR, gamma) / (SNR + 1) on v, say
+one thing here: min(SNR, gamma).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from scorefield.schedules import Schedule
+from scorefield.losses.times import TimeLaw, Uniform
+from scorefield.parameterizations import Parameterization
+from scorefield.schedules import Schedule, derivative
 
 Weight = Callable[[Schedule, Tensor], Tensor]
 
@@ -25,6 +40,28 @@ def x0(schedule: Schedule, t: Tensor) -> Tensor:
 def eps(schedule: Schedule, t: Tensor) -> Tensor:
     """alpha^2 / sigma^2: the error of the noise (Ho et al. 2020); also NCSN's sigma^2 x score error at alpha = 1."""
     return snr(schedule, t)
+
+
+def ncsn(schedule: Schedule, t: Tensor) -> Tensor:
+    """sigma^2 times the score's squared error (Song & Ermon 2019): the same weight as `eps`."""
+    return snr(schedule, t)
+
+
+def score(schedule: Schedule, t: Tensor) -> Tensor:
+    """alpha^2 / sigma^4: the error of the score itself, Vincent's (2011) loss without a weight."""
+    alpha, sigma = schedule(t)
+    return (alpha / sigma**2) ** 2
+
+
+def v(schedule: Schedule, t: Tensor) -> Tensor:
+    """(alpha^2 + sigma^2)^2 / sigma^2: the error of v (Salimans & Ho 2022); SNR + 1 for VP."""
+    alpha, sigma = schedule(t)
+    return ((alpha**2 + sigma**2) / sigma) ** 2
+
+
+def velocity(schedule: Schedule, t: Tensor) -> Tensor:
+    """(alpha dlambda/dt)^2: the error of alpha' x0 + sigma' eps, flow matching's loss (Lipman et al. 2023)."""
+    return (schedule.alpha(t) * derivative(schedule.log_snr, t)) ** 2
 
 
 def snr(schedule: Schedule, t: Tensor) -> Tensor:
@@ -43,12 +80,63 @@ def likelihood(schedule: Schedule, t: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class MinSNR:
-    """min(SNR, gamma): DDPM's weight, cut where the noise is small (Hang et al. 2023)."""
+    """min(SNR, gamma): DDPM's weight, cut where the noise is small (Hang et al. 2023). One weight for eps, v and x0."""
 
     gamma: float = 5.0
 
     def __call__(self, schedule: Schedule, t: Tensor) -> Tensor:
         return torch.clamp(snr(schedule, t), max=self.gamma)
+
+
+@dataclass(frozen=True)
+class SoftMinSNR:
+    """1 / (1 / SNR + 1 / gamma): MinSNR without its corner (Crowson et al. 2024)."""
+
+    gamma: float = 4.0
+
+    def __call__(self, schedule: Schedule, t: Tensor) -> Tensor:
+        return 1 / (1 / snr(schedule, t) + 1 / self.gamma)
+
+
+@dataclass(frozen=True)
+class P2:
+    """SNR / (k + SNR)^gamma: less of DDPM's weight where the noise hardly hides anything (Choi et al. 2022).
+
+    Theirs, 1 / (k + SNR)^gamma, stands on the error of eps. gamma = 0 is DDPM's weight.
+    """
+
+    gamma: float = 1.0
+    k: float = 1.0
+
+    def __call__(self, schedule: Schedule, t: Tensor) -> Tensor:
+        ratio = snr(schedule, t)
+        return ratio / (self.k + ratio) ** self.gamma
+
+
+@dataclass(frozen=True)
+class Target:
+    """1 / c_out^2: the error of the parameterisation's own target, what `weight=None` means for a network."""
+
+    parameterization: Parameterization
+
+    def __call__(self, schedule: Schedule, t: Tensor) -> Tensor:
+        return 1 / self.parameterization.solve(schedule, t)[1] ** 2
+
+
+@dataclass(frozen=True)
+class ImportanceWeighted:
+    """weight(t) of(t) / law(t): times drawn from `law`, expectation as if drawn from `of`.
+
+    The law and the weight are one product, and E_law[w (of / law) loss] = E_of[w loss] for every law that is positive
+    where `of` is: only the variance of the estimate changes. Both densities must be of one kind, continuous or Ladder.
+    """
+
+    weight: Weight
+    law: TimeLaw
+    of: TimeLaw = field(default_factory=Uniform)
+
+    def __call__(self, schedule: Schedule, t: Tensor) -> Tensor:
+        return self.weight(schedule, t) * self.of.density(t) / self.law.density(t)
 
 
 @dataclass(frozen=True)
