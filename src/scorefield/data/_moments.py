@@ -9,12 +9,13 @@ so one pass in chunks, in float64, loses nothing to cancellation: E[x^2] - E[x]^
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from scorefield.data.sources import CHUNK_BYTES, Source, chunks
+from scorefield.data.sources import Source, chunks, rows_at_a_time
 
 
 class Moments(NamedTuple):
@@ -44,12 +45,10 @@ def moments(data: Tensor | Source, *, per_entry: bool = False) -> Moments:
     return total
 
 
-def _pieces(data: Tensor | Source):
+def _pieces(data: Tensor | Source) -> Iterable[Tensor]:
     if not isinstance(data, Tensor):
         return (data.batch(rows).x for rows in chunks(data))
-    if data.numel() == 0:
-        return ()
-    return data.split(max(1, CHUNK_BYTES * len(data) // (8 * data.numel())))
+    return data.split(rows_at_a_time(data.shape[1:])) if data.numel() else ()
 
 
 def _of(x: Tensor, per_entry: bool) -> Moments:

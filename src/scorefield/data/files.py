@@ -17,13 +17,15 @@ from torch import Tensor
 
 from scorefield.data.idx import labels_beside, read_idx
 from scorefield.data.images import ImageFolder
-from scorefield.data.sources import Arrays, Source
+from scorefield.data.sources import Arrays
 from scorefield.data.tables import read_csv, read_parquet
 
 Layout = Literal["HW", "HWC"]
 
+_NPY, _ZIP = b"\x93NUMPY", b"PK"
 
-def load(path: str | os.PathLike[str], **policy: Any) -> Source:
+
+def load(path: str | os.PathLike[str], **policy: Any) -> Arrays | ImageFolder:
     """Data from a file or a folder.
 
     .npy, .npz        `read_npy`, `read_npz`; pickles are never loaded
@@ -58,7 +60,7 @@ def read_npy(path: str | os.PathLike[str], *, levels: int | None = None, layout:
         layout: of images: "HW" adds the channel axis to (N, H, W), "HWC" moves it to the front of (N, H, W, C).
             Without it, events are as they are stored.
     """
-    return _arrays(path, _loaded(path), None, levels, layout)
+    return _arrays(path, _loaded(path, _NPY), None, levels, layout)
 
 
 def read_npz(
@@ -75,7 +77,7 @@ def read_npz(
         key: the array's name; without it, "x", or the only one that is not the label.
         label: the labels' name; without it, "label" if there is one.
     """
-    with _loaded(path) as arrays:
+    with _loaded(path, _ZIP) as arrays:
         names = list(arrays)
         label = label if label is not None or "label" not in names else "label"
         others = [name for name in names if name != label]
@@ -97,11 +99,11 @@ def read_idx_images(path: str | os.PathLike[str], *, levels: int | None = None) 
     return _arrays(path, array, labels, levels, "HW" if array.ndim == 3 else None)
 
 
-def _reader(path: Path) -> Callable[..., Source]:
+def _reader(path: Path) -> Callable[..., Arrays]:
     name = path.name.lower()
     if name.removesuffix(".gz").endswith(("-ubyte", ".ubyte", ".idx")):
         return read_idx_images
-    readers: dict[str, Callable[..., Source]] = {
+    readers: dict[str, Callable[..., Arrays]] = {
         ".npy": read_npy,
         ".npz": read_npz,
         ".csv": read_csv,
@@ -113,7 +115,14 @@ def _reader(path: Path) -> Callable[..., Source]:
     return readers[path.suffix.lower()]
 
 
-def _loaded(path: str | os.PathLike[str]) -> Any:
+def _loaded(path: str | os.PathLike[str], start: bytes) -> Any:
+    with open(path, "rb") as file:
+        got = file.read(len(start))
+    if got != start:  # NumPy would take it for a pickle
+        raise ValueError(
+            f"{path}: not a NumPy {'array' if start == _NPY else 'archive'}, which begins {start!r}; got {got!r}. "
+            "Pickles are never loaded"
+        )
     try:
         return np.load(path, allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
@@ -129,7 +138,7 @@ def _member(path: str | os.PathLike[str], arrays: Any, name: str) -> NDArray:
 
 def _reason(error: Exception) -> str:
     if "pickle" in str(error):
-        return "holds Python objects, whose pickles are never loaded (they can run code); save an array of numbers"
+        return "holds Python objects, whose pickles are never loaded, since they can run code; save numbers"
     return f"damaged, or not a NumPy file ({error})"
 
 

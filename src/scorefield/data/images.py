@@ -183,10 +183,8 @@ def _size(size: int | tuple[int, int] | None, headers: dict[Path, Header]) -> tu
     if size is None:
         sizes = Counter(h.size for h in headers.values())
         if len(sizes) > 1:
-            (a, first), (b, second) = ((f"{h} x {w}", n) for (h, w), n in sizes.most_common(2))
-            raise ValueError(
-                f"size must be given for pictures of several sizes: {first} are {a}, {second} are {b}, ..."
-            )
+            some = ", ".join(f"{n} are {h} x {w}" for (h, w), n in sizes.most_common(3))
+            raise ValueError(f"size must be given for pictures of several sizes: {some}{', ...' * (len(sizes) > 3)}")
         return next(iter(sizes), (1, 1))
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1:

@@ -21,7 +21,7 @@ import torch
 from scorefield.data.idx import parse_idx, unzipped
 from scorefield.data.sources import Arrays
 
-Split = Literal["train", "test"]
+Part = Literal["train", "test"]
 ENVIRONMENT = "SCOREFIELD_DATA"
 
 
@@ -67,7 +67,7 @@ SETS: dict[str, Published] = {
 _PREFIX: dict[str, str] = {"train": "train", "test": "t10k"}
 
 
-def named(name: str, *, data_dir: str | os.PathLike[str] | None = None, split: Split = "train") -> Arrays:
+def named(name: str, *, data_dir: str | os.PathLike[str] | None = None, split: Part = "train") -> Arrays:
     """28 x 28 grey images, (N, 1, 28, 28) uint8 with 10 classes: 60,000 to train, 10,000 to test.
 
     The idx files, .gz or not, are looked for in `data_dir`, the folder named by SCOREFIELD_DATA, the user's cache and

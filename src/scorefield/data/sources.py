@@ -7,6 +7,7 @@ batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -139,17 +140,15 @@ class Mapped:
 
     def batch(self, rows: Tensor) -> Batch:
         check_rows(rows, len(self))
-        items = [(i, *self._item(i)) for i in rows.tolist()]
+        items = [(i, *self._item(i)) for i in rows.tolist() or [0]]  # no rows: the shapes and types of one
         for i, array, cond in items:
             if tuple(array.shape) != self.event_shape:
                 raise ValueError(f"dataset[{i}] must have shape {self.event_shape}, like the first; got {array.shape}")
             if self.num_classes is not None and not 0 <= int(cond["label"]) < self.num_classes:
                 raise ValueError(f"dataset[{i}] has label {int(cond['label'])}; expected 0..{self.num_classes - 1}")
-        if not items:
-            return Batch(torch.empty((0, *self.event_shape)), {})
-        x = torch.stack([array for _, array, _ in items])
-        names = items[0][2]
-        return Batch(_stored(x, self.levels), {name: torch.stack([cond[name] for *_, cond in items]) for name in names})
+        x = _stored(torch.stack([array for _, array, _ in items]), self.levels)
+        cond = {name: torch.stack([cond[name] for *_, cond in items]) for name in items[0][2]}
+        return Batch(x[: len(rows)], {name: value[: len(rows)] for name, value in cond.items()})
 
     def _item(self, i: int) -> tuple[Tensor, dict[str, Tensor]]:
         item = self.dataset[i]
@@ -175,10 +174,14 @@ def in_memory(source: Source) -> Arrays:
     return Arrays(x, label, cond=cond, levels=source.levels, num_classes=source.num_classes, **names)
 
 
-def chunks(source: Source, limit: int = CHUNK_BYTES) -> Iterator[Tensor]:
-    """All rows in order, as many at a time as take `limit` bytes in float64."""
-    size = max(1, limit // (8 * max(1, int(np.prod(source.event_shape)))))
-    return iter(torch.arange(len(source)).split(size))
+def chunks(source: Source) -> Iterator[Tensor]:
+    """All rows in order, `rows_at_a_time` of them."""
+    return iter(torch.arange(len(source)).split(rows_at_a_time(source.event_shape)))
+
+
+def rows_at_a_time(event_shape: Sequence[int]) -> int:
+    """As many as take 32 MB in float64, at least 1."""
+    return max(1, CHUNK_BYTES // (8 * max(1, math.prod(event_shape))))
 
 
 def check_rows(rows: Tensor, n: int) -> None:
