@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,7 +81,8 @@ def show(
             raise ValueError(f"--out must end in .png; got {out}")
         picture_folder(out.parent, "", [out.name], overwrite)
     policy = {"size": size, "fit": fit, "on_error": on_error, "key": key, "label": label, "layout": layout}
-    source = _source(what, data_dir, split, {k: v for k, v in policy.items() if v is not None})
+    with _warnings_as_lines():
+        source = _source(what, data_dir, split, {k: v for k, v in policy.items() if v is not None})
 
     from scorefield.cli import _data
 
@@ -105,6 +107,15 @@ def _source(what: str, data_dir: Path | None, split: str, policy: dict[str, Any]
         x, y = (halves.train, halves.train_labels) if split == "train" else (halves.test, halves.test_labels)
         return data.Arrays(x, y, levels=data.LEVELS)
     return data.tabular(what)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        typer.echo(f"warning: {warning.message}", err=True)
 
 
 @contextlib.contextmanager
