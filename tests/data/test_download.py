@@ -50,7 +50,7 @@ def test_a_broken_transfer_is_resumed_where_it_broke(tiny, mirrors, tmp_path):
     mirror.break_after = None
     mirror.asked.clear()
     fetch(tmp_path, mirror)
-    assert mirror.asked[0] == (FIRST, "bytes=1000-")
+    assert [asked for asked in mirror.asked if asked[0] == FIRST] == [(FIRST, "bytes=1000-")]
     assert held(tmp_path) == tiny.files
 
 
@@ -58,7 +58,7 @@ def test_a_transfer_goes_on_from_the_next_mirror(tiny, mirrors, tmp_path):
     broken, sound = mirrors(tiny.files), mirrors(tiny.files)
     broken.break_after = 1000
     fetch(tmp_path, broken, sound)
-    assert sound.asked[0] == (FIRST, "bytes=1000-")
+    assert [asked for asked in sound.asked if asked[0] == FIRST] == [(FIRST, "bytes=1000-")]
     assert held(tmp_path) == tiny.files
 
 

@@ -121,12 +121,13 @@ def test_sizes_differ_and_none_is_given(tmp_path):
 # ---- kinds of pictures: what the bytes become
 
 
-def png16(array):
-    """A 16-bit PNG, grey or colour, written by hand."""
+def png16(array, clear=None):
+    """A 16-bit PNG, grey or colour, written by hand; the grey `clear` is transparent."""
     height, width = array.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in array)
     header = struct.pack(">IIBBBBB", width, height, 16, 2 if array.ndim == 3 else 0, 0, 0, 0)
-    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    key = () if clear is None else ((b"tRNS", struct.pack(">H", clear)),)
+    parts = ((b"IHDR", header), *key, (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     chunks = (struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts)
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
@@ -138,6 +139,11 @@ def test_16_bit_grey_is_rounded(tmp_path):
     assert (source.event_shape, source.levels) == ((1, 256, 256), 256)
     np.testing.assert_array_equal(only(tmp_path)[0], np.floor(values / 257 + 0.5))
     assert only(tmp_path, channels=3).shape == (3, 256, 256)
+
+
+def test_the_transparent_grey_of_16_bits_is_white(tmp_path):
+    (tmp_path / "a.png").write_bytes(png16(np.array([[1000, 1001]]), clear=1000))
+    assert only(tmp_path)[0].tolist() == [[255, 4]]
 
 
 def test_16_bit_colour_is_within_one_level(tmp_path):
@@ -245,11 +251,12 @@ FAULTS = {
 @pytest.mark.parametrize("memory", [0, 1 << 30])
 def test_faults_are_refused_by_name_or_skipped_with_one_warning(folder, name, memory):
     make, reason = FAULTS[name]
-    make(folder / "dog" / name)
+    bad = folder / "cat" / f"0-{name}"  # the first: the others must move up
+    make(bad)
     rows = torch.arange(5)
     with pytest.raises(ValueError, match=name) as caught:
         data.ImageFolder(folder, 8, memory=memory).batch(torch.arange(6))
-    assert str(folder / "dog" / name) in str(caught.value)
+    assert str(bad) in str(caught.value)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
     with warnings.catch_warnings(record=True) as caught_warnings:
@@ -257,9 +264,9 @@ def test_faults_are_refused_by_name_or_skipped_with_one_warning(folder, name, me
         source = data.ImageFolder(folder, 8, memory=memory, on_error="skip")
         x = source.batch(rows).x
     assert len(caught_warnings) == 1, [str(w.message) for w in caught_warnings]
-    assert str(caught_warnings[0].message).startswith(f"skipped 1 of 6 pictures: {folder / 'dog' / name}: ")
+    assert str(caught_warnings[0].message).startswith(f"skipped 1 of 6 pictures: {bad}: ")
     assert (len(source), len(source.skipped)) == (5, 1)
-    (folder / "dog" / name).unlink()
+    bad.unlink()
     assert torch.equal(x, data.ImageFolder(folder, 8).batch(rows).x)  # the others, with their own bytes
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from scorefield.data._decode import SUFFIXES, Fit, Header, Policy, decode, header
-from scorefield.data.sources import Batch, check_rows
+from scorefield.data.sources import Batch, check_rows, take
 
 MEMORY = 4 << 30  # bytes
 MAX_PIXELS = 64_000_000
@@ -114,9 +114,9 @@ class ImageFolder:
 
     def batch(self, rows: Tensor) -> Batch:
         check_rows(rows, len(self))
-        cond = {name: value[rows] for name, value in self.cond.items()}
+        cond = {name: take(value, rows) for name, value in self.cond.items()}
         if self._pixels is not None:
-            return Batch(self._pixels[rows], cond)
+            return Batch(take(self._pixels, rows), cond)
         return Batch(self._held([self.files[i] for i in rows.tolist()], None)[0], cond)
 
     def __repr__(self) -> str:
@@ -147,8 +147,7 @@ def _pictures(folder: Path) -> list[Path]:
         raise ValueError(f"{folder}: expected a folder of pictures; got a file")
     found = [
         Path(where, name)
-        for where, folders, names in os.walk(folder)
-        if folders.sort() is None  # in place: walk goes on in this order
+        for where, _, names in os.walk(folder)
         for name in names
         if not name.startswith(".") and name.lower().endswith(SUFFIXES)
     ]

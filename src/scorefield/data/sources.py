@@ -100,7 +100,7 @@ class Arrays:
 
     def batch(self, rows: Tensor) -> Batch:
         check_rows(rows, len(self))
-        return Batch(self.x[rows], {name: value[rows] for name, value in self.cond.items()})
+        return Batch(take(self.x, rows), {name: take(value, rows) for name, value in self.cond.items()})
 
     def __repr__(self) -> str:
         return f"Arrays({len(self)} x {self.event_shape}, levels={self.levels}, num_classes={self.num_classes})"
@@ -182,6 +182,11 @@ def chunks(source: Source) -> Iterator[Tensor]:
 def rows_at_a_time(event_shape: Sequence[int]) -> int:
     """As many as take 32 MB in float64, at least 1."""
     return max(1, CHUNK_BYTES // (8 * max(1, math.prod(event_shape))))
+
+
+def take(values: Tensor, rows: Tensor) -> Tensor:
+    """`values[rows]`, which on bytes takes many times as long."""
+    return values.index_select(0, rows)
 
 
 def check_rows(rows: Tensor, n: int) -> None:
