@@ -1,5 +1,6 @@
 """Units: log-Jacobians and bits per dimension of densities known in closed form."""
 
+import json
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 import scorefield as sf
 from scorefield import data
+from scorefield.training import checkpoint
 
 f64 = torch.float64
 
@@ -85,3 +87,114 @@ def test_bad_units_are_refused():
         data.Scale(0.0)
     with pytest.raises(ValueError, match="levels"):
         data.Scale(1.0).quantize(torch.zeros(2))
+
+
+def tables(rows=300):
+    """Three columns in very different units, one far from 0."""
+    z = torch.randn(rows, 3, dtype=f64, generator=torch.Generator().manual_seed(0))
+    return torch.stack([1e-3 * z[:, 0], 5 + z[:, 1], 1000 + 30 * z[:, 2]], 1).float()
+
+
+TRANSFORMS = [
+    data.Scale(-0.3, 1.7),
+    data.Scale.to_standard(tables()),
+    data.Standardize.measured(tables(), columns=("a", "b", "c")),
+]
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=["Scale", "to_standard", "Standardize"])
+def test_transforms_keep_their_contract(transform):
+    assert isinstance(transform, data.Transform)
+    y = tables(4).double()
+    x = transform(y)
+    torch.testing.assert_close(transform.inverse(x), y)
+    jacobian = torch.autograd.functional.jacobian(lambda v: transform(v[None])[0], y[0])
+    assert transform.log_jacobian(3) == pytest.approx(float(torch.linalg.slogdet(jacobian).logabsdet), rel=1e-12)
+    assert torch.equal(transform.dequantize(y, torch.Generator().manual_seed(0)), x)  # continuous: no noise
+    torch.testing.assert_close(transform(y[2:3]), x[2:3], rtol=0, atol=0)  # whatever the batch
+    assert checkpoint.build(json.loads(json.dumps(checkpoint.describe(transform)))) == transform
+
+
+def test_standardised_columns_have_mean_0_and_deviation_1():
+    raw = tables()
+    x = data.Standardize.measured(raw)(raw.double())
+    # the columns are float32, the moments float64: only the final arithmetic rounds
+    torch.testing.assert_close(x.mean(0), torch.zeros(3, dtype=f64), rtol=0, atol=1e-12)
+    torch.testing.assert_close(x.var(0, correction=0), torch.ones(3, dtype=f64), rtol=1e-12, atol=0)
+
+
+def test_a_standardised_gaussian_keeps_its_density():
+    """log p_y(y) = log p_x(x) + log|dx/dy|, with p_y a Gaussian of known columns and p_x the standard normal."""
+    mean, std = torch.tensor([1.0, -300.0], dtype=f64), torch.tensor([0.01, 40.0], dtype=f64)
+    transform = data.Standardize(tuple(mean.tolist()), tuple(std.tolist()))
+    y = mean + std * torch.randn(50, 2, dtype=f64, generator=torch.Generator().manual_seed(0))
+    standard = sf.Gaussian(torch.zeros(2, dtype=f64), torch.ones(2, dtype=f64))
+    torch.testing.assert_close(
+        standard.log_prob(transform(y)) + transform.log_jacobian(2), sf.Gaussian(mean, std**2).log_prob(y)
+    )
+
+
+@pytest.mark.parametrize("per_entry", [False, True])
+def test_moments_in_chunks_are_those_of_the_whole(per_entry, monkeypatch):
+    raw = 1e4 + torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr("scorefield.data.sources.CHUNK_BYTES", 24 * 7)  # 7 rows: the last chunk is short
+    whole = raw.double() if per_entry else raw.double().flatten()
+    for given in (raw, data.Arrays(raw)):
+        m = data.moments(given, per_entry=per_entry)
+        # the mean is 1e4 deviations away: E[x^2] - E[x]^2 would lose 8 of 16 digits
+        torch.testing.assert_close(m.mean, whole.mean(0), rtol=1e-14, atol=0)
+        torch.testing.assert_close(m.var, whole.var(0, correction=0), rtol=1e-11, atol=0)
+        assert torch.equal(m.low, whole.amin(0))
+        assert torch.equal(m.high, whole.amax(0))
+
+
+def test_a_source_is_never_held_whole_to_be_measured():
+    class Counted(data.Arrays):
+        most = 0
+
+        def batch(self, rows):
+            self.most = max(self.most, len(rows))
+            return super().batch(rows)
+
+    source = Counted(torch.randint(0, 256, (3000, 1, 64, 64), dtype=torch.uint8))
+    whole = data.Scale.to_unit_range(source.x, levels=256)
+    measured = data.Scale.to_unit_range(source)
+    assert source.most * 64 * 64 * 8 <= 32 << 20
+    assert measured.mean == pytest.approx(whole.mean, rel=1e-12)
+    assert measured.sigma_data == pytest.approx(whole.sigma_data, rel=1e-12)
+
+
+def test_a_flip_mirrors_the_chosen_share_and_nothing_else():
+    x = torch.randint(0, 256, (20_000, 1, 2, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(data.HorizontalFlip(0.0)(x), x)
+    assert torch.equal(data.HorizontalFlip(1.0)(x), x.flip(-1))
+    y = data.HorizontalFlip(0.3)(x, torch.Generator().manual_seed(1))
+    kept, flipped = (y == x).flatten(1).all(1), (y == x.flip(-1)).flatten(1).all(1)
+    assert bool((kept | flipped).all())
+    asymmetric = (x != x.flip(-1)).flatten(1).any(1)
+    share, n = float(flipped[asymmetric].double().mean()), int(asymmetric.sum())
+    assert abs(share - 0.3) < 5 * math.sqrt(0.3 * 0.7 / n)  # 5 standard errors
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: data.Scale.to_unit_range(torch.rand(3, 2)), "continuous data have no range"),
+        (lambda: data.Scale.to_standard(torch.ones(3, 2)), "every entry is 1"),
+        (lambda: data.Scale.to_standard(torch.tensor([[1.0, math.inf]])), "x_raw must be finite"),
+        (lambda: data.Standardize.measured(torch.ones(3, 2)), "constant column 0, column 1"),
+        (
+            lambda: data.Standardize.measured(data.Arrays(torch.tensor([[1.0, 2], [3, 2]]), columns=("a", "b"))),
+            "leave out the constant b",
+        ),
+        (lambda: data.Standardize.measured(torch.rand(3, 1, 2)), r"events of shape \(d,\); got \(1, 2\)"),
+        (lambda: data.Standardize((0.0,), (0.0,)), "column_std positive"),
+        (lambda: data.Standardize((0.0,), (1.0, 1.0)), "one length"),
+        (lambda: data.Standardize((0.0,), (1.0,))(torch.zeros(2, 2)), r"has 1 columns; got shape \(2, 2\)"),
+        (lambda: data.Standardize((0.0,), (1.0,)).log_jacobian(2), "dims must be the 1 columns"),
+        (lambda: data.HorizontalFlip(1.5), r"probability must lie in \[0, 1\]; got 1.5"),
+    ],
+)
+def test_transforms_that_make_no_sense_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

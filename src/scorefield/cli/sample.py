@@ -44,12 +44,13 @@ def sample(
 
     import torch
 
-    from scorefield import plots
+    from scorefield import data, plots
     from scorefield.cli import _runs
 
     loaded = _runs.load_run(run)
     denoiser, transform = loaded.denoiser.to(_runs.device_of(device)), loaded.transform
-    assert transform is not None
+    if not isinstance(transform, data.Scale):
+        raise ValueError(f"{run} is not a model of images, and nothing else is drawn by this command")
     labels = _labels(label, n, getattr(denoiser.net, "num_classes", None))
     tensor = None if labels is None else torch.tensor(labels)
     images = _runs.draw(

@@ -1,6 +1,49 @@
-"""Data in memory, and transforms that know what they do to a density."""
+"""What training reads, and transforms that know what they do to a density.
 
+`load` makes a source of a path, `named` of a name; `Arrays`, `ImageFolder` and `Mapped` are made directly.
+"""
+
+from scorefield.data._moments import Moments, moments
 from scorefield.data.digits import LEVELS, Split, digits
-from scorefield.data.transforms import Scale, bits_per_dim, dequantize, quantize
+from scorefield.data.download import fetch
+from scorefield.data.files import load
+from scorefield.data.images import ImageFolder
+from scorefield.data.published import named
+from scorefield.data.sources import Arrays, Batch, Mapped, Source, in_memory
+from scorefield.data.synthetic import series, series_law, tabular
+from scorefield.data.transforms import (
+    HorizontalFlip,
+    Scale,
+    Standardize,
+    Transform,
+    bits_per_dim,
+    dequantize,
+    quantize,
+)
 
-__all__ = ["LEVELS", "Scale", "Split", "bits_per_dim", "dequantize", "digits", "quantize"]
+__all__ = [
+    "LEVELS",
+    "Arrays",
+    "Batch",
+    "HorizontalFlip",
+    "ImageFolder",
+    "Mapped",
+    "Moments",
+    "Scale",
+    "Source",
+    "Split",
+    "Standardize",
+    "Transform",
+    "bits_per_dim",
+    "dequantize",
+    "digits",
+    "fetch",
+    "in_memory",
+    "load",
+    "moments",
+    "named",
+    "quantize",
+    "series",
+    "series_law",
+    "tabular",
+]

@@ -9,15 +9,59 @@ With `levels` grey values, x_raw in {0, ..., levels - 1}:
 and, by Jensen's inequality, -log P(x_raw) <= -E_u log p_y(x_raw + u): averaged over the data, in log2 and per entry,
 the right-hand side is an upper bound on the code length in bits per dimension. log p_x alone has no such meaning: it
 changes with the scaling. The uniform density on [0, levels) scores log2(levels).
+
+Continuous data, `levels=None`, are their own y. In a table each column has its own unit: x_j = (y_j - mean_j) / std_j,
+and log |dx / dy| = -sum_j log std_j (`Standardize`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from scorefield.data._moments import moments
+from scorefield.data.sources import Source
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """Raw units to model units and back: a frozen dataclass of plain values, so that it travels in a checkpoint."""
+
+    @property
+    def levels(self) -> int | None:
+        """Of the raw integers 0 .. levels - 1; None for continuous data."""
+        ...
+
+    @property
+    def mean(self) -> float:
+        """Of the data in model units, over all entries."""
+        ...
+
+    @property
+    def sigma_data(self) -> float:
+        """Standard deviation of the data in model units, over all entries."""
+        ...
+
+    def __call__(self, y: Tensor) -> Tensor:
+        """(B, *event), raw and continuous, to model units."""
+        ...
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Model units to raw, continuous."""
+        ...
+
+    def log_jacobian(self, dims: int) -> float:
+        """log |det dx/dy| of an event of `dims` entries, nats."""
+        ...
+
+    def dequantize(self, x_raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Raw data to model units, integers with fresh uniform noise: what to train on and to score."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -40,16 +84,32 @@ class Scale:
             raise ValueError(f"Scale: levels must be at least 1, or None for continuous data; got {self.levels}")
 
     @classmethod
-    def to_unit_range(cls, x_raw: Tensor, *, levels: int) -> Scale:
-        """[0, levels) to [-1, 1), with the mean and standard deviation of the dequantised `x_raw` measured."""
-        mean, std = _moments(x_raw, levels)
+    def to_unit_range(cls, x_raw: Tensor | Source, *, levels: int | None = None) -> Scale:
+        """[0, levels) to [-1, 1), with the mean and standard deviation of the dequantised `x_raw` measured.
+
+        `levels` is the source's own where `x_raw` is one; a source is read once, in chunks.
+
+        Raises:
+            ValueError: for continuous data, which have no range; for empty data, or values outside 0 .. levels - 1.
+        """
+        levels = _levels(x_raw, levels)
+        if levels is None:
+            raise ValueError("to_unit_range needs levels: continuous data have no range; use to_standard")
+        mean, std = _dequantised_moments(x_raw, levels)
         scale = 2.0 / levels
         return cls(scale, -1.0, levels, scale * mean - 1.0, scale * std)
 
     @classmethod
-    def to_standard(cls, x_raw: Tensor, *, levels: int) -> Scale:
-        """Mean 0 and standard deviation 1 over all entries of the dequantised `x_raw`."""
-        mean, std = _moments(x_raw, levels)
+    def to_standard(cls, x_raw: Tensor | Source, *, levels: int | None = None) -> Scale:
+        """Mean 0 and standard deviation 1 over all entries of `x_raw`, dequantised where it has levels.
+
+        Raises:
+            ValueError: for empty or constant data, or values outside 0 .. levels - 1.
+        """
+        levels = _levels(x_raw, levels)
+        mean, std = _dequantised_moments(x_raw, levels)
+        if std == 0:
+            raise ValueError(f"to_standard needs data that vary; every entry is {mean:g}")
         return cls(1.0 / std, -mean / std, levels, 0.0, 1.0)
 
     def __call__(self, y: Tensor) -> Tensor:
@@ -66,8 +126,8 @@ class Scale:
         return dims * math.log(abs(self.scale))
 
     def dequantize(self, x_raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Integers in raw units to model units, with fresh uniform noise: what to train on and to score."""
-        return self(dequantize(x_raw, generator))
+        """Integers in raw units to model units, with fresh uniform noise; continuous data (no levels) without."""
+        return self(x_raw if self.levels is None else dequantize(x_raw, generator))
 
     def quantize(self, x: Tensor) -> Tensor:
         """Model units to the grey value whose bin they fall in, int64, clipped to 0..levels - 1."""
@@ -76,22 +136,124 @@ class Scale:
         return quantize(self.inverse(x), self.levels)
 
 
-def _moments(x_raw: Tensor, levels: int) -> tuple[float, float]:
-    """Mean and standard deviation of x_raw + u: u adds 1/2 to the mean and 1/12 to the variance."""
-    if x_raw.numel() == 0:
-        raise ValueError("x_raw must not be empty")
-    low, high = float(x_raw.min()), float(x_raw.max())
-    if not 0 <= low <= high <= levels - 1:
-        raise ValueError(f"x_raw must lie in 0..{levels - 1}; got {low:g}..{high:g}")
-    raw = x_raw.to(torch.float64)
-    return float(raw.mean()) + 0.5, math.sqrt(float(raw.var(correction=0)) + 1 / 12)
+@dataclass(frozen=True)
+class Standardize:
+    """x_j = (y_j - mean_j) / std_j for the columns of a table: events (d,), continuous.
+
+    Args:
+        column_mean, column_std: d numbers each, raw units.
+        columns: their names, or none.
+
+    In model units every column has mean 0 and standard deviation 1, hence `mean` and `sigma_data`.
+    """
+
+    column_mean: tuple[float, ...]
+    column_std: tuple[float, ...]
+    columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("column_mean", "column_std", "columns"):  # a checkpoint gives lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.column_mean or len(self.column_mean) != len(self.column_std):
+            raise ValueError(
+                f"Standardize: column_mean and column_std must be of one length, at least 1; "
+                f"got {len(self.column_mean)} and {len(self.column_std)}"
+            )
+        if self.columns and len(self.columns) != len(self.column_mean):
+            raise ValueError(f"Standardize: columns must be {len(self.column_mean)} names; got {len(self.columns)}")
+        if not (all(map(math.isfinite, self.column_mean)) and all(0 < s < math.inf for s in self.column_std)):
+            raise ValueError("Standardize: column_mean must be finite, column_std positive and finite")
+
+    @classmethod
+    def measured(cls, x: Tensor | Source, *, columns: Sequence[str] = ()) -> Standardize:
+        """The transform that gives each column of `x` mean 0 and standard deviation 1; a source is read in chunks.
+
+        Raises:
+            ValueError: for events that are not (d,), or a constant column, by name: a density on it would be infinite.
+        """
+        shape = tuple(x.shape[1:]) if isinstance(x, Tensor) else x.event_shape
+        if len(shape) != 1:
+            raise ValueError(f"Standardize is for tables, events of shape (d,); got {shape}: use Scale")
+        columns = tuple(columns) or tuple(getattr(x, "columns", ()))
+        m = moments(x, per_entry=True)
+        constant = torch.nonzero(m.low == m.high).flatten().tolist()
+        if constant:
+            names = ", ".join(columns[j] if columns else f"column {j}" for j in constant)
+            raise ValueError(f"Standardize needs columns that vary; leave out the constant {names}")
+        return cls(tuple(m.mean.tolist()), tuple(m.var.sqrt().tolist()), columns)
+
+    @property
+    def levels(self) -> None:
+        """None: the columns are continuous."""
+        return None
+
+    @property
+    def mean(self) -> float:
+        """0, in model units."""
+        return 0.0
+
+    @property
+    def sigma_data(self) -> float:
+        """1, in model units."""
+        return 1.0
+
+    def __call__(self, y: Tensor) -> Tensor:
+        """Model units, floating point (float32 for integers)."""
+        mean, std = self._like(y := y if y.is_floating_point() else y.float())
+        return (y - mean) / std
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Raw units."""
+        mean, std = self._like(x)
+        return x * std + mean
+
+    def log_jacobian(self, dims: int) -> float:
+        """log |det dx / dy| = -sum_j log std_j, nats; `dims` must be the number of columns."""
+        if dims != len(self.column_std):
+            raise ValueError(f"dims must be the {len(self.column_std)} columns; got {dims}")
+        return -math.fsum(map(math.log, self.column_std))
+
+    def dequantize(self, x_raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The same as calling it: continuous data take no noise."""
+        return self(x_raw)
+
+    def _like(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.shape[-1:] != (len(self.column_mean),):
+            raise ValueError(f"Standardize has {len(self.column_mean)} columns; got shape {tuple(x.shape)}")
+        return x.new_tensor(self.column_mean), x.new_tensor(self.column_std)
+
+
+@dataclass(frozen=True)
+class HorizontalFlip:
+    """Mirrors each image, left to right, with the given probability: an augmentation, before or after a transform.
+
+    The law it trains is the symmetrised one, (1 - p) p(x) + p p(flip x).
+    """
+
+    probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"HorizontalFlip: probability must lie in [0, 1]; got {self.probability}")
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """(B, ..., W), any dtype."""
+        if x.ndim < 2:
+            raise ValueError(f"HorizontalFlip needs (B, ..., W); got shape {tuple(x.shape)}")
+        flipped = uniform((len(x),), generator, x.device) < self.probability
+        return torch.where(flipped.reshape(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
+
+
+def uniform(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """U[0, 1), float32, on `device`: all the randomness of this module is drawn here, one row a datum."""
+    drawn_on = device if generator is None else generator.device
+    return torch.rand(torch.Size(shape), device=drawn_on, generator=generator).to(device)
 
 
 def dequantize(x_raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """y = x_raw + u, u ~ U[0, 1), float32: floor(y) is `x_raw` again, exactly."""
-    device = generator.device if generator is not None else x_raw.device
+    """y = x_raw + u, u ~ U[0, 1), float32: floor(y) is `x_raw` again, exactly, for integers below 2^23."""
     whole = x_raw.to(torch.float32)
-    y = whole + torch.rand(x_raw.shape, device=device, generator=generator).to(whole.device)
+    y = whole + uniform(x_raw.shape, generator, whole.device)
     return torch.minimum(y, torch.nextafter(whole + 1, whole))  # a sum may round up to the next integer
 
 
@@ -100,7 +262,7 @@ def quantize(y: Tensor, levels: int) -> Tensor:
     return y.floor().clamp(0, levels - 1).to(torch.int64)
 
 
-def bits_per_dim(log_prob: Tensor, transform: Scale, dims: int) -> Tensor:
+def bits_per_dim(log_prob: Tensor, transform: Transform, dims: int) -> Tensor:
     """-log2 p_y(y) / dims, from `log_prob` = log p_x(x) in nats where x = transform(y); shape of `log_prob`.
 
     The unit of y is one grey level, so on dequantised data the mean is an upper bound on the bits per dimension of the
@@ -114,3 +276,20 @@ def bits_per_dim(log_prob: Tensor, transform: Scale, dims: int) -> Tensor:
     if dims < 1:
         raise ValueError(f"dims must be at least 1; got {dims}")
     return -(log_prob + transform.log_jacobian(dims)) / (dims * math.log(2))
+
+
+def _levels(x_raw: Tensor | Source, levels: int | None) -> int | None:
+    return levels if levels is not None or isinstance(x_raw, Tensor) else x_raw.levels
+
+
+def _dequantised_moments(x_raw: Tensor | Source, levels: int | None) -> tuple[float, float]:
+    """Mean and standard deviation of x_raw + u: u adds 1/2 to the mean and 1/12 to the variance."""
+    m = moments(x_raw)
+    low, high = float(m.low), float(m.high)
+    if levels is None:
+        if not math.isfinite(float(m.var)):
+            raise ValueError(f"x_raw must be finite; got values in {low:g}..{high:g}")
+        return float(m.mean), math.sqrt(float(m.var)) if low < high else 0.0
+    if not 0 <= low <= high <= levels - 1:
+        raise ValueError(f"x_raw must lie in 0..{levels - 1}; got {low:g}..{high:g}")
+    return float(m.mean) + 0.5, math.sqrt(float(m.var) + 1 / 12)

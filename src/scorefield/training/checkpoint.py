@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from scorefield import networks, parameterizations, schedules
-from scorefield.data import Scale
+from scorefield.data import HorizontalFlip, Scale, Standardize, Transform
 from scorefield.denoisers import NetworkDenoiser
 
 FORMAT = 1
@@ -47,6 +47,8 @@ TYPES: dict[str, type] = {
         networks.MLP,
         networks.UNet,
         Scale,
+        Standardize,
+        HorizontalFlip,
     )
 }
 
@@ -55,7 +57,7 @@ class Checkpoint(NamedTuple):
     """What `load` returns."""
 
     denoiser: NetworkDenoiser  # in eval mode, on the CPU
-    transform: Scale | None
+    transform: Transform | None
     meta: dict[str, Any]
 
 
@@ -64,7 +66,7 @@ def save(
     denoiser: NetworkDenoiser,
     meta: Mapping[str, Any] | None = None,
     *,
-    transform: Scale | None = None,
+    transform: Transform | None = None,
 ) -> None:
     """Writes `denoiser` to the file `path`, beside a temporary name and then renamed over it, both made durable.
 

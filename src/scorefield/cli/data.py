@@ -1,0 +1,139 @@
+"""`scorefield data`: fetch the named sets, and look at any data before training on them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scorefield.cli._errors import unknown
+from scorefield.cli._output import picture_folder
+
+if TYPE_CHECKING:
+    from scorefield.data import Source
+
+app = typer.Typer(
+    help="Fetch named data sets; look at data before training on them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+FETCHED = ("mnist", "fashion")
+BUILT_IN = ("digits", "wine", "breast-cancer", "diabetes")
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Folder of data sets. [default: $SCOREFIELD_DATA, or the user's cache]"),
+]
+
+
+@app.command("fetch")
+def fetch(
+    name: Annotated[str, typer.Argument(help=f"One of: {', '.join(FETCHED)}.", show_default=False)],
+    data_dir: DataDir = None,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mirror", help="Address of a folder with the .gz files, instead of the public ones; repeatable."
+        ),
+    ] = None,
+) -> None:
+    """Download a data set from its public mirrors, and verify it. What is there already is left; a part is resumed."""
+    if name not in FETCHED:
+        raise unknown("data set", name, FETCHED)
+    from scorefield import data
+
+    with _bar() as progress:
+        files = data.fetch(name, data_dir=data_dir, mirrors=mirror or (), progress=progress)
+    typer.echo(f"{name}: {len(files)} files, verified, in {files[0].parent}")
+
+
+@app.command("show")
+def show(
+    what: Annotated[
+        str,
+        typer.Argument(help=f"A file, a folder of pictures, or one of: {', '.join(FETCHED + BUILT_IN)}."),
+    ],
+    data_dir: DataDir = None,
+    split: Annotated[str, typer.Option("--split", help="train or test, of a named set.")] = "train",
+    size: Annotated[
+        int | None, typer.Option("--size", min=1, help="Of pictures in a folder: height and width.")
+    ] = None,
+    fit: Annotated[str | None, typer.Option("--fit", help="crop, resize or pad pictures of other sizes.")] = None,
+    on_error: Annotated[str | None, typer.Option("--on-error", help="raise or skip, for unusable pictures.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Of the array in an .npz file.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Label's column of a table, or array of .npz.")] = None,
+    layout: Annotated[str | None, typer.Option("--layout", help="HW or HWC, of images in an array.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="PNG to write: the first pictures, in a grid.", show_default=False)
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Pictures in the grid.")] = 64,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of the same name.")] = False,
+) -> None:
+    """Count, shape, levels, classes and moments of a data set, raw and as a model sees it."""
+    if out is not None:
+        if out.suffix != ".png":
+            raise ValueError(f"--out must end in .png; got {out}")
+        picture_folder(out.parent, "", [out.name], overwrite)
+    policy = {"size": size, "fit": fit, "on_error": on_error, "key": key, "label": label, "layout": layout}
+    with _warnings_as_lines():
+        source = _source(what, data_dir, split, {k: v for k, v in policy.items() if v is not None})
+
+    from scorefield.cli import _data
+
+    _data.show(what, source, out, n)
+
+
+def _source(what: str, data_dir: Path | None, split: str, policy: dict[str, Any]) -> Source:
+    if what not in FETCHED + BUILT_IN and not Path(what).exists():
+        raise unknown("file, folder or data set", what, FETCHED + BUILT_IN)
+    if split not in ("train", "test"):
+        raise unknown("split", split, ("train", "test"))
+    from scorefield import data
+
+    if what not in FETCHED + BUILT_IN:
+        return data.load(what, **policy)
+    if policy:
+        raise ValueError(f"--{next(iter(policy)).replace('_', '-')} is for files and folders; {what} is a named set")
+    if what in FETCHED:
+        return data.named(what, data_dir=data_dir, split=split)  # type: ignore[arg-type]
+    if what == "digits":
+        halves = data.digits()
+        x, y = (halves.train, halves.train_labels) if split == "train" else (halves.test, halves.test_labels)
+        return data.Arrays(x, y, levels=data.LEVELS)
+    return data.tabular(what)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for warning in caught:
+        typer.echo(f"warning: {warning.message}", err=True)
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Callable[[str, int, int | None], None] | None]:
+    """A progress bar for each file, where someone is there to see it."""
+    if not sys.stdout.isatty():
+        yield None
+        return
+    from rich import progress as rich
+
+    columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.DownloadColumn())
+    with rich.Progress(*columns, rich.TransferSpeedColumn(), rich.TimeRemainingColumn()) as bar:
+        tasks: dict[str, rich.TaskID] = {}
+
+        def advance(file: str, done: int, total: int | None) -> None:
+            task = tasks.get(file)
+            if task is None:
+                task = tasks[file] = bar.add_task(file, total=total)
+            bar.update(task, completed=done, total=total)
+
+        yield advance

@@ -1,0 +1,172 @@
+"""`load`: a source from a path, by what the path is."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from scorefield.data.idx import labels_beside, read_idx
+from scorefield.data.images import ImageFolder
+from scorefield.data.sources import Arrays
+from scorefield.data.tables import read_csv, read_parquet
+
+Layout = Literal["HW", "HWC"]
+
+_NPY, _ZIP = b"\x93NUMPY", b"PK"
+
+
+def load(path: str | os.PathLike[str], **policy: Any) -> Arrays | ImageFolder:
+    """Data from a file or a folder.
+
+    .npy, .npz        `read_npy`, `read_npz`; pickles are never loaded
+    ...-ubyte, .idx   idx, .gz or not: images (N, H, W) become (N, 1, H, W), labels beside them by the usual name
+    .csv, .tsv        `read_csv`
+    .parquet          `read_parquet`; needs pyarrow
+    a folder          `ImageFolder`
+
+    Args:
+        policy: keyword arguments of the reader.
+
+    Raises:
+        FileNotFoundError: if there is nothing there.
+        ValueError: naming the file: what was expected, what came; or a policy that its reader does not have.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    reader = ImageFolder if path.is_dir() else _reader(path)
+    known = [name for name in inspect.signature(reader).parameters if name != "path"]
+    for name in policy:
+        if name not in known:
+            raise ValueError(f"{path}: no policy {name!r} for such data; there are {', '.join(known) or 'none'}")
+    return reader(path, **policy)
+
+
+def read_npy(path: str | os.PathLike[str], *, levels: int | None = None, layout: Layout | None = None) -> Arrays:
+    """One array (N, *event).
+
+    Args:
+        levels: as of `Arrays`: uint8 has 256, uint16 65536.
+        layout: of images: "HW" adds the channel axis to (N, H, W), "HWC" moves it to the front of (N, H, W, C).
+            Without it, events are as they are stored.
+    """
+    return _arrays(path, _loaded(path, _NPY), None, levels, layout)
+
+
+def read_npz(
+    path: str | os.PathLike[str],
+    *,
+    key: str | None = None,
+    label: str | None = None,
+    levels: int | None = None,
+    layout: Layout | None = None,
+) -> Arrays:
+    """An array (N, *event) of several, and its labels; `levels` and `layout` as in `read_npy`.
+
+    Args:
+        key: the array's name; without it, "x", or the only one that is not the label.
+        label: the labels' name; without it, "label" if there is one.
+    """
+    with _loaded(path, _ZIP) as arrays:
+        names = list(arrays)
+        label = label if label is not None or "label" not in names else "label"
+        others = [name for name in names if name != label]
+        key = key or ("x" if "x" in names else others[0] if len(others) == 1 else None)
+        if key is None:
+            raise ValueError(f"{path}: several arrays, {', '.join(names)}: choose one with key")
+        for name in (key, *([] if label is None else [label])):
+            if name not in names:
+                raise ValueError(f"{path}: no array {name!r}; there are {', '.join(names)}")
+        labels = None if label is None else _member(path, arrays, label)
+        return _arrays(path, _member(path, arrays, key), labels, levels, layout)
+
+
+def read_idx_images(path: str | os.PathLike[str], *, levels: int | None = None) -> Arrays:
+    """An idx file; (N, H, W) becomes (N, 1, H, W). Labels come from the file beside it, ...labels-idx1-ubyte."""
+    path = Path(path)
+    array, beside = read_idx(path), labels_beside(path)
+    labels = None if beside is None else read_idx(beside)
+    return _arrays(path, array, labels, levels, "HW" if array.ndim == 3 else None)
+
+
+def _reader(path: Path) -> Callable[..., Arrays]:
+    name = path.name.lower()
+    if name.removesuffix(".gz").endswith(("-ubyte", ".ubyte", ".idx")):
+        return read_idx_images
+    readers: dict[str, Callable[..., Arrays]] = {
+        ".npy": read_npy,
+        ".npz": read_npz,
+        ".csv": read_csv,
+        ".tsv": read_csv,
+        ".parquet": read_parquet,
+    }
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"{path}: expected {', '.join(readers)}, an idx file or a folder of pictures")
+    return readers[path.suffix.lower()]
+
+
+def _loaded(path: str | os.PathLike[str], start: bytes) -> Any:
+    with open(path, "rb") as file:
+        got = file.read(len(start))
+    if got != start:  # NumPy would take it for a pickle
+        raise ValueError(
+            f"{path}: not a NumPy {'array' if start == _NPY else 'archive'}, which begins {start!r}; got {got!r}. "
+            "Pickles are never loaded"
+        )
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: {_reason(error)}") from None
+
+
+def _member(path: str | os.PathLike[str], arrays: Any, name: str) -> NDArray:
+    try:
+        return arrays[name]
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}, array {name!r}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    if "pickle" in str(error):
+        return "holds Python objects, whose pickles are never loaded, since they can run code; save numbers"
+    return f"damaged, or not a NumPy file ({error})"
+
+
+def _arrays(
+    path: str | os.PathLike[str], array: Any, labels: NDArray | None, levels: int | None, layout: Layout | None
+) -> Arrays:
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or array.ndim < 1:
+        raise ValueError(f"{path}: expected one array of real numbers (N, ...); got {_kind(array)}")
+    if layout is not None:
+        if layout not in ("HW", "HWC"):
+            raise ValueError(f"layout must be 'HW', 'HWC' or None; got {layout!r}")
+        if array.ndim != len(layout) + 1:
+            raise ValueError(f"{path}: layout {layout} needs {len(layout) + 1} dimensions; got shape {array.shape}")
+        array = array[:, None] if layout == "HW" else np.moveaxis(array, -1, 1)
+    try:
+        return Arrays(_tensor(array), None if labels is None else _tensor(labels), levels=levels)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _kind(array: Any) -> str:
+    return f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+
+
+def _tensor(array: NDArray) -> Tensor:
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if native.dtype.kind == "u" and native.dtype.itemsize > 2:  # torch has little arithmetic on them
+        native = native.astype(np.int64)
+    if native.dtype.kind == "f" and native.dtype.itemsize not in (2, 4, 8):
+        native = native.astype(np.float64)
+    return torch.from_numpy(np.ascontiguousarray(native))

@@ -1,0 +1,200 @@
+"""Folders of pictures, of any sizes and kinds, as one source of (C, H, W) bytes.
+
+The files are those whose names end as pictures do, at any depth, in the order of their paths; others and hidden ones
+are not looked at. `_decode` says what happens to each.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scorefield.data._decode import SUFFIXES, Fit, Header, Policy, decode, header
+from scorefield.data.sources import Batch, check_rows, take
+
+MEMORY = 4 << 30  # bytes
+MAX_PIXELS = 64_000_000
+_NAMED = 5  # skipped files that a warning names
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+class ImageFolder:
+    """Every picture below a folder, at one size, 8 bits a channel.
+
+    The bytes are held in memory where they fit, else decoded by threads when asked for: the same bytes either way.
+
+    Args:
+        path: the folder.
+        size: height and width, or one number for both. Without it, the size that all the pictures share.
+        fit: how a picture of another size gets there. "crop": scaled until the shorter side fits, and the centre kept.
+            "resize": both sides scaled, not in proportion. "pad": scaled until the longer side fits, black around it.
+        channels: 1 or 3; without it, 1 if every picture is grey, else 3.
+        labels: whether the subfolders that hold the pictures are classes, numbered in the order of their names. They
+            are taken for classes only if no picture lies directly in `path`.
+        on_error: what to do about a file that is not a whole, readable picture: "raise", or "skip" and say so once.
+            "skip" decodes every picture at the start, to know which.
+        memory: how many bytes may be held.
+        max_pixels: a picture of more is refused by its header, before it is decoded.
+        workers: decoding threads; by default as many as processors, at most 8.
+
+    Attributes:
+        files: the paths, in order.
+        cond: {"label": (N,) int64} where there are classes.
+        skipped: one line for each file left out, with the reason.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it holds no pictures, or one that cannot be used, named; a truncated one may be found only when
+            `batch` decodes it.
+    """
+
+    levels = 256
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        size: int | tuple[int, int] | None = None,
+        *,
+        fit: Fit = "crop",
+        channels: Literal[1, 3] | None = None,
+        labels: bool = True,
+        on_error: Literal["raise", "skip"] = "raise",
+        memory: int = MEMORY,
+        max_pixels: int = MAX_PIXELS,
+        workers: int | None = None,
+    ) -> None:
+        _check("fit", fit, get_args(Fit))
+        _check("channels", channels, (1, 3, None))
+        _check("on_error", on_error, ("raise", "skip"))
+        self.path, self.workers = Path(path), workers or min(8, os.cpu_count() or 1)
+        faults: list[str] | None = [] if on_error == "skip" else None
+        found = _pictures(self.path)
+        headers = _each(lambda p: header(p, max_pixels), found, 1, faults)
+        found = list(headers)
+        self._policy = Policy(
+            channels or (1 if all(h.grey for h in headers.values()) else 3),
+            _size(size, headers),
+            fit,
+            max_pixels,
+        )
+        self.event_shape = (self._policy.channels, *self._policy.size)
+        self._pixels: Tensor | None = None
+        if len(found) * int(np.prod(self.event_shape)) <= memory:
+            self._pixels, found = self._held(found, faults)
+        elif faults is not None:
+            found = list(_each(lambda p: decode(p, self._policy).size, found, self.workers, faults))
+        self.skipped = tuple(faults or ())
+        if not found:
+            raise ValueError(f"{self.path}: none of the {len(self.skipped)} pictures is usable: {self.skipped[0]}")
+        self.files = tuple(found)
+        self.class_names, label = _classes(self.path, found) if labels else ((), None)
+        self.cond = {} if label is None else {"label": label}
+        self.num_classes = len(self.class_names) or None
+        if self.skipped:
+            more = f"; and {len(self.skipped) - _NAMED} more" if len(self.skipped) > _NAMED else ""
+            warnings.warn(
+                f"skipped {len(self.skipped)} of {len(self.skipped) + len(found)} pictures: "
+                f"{'; '.join(self.skipped[:_NAMED])}{more}",
+                stacklevel=2,
+            )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def batch(self, rows: Tensor) -> Batch:
+        check_rows(rows, len(self))
+        cond = {name: take(value, rows) for name, value in self.cond.items()}
+        if self._pixels is not None:
+            return Batch(take(self._pixels, rows), cond)
+        return Batch(self._held([self.files[i] for i in rows.tolist()], None)[0], cond)
+
+    def __repr__(self) -> str:
+        where = "on demand" if self._pixels is None else "in memory"
+        return f"ImageFolder({str(self.path)!r}, {len(self)} x {self.event_shape}, {where})"
+
+    def _held(self, files: list[Path], faults: list[str] | None) -> tuple[Tensor, list[Path]]:
+        """The pictures as one tensor, filled in place by threads, and the files that it holds."""
+        x = np.empty((len(files), *self.event_shape), np.uint8)
+
+        def fill(i: int) -> int:
+            x[i] = decode(files[i], self._policy)
+            return i
+
+        kept = list(_each(fill, range(len(files)), self.workers, faults))
+        return torch.from_numpy(x if len(kept) == len(files) else x[kept]), [files[i] for i in kept]
+
+
+def _check(name: str, value: Any, known: Iterable[Any]) -> None:
+    if value not in (known := tuple(known)):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}")
+
+
+def _pictures(folder: Path) -> list[Path]:
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: expected a folder of pictures; got a file")
+    found = [
+        Path(where, name)
+        for where, _, names in os.walk(folder)
+        for name in names
+        if not name.startswith(".") and name.lower().endswith(SUFFIXES)
+    ]
+    if not found:
+        raise ValueError(f"{folder}: expected pictures ({', '.join(SUFFIXES)}); got none")
+    return sorted(found, key=lambda p: p.relative_to(folder).as_posix())
+
+
+def _each(action: Callable[[K], T], keys: Sequence[K], workers: int, faults: list[str] | None) -> dict[K, T]:
+    """`action` on each key, in order; with `faults`, a ValueError is noted there and its key left out."""
+
+    def attempt(key: K) -> T | ValueError:
+        try:
+            return action(key)
+        except ValueError as error:
+            return error
+
+    done: dict[K, T] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        for key, result in zip(keys, pool.map(attempt, keys), strict=True):
+            if not isinstance(result, ValueError):
+                done[key] = result
+            elif faults is None:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise result
+            else:
+                faults.append(str(result))
+    return done
+
+
+def _size(size: int | tuple[int, int] | None, headers: dict[Path, Header]) -> tuple[int, int]:
+    if size is None:
+        sizes = Counter(h.size for h in headers.values())
+        if len(sizes) > 1:
+            some = ", ".join(f"{n} are {h} x {w}" for (h, w), n in sizes.most_common(3))
+            raise ValueError(f"size must be given for pictures of several sizes: {some}{', ...' * (len(sizes) > 3)}")
+        return next(iter(sizes), (1, 1))
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise ValueError(f"size must be at least 1; got {size}")
+    return height, width
+
+
+def _classes(folder: Path, files: list[Path]) -> tuple[tuple[str, ...], Tensor | None]:
+    parts = [path.relative_to(folder).parts for path in files]
+    if any(len(p) == 1 for p in parts):
+        return (), None
+    names = sorted({p[0] for p in parts})
+    number = {name: i for i, name in enumerate(names)}
+    return tuple(names), torch.tensor([number[p[0]] for p in parts])
