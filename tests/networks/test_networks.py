@@ -1,108 +1,180 @@
-"""What every network owes a denoiser: shapes, independence of samples, labels, a zero start; and that it can learn."""
+"""What every network owes a denoiser: shapes, independence of samples, conditions, a zero start, gradients."""
 
 import pytest
 import torch
-from torch import nn
+from network_cases import ALL, NETS, conditions, scrambled
 
 import scorefield as sf
-from scorefield import networks
-from scorefield.networks.blocks import Attention, ResidualBlock, fold, unfold
+from scorefield import networks, training
 
-
-def scrambled(net: nn.Module) -> nn.Module:
-    """Every parameter random: nothing hides behind a layer that starts at zero."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in net.parameters():
-            p.copy_(torch.randn(p.shape, generator=generator) * 0.2)
-    return net.eval()
-
-
-NETS = {
-    "mlp": (lambda classes: networks.MLP(6, hidden=16, depth=2, num_classes=classes), (6,)),
-    "mlp of an image": (lambda classes: networks.MLP(12, hidden=16, depth=2, num_classes=classes), (3, 2, 2)),
-    "unet": (lambda classes: networks.UNet(1, width=8, num_classes=classes), (1, 8, 8)),
-    "unet, odd": (lambda classes: networks.UNet(3, width=8, multipliers=(1, 2, 2), num_classes=classes), (3, 7, 13)),
-    "unet, one pixel": (lambda classes: networks.UNet(2, width=4, multipliers=(1, 1), num_classes=classes), (2, 1, 1)),
-    "unet, patches": (lambda classes: networks.UNet(1, width=8, blocks=2, patch=2, num_classes=classes), (1, 9, 6)),
-}
 nets = pytest.mark.parametrize(("make", "event"), NETS.values(), ids=NETS.keys())
+f64 = torch.float64
+
+
+def batch(event, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(4, *event, generator=generator, dtype=dtype), torch.linspace(0.2, 0.5, 4, dtype=dtype)
 
 
 @nets
-@pytest.mark.parametrize("classes", [None, 3])
-def test_networks_keep_the_denoiser_contract(make, event, classes):
-    denoiser = sf.NetworkDenoiser(scrambled(make(classes)), sf.VP(), sf.V())
-    cond = {} if classes is None else {"label": torch.tensor([0, 2, 3, 1])}
+@pytest.mark.parametrize("conditional", [False, True])
+def test_networks_keep_the_denoiser_contract(make, event, conditional):
+    denoiser = sf.NetworkDenoiser(scrambled(make(**(ALL if conditional else {}))), sf.VP(), sf.V())
+    cond = {**conditions(), "null": torch.tensor([False, False, False, True])} if conditional else {}
     sf.checks.check_denoiser(denoiser, event, cond=cond)
 
 
 @nets
 def test_the_output_starts_at_zero(make, event):
-    assert not make(None)(torch.randn(2, *event), torch.rand(2)).any()
+    assert not make(**ALL)(*batch(event), **conditions()).any()
 
 
 @nets
-def test_level_and_label_are_heard_and_no_label_is_the_null_class(make, event):
-    net = scrambled(make(3))
-    x, level = torch.randn(4, *event, generator=torch.Generator().manual_seed(1)), torch.full((4,), 0.3)
-    label = torch.tensor([0, 1, 2, 3])
-    out = net(x, level, label)
-    assert (out - net(x, level + 0.1, label)).abs().amax() > 1e-3
-    assert (out[:3] - net(x, level, label.roll(1))[:3]).abs().amax() > 1e-3
-    torch.testing.assert_close(net(x, level), net(x, level, torch.full((4,), 3)))
+def test_level_and_every_condition_are_heard(make, event):
+    net = scrambled(make(**ALL)).double()
+    (x, level), cond = batch(event, dtype=f64), conditions(dtype=f64)
+    out = net(x, level, **cond)
+    assert (out - net(x, level + 0.1, **cond)).abs().amax() > 1e-6  # float64 resolves 1e-15
+    other = cond["token_mask"].clone()
+    other[0, 0] = False
+    changes = {
+        "label": (cond["label"] + 1) % 3,
+        "vector": cond["vector"] + 1,
+        "tokens": cond["tokens"] + 1,
+        "token_mask": other,
+        "null": torch.ones(4, dtype=torch.bool),
+    }
+    for name, value in changes.items():
+        assert (out[0] - net(x, level, **{**cond, name: value})[0]).abs().amax() > 1e-6, name
+
+
+@nets
+def test_null_for_all_is_no_condition_at_all_and_for_some_is_no_condition_for_them(make, event):
+    net = scrambled(make(**ALL)).double()
+    (x, level), cond = batch(event, dtype=f64), conditions(dtype=f64)
+    none, given = net(x, level), net(x, level, **cond)
+    everyone = torch.ones(4, dtype=torch.bool)
+    torch.testing.assert_close(net(x, level, **cond, null=everyone), none)
+    torch.testing.assert_close(net(x, level, **cond, null=~everyone), given)
+    some = torch.tensor([True, False, False, True])
+    expected = torch.where(some.reshape(-1, *(1,) * len(event)), none, given)
+    torch.testing.assert_close(net(x, level, **cond, null=some), expected)
+
+
+@nets
+def test_a_sequence_without_a_token_that_counts_is_the_null_sequence(make, event):
+    net = scrambled(make(token_dim=5))
+    x, level = batch(event)
+    tokens, nothing = torch.randn(4, 3, 5), torch.zeros(4, 3, dtype=torch.bool)
+    torch.testing.assert_close(net(x, level, tokens=tokens, token_mask=nothing), net(x, level), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net(x, level, tokens=tokens[:, :0]), net(x, level), rtol=1e-4, atol=1e-5)
+
+
+@nets
+def test_tokens_that_do_not_count_are_not_read(make, event):
+    net, cond = scrambled(make(**ALL)), conditions()
+    x, level = batch(event)
+    changed = torch.where(cond["token_mask"][:, :, None], cond["tokens"], 9.0)
+    expected = net(x, level, **cond)
+    torch.testing.assert_close(net(x, level, **{**cond, "tokens": changed}), expected, rtol=1e-4, atol=1e-5)
 
 
 @nets
 def test_every_parameter_is_trained(make, event):
-    net = scrambled(make(3)).train()
-    net(torch.randn(4, *event), torch.rand(4), torch.tensor([0, 1, 2, 3])).square().sum().backward()
-    assert all(p.grad is not None and p.grad.any() for p in net.parameters())
+    net = scrambled(make(**ALL)).train()
+    net(*batch(event), **conditions(), null=torch.tensor([True, False, False, False])).square().sum().backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
-def test_blocks_start_as_the_identity():
-    x, condition = torch.randn(2, 8, 5, 5), torch.randn(2, 16)
-    assert torch.equal(ResidualBlock(8, 8, 16)(x, condition), x)
-    assert torch.equal(Attention(8)(x), x)
+@nets
+def test_no_parameter_lacks_a_gradient_when_nothing_is_null(make, event):
+    net = scrambled(make(**ALL)).train()
+    net(*batch(event), **conditions()).square().sum().backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None] == []
 
 
-def test_folding_is_torchs_and_undone():
-    x = torch.randn(2, 3, 6, 4)
-    assert torch.equal(fold(x, 2), torch.nn.functional.pixel_unshuffle(x, 2))
-    assert torch.equal(unfold(fold(x, 2), 2), x)
+@pytest.mark.parametrize(
+    "net",
+    [
+        networks.MLP(3, hidden=4, depth=1, **ALL),
+        networks.UNet(1, 4, (1, 1), dims=1, resample="fir", progressive_input=True, **ALL),
+        networks.DiT(1, patch=2, width=4, depth=1, heads=1, **ALL),
+    ],
+    ids=["mlp", "unet", "dit"],
+)
+def test_gradients_are_the_differences(net):
+    net = scrambled(net).double()
+    event = {"MLP": (3,), "UNet": (1, 3), "DiT": (1, 2, 3)}[type(net).__name__]
+    x = torch.randn(2, *event, dtype=f64, requires_grad=True)
+    level = torch.tensor([0.2, 0.9], dtype=f64, requires_grad=True)
+    cond = conditions(2, dtype=f64)
+    vector = cond.pop("vector").requires_grad_()
+    assert torch.autograd.gradcheck(lambda x, level, vector: net(x, level, vector=vector, **cond), (x, level, vector))
 
 
-def test_attention_is_softmax_over_positions():
-    """With q = 0 every position receives the mean of the values."""
-    block, x = Attention(4), torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        for p in block.qkv.parameters():
-            p.zero_()
-        block.qkv.weight[8:, :, 0, 0] = torch.eye(4)
-        block.get_parameter("out.weight")[:, :, 0, 0] = torch.eye(4)
-        values = block.norm(x)
-        torch.testing.assert_close(block(x) - x, values.mean((2, 3), keepdim=True).expand_as(x))
+@nets
+def test_networks_come_back_from_a_checkpoint_as_they_were(make, event, tmp_path):
+    denoiser = sf.NetworkDenoiser(scrambled(make(**ALL)), sf.VP(), sf.V())
+    training.save(tmp_path / "m.safetensors", denoiser)
+    back = training.load(tmp_path / "m.safetensors").denoiser
+    (x, _), cond = batch(event), conditions()
+    assert torch.equal(back(x, 0.4, **cond), denoiser(x, 0.4, **cond))
 
 
-def test_sinusoidal_features_tell_levels_apart():
-    """cos^2 + sin^2 = 1, so the inner product of two features is the sum of cos(w (a - b))."""
-    embed = networks.Sinusoidal(32)
-    a, b = torch.tensor([0.2, -1.5]), torch.tensor([0.2, 0.9])
-    expected = torch.cos(embed.frequencies * (a - b)[:, None]).sum(1)
-    torch.testing.assert_close((embed(a) * embed(b)).sum(1), expected, rtol=1e-5, atol=1e-5)
+def test_networks_say_which_conditions_they_take():
+    assert networks.MLP(2).conditions == ()
+    assert networks.UNet(1, 8, num_classes=3).conditions == ("label",)
+    assert networks.DiT(1, vector_dim=2, token_dim=3).conditions == ("vector", "tokens")
 
 
 def test_bad_input_gets_one_line():
-    net = networks.UNet(1, width=8)
+    net, x, level = networks.UNet(1, width=8), torch.zeros(2, 1, 8, 8), torch.zeros(2)
+    told = networks.UNet(1, width=8, **ALL)
     with pytest.raises(ValueError, match=r"x must have shape \(B, 1, H, W\); got \(2, 3, 8, 8\)"):
-        net(torch.zeros(2, 3, 8, 8), torch.zeros(2))
-    with pytest.raises(ValueError, match="without num_classes"):
-        net(torch.zeros(2, 1, 8, 8), torch.zeros(2), torch.zeros(2, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"label must have shape \(2,\)"):
-        networks.UNet(1, width=8, num_classes=3)(torch.zeros(2, 1, 8, 8), torch.zeros(2), torch.tensor([1]))
+        net(torch.zeros(2, 3, 8, 8), level)
+    with pytest.raises(ValueError, match=r"x must have shape \(B, 1, L\); got \(2, 1, 8, 8\)"):
+        networks.UNet(1, width=8, dims=1)(x, level)
     with pytest.raises(ValueError, match="6 entries"):
-        networks.MLP(6)(torch.zeros(2, 5), torch.zeros(2))
-    with pytest.raises(ValueError, match="must be at least 1"):
-        networks.UNet(1, width=0)
-    with pytest.raises(ValueError, match="hidden must be at least 1"):
-        networks.MLP(2, hidden=0)
+        networks.MLP(6)(torch.zeros(2, 5), level)
+    for name, value, argument in (
+        ("label", torch.zeros(2, dtype=torch.int64), "num_classes"),
+        ("vector", torch.zeros(2, 2), "vector_dim"),
+        ("tokens", torch.zeros(2, 3, 5), "token_dim"),
+        ("null", torch.zeros(2, dtype=torch.bool), "conditions"),
+    ):
+        with pytest.raises(ValueError, match=f"{name} was given to a network built without {argument}"):
+            net(x, level, **{name: value})
+    for cond, message in (
+        ({"label": torch.tensor([1])}, r"label must have shape \(2,\)"),
+        ({"label": torch.tensor([1, 3])}, r"label must lie in 0\.\.2; got 1\.\.3"),
+        ({"vector": torch.zeros(2, 3)}, r"vector must have shape \(2, 2\)"),
+        ({"tokens": torch.zeros(2, 5)}, r"tokens must have shape \(2, L, 5\)"),
+        ({"token_mask": torch.ones(2, 3, dtype=torch.bool)}, "token_mask needs tokens beside it"),
+        ({"tokens": torch.zeros(2, 3, 5), "token_mask": torch.ones(2, 3)}, r"needs bool of shape \(2, 3\)"),
+        ({"null": torch.zeros(2)}, r"null must be bool of shape \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            told(x, level, **cond)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: networks.UNet(1, width=0), "width must be at least 1; got 0"),
+        (lambda: networks.UNet(1, multipliers=()), "multipliers must be at least 1"),
+        (lambda: networks.UNet(1, dims=3), "dims must be 1 or 2; got 3"),
+        (lambda: networks.UNet(1, resample="cubic"), "resample must be nearest or fir, or conv; got 'cubic'"),
+        (lambda: networks.UNet(1, resample_in_block=True), "resample must be nearest or fir; got 'conv'"),
+        (lambda: networks.UNet(1, attention_levels=(0, 2)), r"attention_levels must lie in 0\.\.1; got \[0, 2\]"),
+        (lambda: networks.UNet(1, attention=False, token_dim=3), "token_dim needs attention"),
+        (lambda: networks.UNet(1, conditioning="gate"), "conditioning must be one of film, add, concat; got 'gate'"),
+        (lambda: networks.MLP(2, hidden=0), "hidden must be at least 1"),
+        (lambda: networks.MLP(2, level_embedding="x"), "level_embedding must be one of sinusoidal, fourier, learned"),
+        (lambda: networks.MLP(2, num_classes=0), "num_classes must be at least 1, or None; got 0"),
+        (lambda: networks.MLP(2, dropout=1.0), r"dropout must lie in \[0, 1\); got 1.0"),
+        (lambda: networks.DiT(1, width=18), "width must be a multiple of 4 and of heads = 4; got 18"),
+    ],
+)
+def test_bad_constructions_get_one_line(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

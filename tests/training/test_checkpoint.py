@@ -27,8 +27,8 @@ SCHEDULES = [
 ]
 ROWS = [sf.X0(), sf.Eps(), sf.V(), sf.Velocity(), sf.Score(), sf.EDMPreconditioning(0.3)]
 NETS = [
-    lambda: networks.MLP(16, 8, 1, num_classes=2),
-    lambda: networks.UNet(1, 4, (1, 2, 1), 2, attention=False, num_classes=2, dropout=0.1, patch=2),
+    lambda: networks.MLP(16, 8, 1, num_classes=3),
+    lambda: networks.UNet(1, 4, (1, 2, 1), 2, attention=False, num_classes=3, dropout=0.1, patch=2),
 ]
 
 

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from scorefield.denoisers import Denoiser
 from scorefield.losses.denoising import denoising, draw
 from scorefield.losses.times import TimeLaw
-from scorefield.networks.embeddings import Sinusoidal, zero
+from scorefield.networks.embeddings import Sinusoidal
+from scorefield.networks.layers import zero
 from scorefield.randomness import Source
 from scorefield.schedules import Schedule, as_time
 

@@ -1,7 +1,24 @@
-"""Networks: `net(x, level, label=None)`, the shape of `x` in and out, to be wrapped in a NetworkDenoiser."""
+"""Networks: `net(x, level, label=None, *, vector, tokens, token_mask, null)`, the shape of `x` in and out.
 
-from scorefield.networks.embeddings import Condition, Sinusoidal
+To be wrapped in a NetworkDenoiser. `net.conditions` names the conditions a network was built to take.
+"""
+
+from scorefield.networks.conditioning import Condition, Context
+from scorefield.networks.dit import DiT
+from scorefield.networks.dropout import Dropout, set_dropout
+from scorefield.networks.embeddings import Fourier, Learned, Sinusoidal
 from scorefield.networks.mlp import MLP
 from scorefield.networks.unet import UNet
 
-__all__ = ["MLP", "Condition", "Sinusoidal", "UNet"]
+__all__ = [
+    "MLP",
+    "Condition",
+    "Context",
+    "DiT",
+    "Dropout",
+    "Fourier",
+    "Learned",
+    "Sinusoidal",
+    "UNet",
+    "set_dropout",
+]

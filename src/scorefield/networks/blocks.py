@@ -1,71 +1,140 @@
-"""Convolutional blocks for images `(B, C, H, W)`. No sample's result depends on the rest of its batch."""
+"""The blocks of a U-Net, on maps `(B, C, *n)` of one or two dimensions, as `Style` says.
+
+    block(x, c) = (S R x + W2 dropout silu(norm(W1 R silu(norm(x)); c))) k
+
+with W convolutions, S a 1x1 convolution where the channels change, R a change of resolution or nothing, and k 1 or
+1 / sqrt(2). The condition c enters at the second norm (`conditioning`).
+"""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from scorefield.networks.embeddings import zero
+from scorefield.networks.attention import Attention, TokenAttention
+from scorefield.networks.conditioning import Context, mechanism
+from scorefield.networks.dropout import Dropout
+from scorefield.networks.layers import norm, zero
+from scorefield.networks.resampling import CONV, Down, Up
 
 
-def norm(channels: int, *, affine: bool = True) -> nn.GroupNorm:
-    """GroupNorm in at most 8 groups of at least 4 channels."""
-    groups = next(g for g in (8, 4, 2, 1) if channels % g == 0 and (channels // g >= 4 or g == 1))
-    return nn.GroupNorm(groups, channels, affine=affine)
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """What all blocks of a network share."""
+
+    condition: int  # width of the condition's vector
+    dims: int = 2
+    conditioning: str = "film"
+    dropout: float = 0.0
+    skip_scale: float = 1.0
+    head_channels: int = 32
+    token_dim: int | None = None  # of the tokens that stages with attention read
+    resample: str = "conv"
+    resample_in_block: bool = False
+
+    def conv(self, channels_in: int, channels: int, *, stride: int = 1) -> nn.Module:
+        """A convolution over 3 positions each way."""
+        return CONV[self.dims](channels_in, channels, 3, stride=stride, padding=1)
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a skip; the second's input is normalised with a scale and shift from `condition`.
+    """Two convolutions beside a skip; the second's input is normalised as `style.conditioning` says.
 
-    The second convolution starts at zero: a new block is the identity (or its 1x1 projection).
+    The second convolution starts at zero: a new block is the identity (or its 1x1 projection, or the change of
+    resolution), times `style.skip_scale`.
     """
 
-    def __init__(self, channels_in: int, channels: int, condition: int, *, dropout: float = 0.0) -> None:
+    def __init__(self, channels_in: int, channels: int, style: Style, *, resample: Down | Up | None = None) -> None:
         super().__init__()
+        self.skip_scale, self.resample = style.skip_scale, resample
         self.norm1 = norm(channels_in)
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1)
-        self.norm2 = norm(channels, affine=False)
-        self.film = nn.Linear(condition, 2 * channels)
-        self.dropout = nn.Dropout(dropout)
-        self.conv2 = zero(nn.Conv2d(channels, channels, 3, padding=1))
-        self.skip = nn.Conv2d(channels_in, channels, 1) if channels_in != channels else nn.Identity()
+        self.conv1 = style.conv(channels_in, channels)
+        make_norm = functools.partial(norm, channels)
+        self.norm2 = mechanism(style.conditioning).block(channels, style.condition, make_norm)
+        self.dropout = Dropout(style.dropout)
+        self.conv2 = zero(style.conv(channels, channels))
+        self.skip = CONV[style.dims](channels_in, channels, 1) if channels_in != channels else nn.Identity()
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        scale, shift = self.film(condition)[:, :, None, None].chunk(2, 1)
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = F.silu(self.norm2(h) * (1 + scale) + shift)
-        return self.skip(x) + self.conv2(self.dropout(h))
+    def forward(self, x: Tensor, condition: Tensor, *size: Sequence[int]) -> Tensor:
+        h = F.silu(self.norm1(x))
+        if self.resample is not None:
+            h, x = self.resample(h, *size), self.resample(x, *size)
+        h = F.silu(self.norm2(self.conv1(h), condition))
+        h = self.skip(x) + self.conv2(self.dropout(h))
+        return h if self.skip_scale == 1 else h * self.skip_scale
 
 
-class Attention(nn.Module):
-    """Self-attention over positions, heads of at most 32 channels, added to its input; starts as the identity."""
+class Stage(nn.Module):
+    """A residual block, then, if asked for, attention between positions and to the tokens, if there are any."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels_in: int, channels: int, style: Style, *, attention: bool = False) -> None:
         super().__init__()
-        self.heads = max(1, channels // 32)
-        if channels % self.heads:
-            raise ValueError(f"channels must be a multiple of {self.heads} heads; got {channels}")
-        self.norm = norm(channels)
-        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.out = zero(nn.Conv2d(channels, channels, 1))
+        self.block = ResidualBlock(channels_in, channels, style)
+        heads, scale = style.head_channels, style.skip_scale
+        self.attention = (
+            Attention(channels, dims=style.dims, head_channels=heads, skip_scale=scale) if attention else None
+        )
+        self.tokens = (
+            TokenAttention(channels, style.token_dim, head_channels=heads, skip_scale=scale)
+            if attention and style.token_dim is not None
+            else None
+        )
 
-    def forward(self, x: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
-        qkv = self.qkv(self.norm(x)).reshape(batch, 3, self.heads, channels // self.heads, height * width)
-        q, k, v = qkv.transpose(3, 4).unbind(1)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(x.shape)
-        return x + self.out(h)
-
-
-def fold(x: Tensor, patch: int) -> Tensor:
-    """Squares of `patch` pixels a side into channels: `(B, C, H, W)` to `(B, C patch^2, H / patch, W / patch)`."""
-    batch, channels, height, width = x.shape  # torch's pixel_unshuffle refuses an empty batch
-    x = x.reshape(batch, channels, height // patch, patch, width // patch, patch).permute(0, 1, 3, 5, 2, 4)
-    return x.reshape(batch, channels * patch**2, height // patch, width // patch)
+    def forward(self, h: Tensor, context: Context) -> Tensor:
+        h = self.block(h, context.vector)
+        if self.attention is not None:
+            h = self.attention(h)
+        if self.tokens is not None and context.tokens is not None:
+            h = self.tokens(h, context.tokens, context.mask)
+        return h
 
 
-def unfold(x: Tensor, patch: int) -> Tensor:
-    """The inverse of `fold`."""
-    batch, channels, height, width = x.shape
-    x = x.reshape(batch, channels // patch**2, patch, patch, height, width).permute(0, 1, 4, 2, 5, 3)
-    return x.reshape(batch, channels // patch**2, height * patch, width * patch)
+class StridedDown(nn.Module):
+    """A convolution at every second position."""
+
+    def __init__(self, channels: int, style: Style) -> None:
+        super().__init__()
+        self.conv = style.conv(channels, channels, stride=2)
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        return self.conv(h)
+
+
+class FilteredDown(nn.Module):
+    """The filter of `style.resample`, then a convolution."""
+
+    def __init__(self, channels: int, style: Style) -> None:
+        super().__init__()
+        self.down, self.conv = Down(style.dims, style.resample), style.conv(channels, channels)
+
+    def forward(self, h: Tensor, condition: Tensor) -> Tensor:
+        return self.conv(self.down(h))
+
+
+class FilteredUp(nn.Module):
+    """The filter of `style.resample` to `size`, then a convolution."""
+
+    def __init__(self, channels: int, style: Style) -> None:
+        super().__init__()
+        self.up, self.conv = Up(style.dims, style.resample), style.conv(channels, channels)
+
+    def forward(self, h: Tensor, condition: Tensor, size: Sequence[int]) -> Tensor:
+        return self.conv(self.up(h, size))
+
+
+def descent(channels: int, style: Style) -> nn.Module:
+    """`layer(h, condition)` halves the resolution."""
+    if style.resample_in_block:
+        return ResidualBlock(channels, channels, style, resample=Down(style.dims, style.resample))
+    return StridedDown(channels, style) if style.resample == "conv" else FilteredDown(channels, style)
+
+
+def ascent(channels: int, style: Style) -> nn.Module:
+    """`layer(h, condition, size)` doubles the resolution, to `size`."""
+    if style.resample_in_block:
+        return ResidualBlock(channels, channels, style, resample=Up(style.dims, style.resample))
+    return FilteredUp(channels, style)

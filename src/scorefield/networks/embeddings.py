@@ -1,4 +1,16 @@
-"""What tells a network how noisy its input is, and of which class: vectors `(B, width)`."""
+"""The noise level as features: `(B,)` -> `(B, features)`.
+
+    sinusoidal   (cos w_i l, sin w_i l), w_i geometric                                 (Vaswani et al. 2017)
+    fourier      the same with w_i ~ N(0, scale^2), drawn once from a seed             (Rahimi & Recht 2007)
+    learned      silu(W l + b), with the weights trained
+
+For the first two the inner product of two levels' features depends on their distance alone,
+
+    (2 / features) <e(a), e(b)> = mean_i cos(w_i (a - b)),
+
+which for random frequencies tends to the Gaussian kernel exp(-scale^2 (a - b)^2 / 2), with a standard error of at most
+features^(-1/2). Defaults suit levels of order one: t itself, or log(sigma / alpha) / 4.
+"""
 
 from __future__ import annotations
 
@@ -8,59 +20,78 @@ import torch
 from torch import Tensor, nn
 
 
-class Sinusoidal(nn.Module):
-    """(cos(w_i level), sin(w_i level)) at `features / 2` frequencies, geometric from `low` to `high` radians.
-
-    The defaults suit levels of order one: t itself, or log(sigma / alpha) / 4.
-    """
+class _Waves(nn.Module):
+    """(cos(w_i level), sin(w_i level)) at fixed frequencies w, radians per unit of level."""
 
     frequencies: Tensor
-
-    def __init__(self, features: int, *, low: float = 0.5, high: float = 16.0) -> None:
-        super().__init__()
-        if features < 2 or features % 2:
-            raise ValueError(f"features must be even and at least 2; got {features}")
-        exponents = torch.linspace(math.log(low), math.log(high), features // 2, dtype=torch.float64)
-        self.register_buffer("frequencies", exponents.exp().float(), persistent=False)
 
     def forward(self, level: Tensor) -> Tensor:
         angles = level[:, None] * self.frequencies.to(level.dtype)
         return torch.cat([angles.cos(), angles.sin()], 1)
 
 
-class Condition(nn.Module):
-    """One vector for the noise level and, with `num_classes`, the class: `(B,)`, `(B,)` int64 -> `(B, width)`.
+class Sinusoidal(_Waves):
+    """(cos(w_i level), sin(w_i level)) at `features / 2` frequencies, geometric from `low` to `high` radians."""
 
-    Class `num_classes` is the null class: the unconditional model. A label of None means it for the whole batch.
+    def __init__(self, features: int, *, low: float = 0.5, high: float = 16.0) -> None:
+        super().__init__()
+        exponents = torch.linspace(math.log(low), math.log(high), _pairs(features), dtype=torch.float64)
+        self.register_buffer("frequencies", exponents.exp().float(), persistent=False)
+
+
+class Fourier(_Waves):
+    """(cos(w_i level), sin(w_i level)) at `features / 2` frequencies w_i ~ N(0, scale^2) from `seed`.
+
+    The frequencies are a buffer, saved with the weights: a loaded network does not depend on how they were drawn.
+
+    References:
+        Rahimi & Recht 2007 (random features); Tancik et al. 2020; Song et al. 2021 (for the noise level).
     """
 
-    def __init__(self, width: int, *, num_classes: int | None = None, features: int = 64) -> None:
+    def __init__(self, features: int, *, scale: float = 4.0, seed: int = 0) -> None:
         super().__init__()
-        self.num_classes = num_classes
-        self.level = nn.Sequential(Sinusoidal(features), nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
-        if num_classes is not None:
-            if num_classes < 1:
-                raise ValueError(f"num_classes must be at least 1, or None; got {num_classes}")
-            self.label = nn.Embedding(num_classes + 1, width)
-
-    def forward(self, level: Tensor, label: Tensor | None = None) -> Tensor:
-        vector = self.level(level)
-        if self.num_classes is None:
-            if label is not None:
-                raise ValueError("label was given to a network built without num_classes")
-        elif label is None:
-            vector = vector + self.label.weight[self.num_classes]
-        else:
-            if label.shape != level.shape:
-                raise ValueError(
-                    f"label must have shape {tuple(level.shape)}, one for each x; got {tuple(label.shape)}"
-                )
-            vector = vector + self.label(label)
-        return nn.functional.silu(vector)
+        generator = torch.Generator().manual_seed(seed)
+        normal = torch.randn(_pairs(features), dtype=torch.float64, generator=generator)
+        self.register_buffer("frequencies", (scale * normal).float())
 
 
-def zero(layer: nn.Module) -> nn.Module:
-    """`layer` with its parameters set to zero: a branch that starts by adding nothing."""
-    for p in layer.parameters():
-        nn.init.zeros_(p)
-    return layer
+class Learned(nn.Module):
+    """silu(W level + b), `features` of them: the first layer of a small network of the level."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, features)
+
+    def forward(self, level: Tensor) -> Tensor:
+        return nn.functional.silu(self.linear(level[:, None]))
+
+
+EMBEDDINGS: dict[str, type[nn.Module]] = {"sinusoidal": Sinusoidal, "fourier": Fourier, "learned": Learned}
+"""What `level_embedding` means; each is built with the number of features."""
+
+
+def grid_positions(
+    height: int, width: int, features: int, *, base: float = 1e4, device: torch.device | None = None
+) -> Tensor:
+    """Sines and cosines of the row and of the column of each cell of a grid: `(height * width, features)`, float64.
+
+    A quarter of the features each: cos(w_i row), sin(w_i row), cos(w_i column), sin(w_i column), w_i from 1 down to
+    nearly 1 / base. For any grid, so the same network takes any size; the first frequency alone tells neighbours apart.
+
+    References:
+        Vaswani et al. 2017; Dosovitskiy et al. 2021; Peebles & Xie 2023 (on a grid).
+    """
+    if features < 4 or features % 4:
+        raise ValueError(f"features must be a multiple of 4; got {features}")
+    frequencies = base ** -(torch.arange(features // 4, dtype=torch.float64, device=device) / (features // 4))
+    rows = torch.arange(height, dtype=torch.float64, device=device)[:, None] * frequencies
+    columns = torch.arange(width, dtype=torch.float64, device=device)[:, None] * frequencies
+    of_rows = torch.cat([rows.cos(), rows.sin()], 1)[:, None].expand(-1, width, -1)
+    of_columns = torch.cat([columns.cos(), columns.sin()], 1)[None].expand(height, -1, -1)
+    return torch.cat([of_rows, of_columns], 2).reshape(height * width, features)
+
+
+def _pairs(features: int) -> int:
+    if features < 2 or features % 2:
+        raise ValueError(f"features must be even and at least 2; got {features}")
+    return features // 2

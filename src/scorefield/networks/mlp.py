@@ -6,46 +6,83 @@ import math
 
 from torch import Tensor, nn
 
-from scorefield.networks.embeddings import Condition, zero
+from scorefield.networks.conditioning import Condition, mechanism
+from scorefield.networks.dropout import Dropout
+from scorefield.networks.layers import require_positive, zero
 
 
 class MLP(nn.Module):
     """`depth` residual blocks of width `hidden` on flattened events of `dim` entries; any event shape of that size.
 
-    A block is h + W silu(layernorm(h) (1 + scale) + shift), with scale and shift linear in the embedding of noise level
-    and class. The output layer starts at zero.
+    A block is h + W dropout(silu(layernorm(h; c))), where the condition c (noise level, class, vector, mean of the
+    tokens) enters the normalisation as `conditioning` says. The output layer starts at zero.
+
+    Args:
+        dim: entries of an event.
+        hidden, depth: width and number of blocks.
+        num_classes: makes it conditional on `label` `(B,)` int64.
+        vector_dim: makes it conditional on `vector` `(B, vector_dim)`.
+        token_dim: makes it conditional on `tokens` `(B, L, token_dim)`, by the mean of their projections.
+        level_embedding: "sinusoidal", "fourier" or "learned".
+        conditioning: "film", "add" or "concat" (see `conditioning.py`).
+        dropout: inside the blocks.
     """
 
-    def __init__(self, dim: int, hidden: int = 128, depth: int = 3, num_classes: int | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden: int = 128,
+        depth: int = 3,
+        num_classes: int | None = None,
+        *,
+        vector_dim: int | None = None,
+        token_dim: int | None = None,
+        level_embedding: str = "sinusoidal",
+        conditioning: str = "film",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        for name, value in (("dim", dim), ("hidden", hidden), ("depth", depth)):
-            if value < 1:
-                raise ValueError(f"MLP: {name} must be at least 1; got {value}")
+        require_positive("MLP", dim=dim, hidden=hidden, depth=depth)
         self.dim, self.hidden, self.depth, self.num_classes = dim, hidden, depth, num_classes
-        self.condition = Condition(hidden, num_classes=num_classes)
-        self.entry = nn.Linear(dim, hidden)
-        self.blocks = nn.ModuleList(MLPBlock(hidden, hidden) for _ in range(depth))
+        self.vector_dim, self.token_dim, self.level_embedding = vector_dim, token_dim, level_embedding
+        self.conditioning, self.dropout = conditioning, dropout
+        entering = mechanism(conditioning)
+        self.condition = Condition(
+            hidden,
+            num_classes=num_classes,
+            vector_dim=vector_dim,
+            token_dim=token_dim,
+            pool=True,
+            level_embedding=level_embedding,
+        )
+        self.conditions = self.condition.names
+        self.told = entering.input(hidden)
+        self.entry = nn.Linear(dim + self.told.extra, hidden)
+        self.blocks = nn.ModuleList(MLPBlock(hidden, hidden, conditioning, dropout) for _ in range(depth))
         self.exit = nn.Sequential(nn.LayerNorm(hidden), nn.SiLU(), zero(nn.Linear(hidden, dim)))
 
-    def forward(self, x: Tensor, level: Tensor, label: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, label: Tensor | None = None, **cond: Tensor | None) -> Tensor:
         if math.prod(x.shape[1:]) != self.dim:
             raise ValueError(f"x must have {self.dim} entries in each event; got shape {tuple(x.shape)}")
-        condition = self.condition(level, label)
-        h = self.entry(x.reshape(len(x), self.dim))
+        condition = self.condition(level, label, **cond).vector
+        h = self.entry(self.told(x.reshape(len(x), self.dim), condition))
         for block in self.blocks:
             h = block(h, condition)
         return self.exit(h).reshape(x.shape)
 
 
 class MLPBlock(nn.Module):
-    """h + W silu(layernorm(h) (1 + scale) + shift), (scale, shift) linear in `condition`."""
+    """h + W dropout(silu(layernorm(h; condition)))."""
 
-    def __init__(self, width: int, condition: int) -> None:
+    def __init__(self, width: int, condition: int, conditioning: str = "film", dropout: float = 0.0) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.film = nn.Linear(condition, 2 * width)
+
+        def norm(*, affine: bool) -> nn.Module:
+            return nn.LayerNorm(width, elementwise_affine=affine)
+
+        self.norm = mechanism(conditioning).block(width, condition, norm)
+        self.dropout = Dropout(dropout)
         self.linear = nn.Linear(width, width)
 
     def forward(self, h: Tensor, condition: Tensor) -> Tensor:
-        scale, shift = self.film(condition).chunk(2, 1)
-        return h + self.linear(nn.functional.silu(self.norm(h) * (1 + scale) + shift))
+        return h + self.linear(self.dropout(nn.functional.silu(self.norm(h, condition))))

@@ -46,6 +46,7 @@ TYPES: dict[str, type] = {
         parameterizations.EDMPreconditioning,
         networks.MLP,
         networks.UNet,
+        networks.DiT,
         Scale,
         Standardize,
         HorizontalFlip,

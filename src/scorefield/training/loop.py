@@ -104,7 +104,7 @@ def fit(
         steps, batch_size: each epoch is a fresh permutation of the data.
         lr, weight_decay, betas, warmup: of AdamW; `lr_schedule(step, steps, warmup)` multiplies `lr`.
         ema_decay: of the averaged weights, ramped up from the start; 0 keeps the last weights.
-        label_dropout: the share of labels replaced by the null class, `denoiser.net.num_classes`, for guidance.
+        label_dropout: the share of samples marked `null`, whose label becomes the null one, for guidance.
         clip: largest gradient norm.
         loss: called as `loss(denoiser, x0, generator=..., cond=...)`, `(B,)`; bind a time law or a weight with
             `functools.partial(losses.denoising, times=...)`.
@@ -119,7 +119,6 @@ def fit(
     """
     _check(denoiser, data, labels, steps, batch_size, label_dropout)
     device = next(denoiser.parameters()).device
-    null: int | None = getattr(denoiser.net, "num_classes", None) if label_dropout else None
     weights = [p for p in denoiser.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
     ema, history, start = EMA(denoiser, ema_decay), History(), time.perf_counter()
@@ -132,10 +131,9 @@ def fit(
             x0, cond = data[rows], {}
             x0 = (augment(x0, generator) if augment else x0).to(device)
             if labels is not None:
-                label = labels[rows]
-                if null is not None:
-                    label = label.masked_fill(torch.rand(len(label), generator=generator) < label_dropout, null)
-                cond["label"] = label.to(device)
+                cond["label"] = labels[rows].to(device)
+                if label_dropout:
+                    cond["null"] = (torch.rand(len(rows), generator=generator) < label_dropout).to(device)
             value = loss(denoiser, x0, generator=generator, cond=cond).mean()
             optimizer.zero_grad()
             value.backward()
@@ -168,9 +166,9 @@ def _check(
         return
     if labels.shape != data.shape[:1]:
         raise ValueError(f"labels must have shape ({len(data)},), one for each datum; got {tuple(labels.shape)}")
+    if label_dropout and "label" not in getattr(denoiser.net, "conditions", ()):
+        raise ValueError("label_dropout needs a network with 'label' in its `conditions`; set it to 0 for this one")
     classes = getattr(denoiser.net, "num_classes", None)
-    if label_dropout and classes is None:
-        raise ValueError("label_dropout needs a network with num_classes, the null class; set it to 0 for this one")
     if classes is not None and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise ValueError(f"labels must lie in 0..{classes - 1}; got {int(labels.min())}..{int(labels.max())}")
 
