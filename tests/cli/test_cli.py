@@ -16,6 +16,9 @@ COMMANDS = (
     ["demo"],
     ["demo", "score-field"],
     ["demo", "schedules"],
+    ["data"],
+    ["data", "fetch"],
+    ["data", "show"],
 )
 HEAVY = ("torch", "matplotlib", "scipy", "sklearn", "numpy", "PIL", "safetensors")
 

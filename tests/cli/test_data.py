@@ -131,10 +131,3 @@ def test_show_refuses_what_it_cannot_do(refused, tmp_path):
     assert (tmp_path / "a.png").read_bytes() == b"mine"
     np.save(tmp_path / "a.npy", np.zeros((2, 2)))
     assert "no policy 'size' for such data" in refused("data", "show", "a.npy", "--size", 8)
-
-
-@pytest.mark.parametrize("command", [["data"], ["data", "fetch"], ["data", "show"]], ids=" ".join)
-def test_help_needs_nothing_heavy(process, command):
-    done = process(*command, "--help")
-    assert done.returncode == 0, done.stderr
-    assert "Usage: scorefield data" in done.stdout

@@ -43,6 +43,7 @@ class Mirror:
 
     def __init__(self, files):
         self.files, self.ranges, self.break_after = files, True, None
+        self.stalls, self.closing = False, threading.Event()
         self.asked = []  # (name, Range header)
         mirror = self
 
@@ -74,9 +75,12 @@ class Mirror:
         request.send_header("Content-Length", str(len(content) - start))
         request.end_headers()
         request.wfile.write(content[start:] if self.break_after is None else content[start : start + self.break_after])
+        if self.stalls:
+            self.closing.wait()
         return None
 
     def close(self):
+        self.closing.set()
         self.server.shutdown()
         self.server.server_close()
 

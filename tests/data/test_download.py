@@ -62,6 +62,16 @@ def test_a_transfer_goes_on_from_the_next_mirror(tiny, mirrors, tmp_path):
     assert held(tmp_path) == tiny.files
 
 
+def test_a_mirror_that_falls_silent_is_left_for_the_next(tiny, mirrors, tmp_path, monkeypatch):
+    monkeypatch.setattr("scorefield.data.download.TIMEOUT", 0.2)
+    silent, sound = mirrors(tiny.files), mirrors(tiny.files)
+    silent.break_after, silent.stalls = 1000, True
+    with pytest.raises(ValueError, match="timed out"):
+        fetch(tmp_path, silent)
+    fetch(tmp_path, silent, sound)
+    assert held(tmp_path) == tiny.files
+
+
 def test_a_server_without_ranges_starts_over(tiny, mirrors, tmp_path):
     mirror = mirrors(tiny.files)
     mirror.ranges = False
