@@ -86,7 +86,7 @@ class DiT(nn.Module):
         patches = fold(pad_to(x, self.patch), self.patch)
         rows, columns = patches.shape[2:]
         h = self.entry(patches.flatten(2).transpose(1, 2))
-        h = h + grid_positions(rows, columns, self.width).to(h.device, h.dtype)
+        h = h + grid_positions(rows, columns, self.width, device=h.device).to(h.dtype)
         for block in self.blocks:
             h = block(h, context)
         scale, shift = self.modulation(context.vector)[:, None].chunk(2, 2)

@@ -70,7 +70,9 @@ EMBEDDINGS: dict[str, type[nn.Module]] = {"sinusoidal": Sinusoidal, "fourier": F
 """What `level_embedding` means; each is built with the number of features."""
 
 
-def grid_positions(height: int, width: int, features: int, *, base: float = 1e4) -> Tensor:
+def grid_positions(
+    height: int, width: int, features: int, *, base: float = 1e4, device: torch.device | None = None
+) -> Tensor:
     """Sines and cosines of the row and of the column of each cell of a grid: `(height * width, features)`, float64.
 
     A quarter of the features each: cos(w_i row), sin(w_i row), cos(w_i column), sin(w_i column), w_i from 1 down to
@@ -81,9 +83,9 @@ def grid_positions(height: int, width: int, features: int, *, base: float = 1e4)
     """
     if features < 4 or features % 4:
         raise ValueError(f"features must be a multiple of 4; got {features}")
-    frequencies = base ** -(torch.arange(features // 4, dtype=torch.float64) / (features // 4))
-    rows = torch.arange(height, dtype=torch.float64)[:, None] * frequencies
-    columns = torch.arange(width, dtype=torch.float64)[:, None] * frequencies
+    frequencies = base ** -(torch.arange(features // 4, dtype=torch.float64, device=device) / (features // 4))
+    rows = torch.arange(height, dtype=torch.float64, device=device)[:, None] * frequencies
+    columns = torch.arange(width, dtype=torch.float64, device=device)[:, None] * frequencies
     of_rows = torch.cat([rows.cos(), rows.sin()], 1)[:, None].expand(-1, width, -1)
     of_columns = torch.cat([columns.cos(), columns.sin()], 1)[None].expand(height, -1, -1)
     return torch.cat([of_rows, of_columns], 2).reshape(height * width, features)
