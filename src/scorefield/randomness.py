@@ -160,11 +160,11 @@ class Stream:
         return self.draw - 1
 
 
-Source = torch.Generator | Stream | None
+Randomness = torch.Generator | Stream | None
 """Where random numbers come from: a torch.Generator on any device, a Stream, or None, torch's global generator."""
 
 
-def randn_like(x: Tensor, generator: Source) -> Tensor:
+def randn_like(x: Tensor, generator: Randomness) -> Tensor:
     """Standard normals of the shape, dtype and device of `x` `(B, *event)`."""
     if isinstance(generator, Stream):
         _check_length(generator, len(x))
@@ -173,7 +173,16 @@ def randn_like(x: Tensor, generator: Source) -> Tensor:
     return torch.randn(x.shape, dtype=x.dtype, device=device, generator=generator).to(x.device)
 
 
-def uniforms(n: int, generator: Source) -> Tensor:
+def rand(shape: Sequence[int], generator: Randomness, device: torch.device | str = "cpu") -> Tensor:
+    """Uniforms in [0, 1) of `shape` `(B, ...)`, float32, on `device`."""
+    if isinstance(generator, Stream):
+        _check_length(generator, shape[0])
+        return generator.uniform(shape[1:], torch.float32).to(device)
+    drawn_on = device if generator is None else generator.device
+    return torch.rand(torch.Size(shape), device=drawn_on, generator=generator).to(device)
+
+
+def uniforms(n: int, generator: Randomness) -> Tensor:
     """Independent uniforms in [0, 1), `(n,)`, float64 on the CPU."""
     if isinstance(generator, Stream):
         _check_length(generator, n)
@@ -182,7 +191,7 @@ def uniforms(n: int, generator: Source) -> Tensor:
     return torch.rand(n, dtype=torch.float64, device=device, generator=generator).cpu()
 
 
-def spread_uniforms(n: int, generator: Source) -> Tensor:
+def spread_uniforms(n: int, generator: Randomness) -> Tensor:
     """Uniforms in [0, 1) that together fill it evenly, `(n,)`, float64 on the CPU.
 
     One in each n-th of [0, 1), in random order; from a Stream, points of one sequence that all batches share.

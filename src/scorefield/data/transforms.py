@@ -26,6 +26,7 @@ from torch import Tensor
 
 from scorefield.data._moments import moments
 from scorefield.data.sources import Source
+from scorefield.randomness import Randomness, rand
 
 
 @runtime_checkable
@@ -59,7 +60,7 @@ class Transform(Protocol):
         """log |det dx/dy| of an event of `dims` entries, nats."""
         ...
 
-    def dequantize(self, x_raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def dequantize(self, x_raw: Tensor, generator: Randomness = None) -> Tensor:
         """Raw data to model units, integers with fresh uniform noise: what to train on and to score."""
         ...
 
@@ -125,7 +126,7 @@ class Scale:
         """log |dx / dy| = dims log|scale|, nats."""
         return dims * math.log(abs(self.scale))
 
-    def dequantize(self, x_raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def dequantize(self, x_raw: Tensor, generator: Randomness = None) -> Tensor:
         """Integers in raw units to model units, with fresh uniform noise; continuous data (no levels) without."""
         return self(x_raw if self.levels is None else dequantize(x_raw, generator))
 
@@ -213,7 +214,7 @@ class Standardize:
             raise ValueError(f"dims must be the {len(self.column_std)} columns; got {dims}")
         return -math.fsum(map(math.log, self.column_std))
 
-    def dequantize(self, x_raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def dequantize(self, x_raw: Tensor, generator: Randomness = None) -> Tensor:
         """The same as calling it: continuous data take no noise."""
         return self(x_raw)
 
@@ -236,24 +237,18 @@ class HorizontalFlip:
         if not 0 <= self.probability <= 1:
             raise ValueError(f"HorizontalFlip: probability must lie in [0, 1]; got {self.probability}")
 
-    def __call__(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def __call__(self, x: Tensor, generator: Randomness = None) -> Tensor:
         """(B, ..., W), any dtype."""
         if x.ndim < 2:
             raise ValueError(f"HorizontalFlip needs (B, ..., W); got shape {tuple(x.shape)}")
-        flipped = uniform((len(x),), generator, x.device) < self.probability
+        flipped = rand((len(x),), generator, x.device) < self.probability
         return torch.where(flipped.reshape(-1, *[1] * (x.ndim - 1)), x.flip(-1), x)
 
 
-def uniform(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """U[0, 1), float32, on `device`: all the randomness of this module is drawn here, one row a datum."""
-    drawn_on = device if generator is None else generator.device
-    return torch.rand(torch.Size(shape), device=drawn_on, generator=generator).to(device)
-
-
-def dequantize(x_raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def dequantize(x_raw: Tensor, generator: Randomness = None) -> Tensor:
     """y = x_raw + u, u ~ U[0, 1), float32: floor(y) is `x_raw` again, exactly, for integers below 2^23."""
     whole = x_raw.to(torch.float32)
-    y = whole + uniform(x_raw.shape, generator, whole.device)
+    y = whole + rand(x_raw.shape, generator, whole.device)
     return torch.minimum(y, torch.nextafter(whole + 1, whole))  # a sum may round up to the next integer
 
 

@@ -32,7 +32,7 @@ from scorefield.denoisers import Denoiser
 from scorefield.losses.denoising import draw
 from scorefield.losses.times import Importance, TimeLaw
 from scorefield.losses.weights import likelihood, snr
-from scorefield.randomness import Source
+from scorefield.randomness import Randomness
 from scorefield.schedules import as_time, pad_right
 
 
@@ -44,7 +44,7 @@ def continuous_bound(
     t_max: float = 1.0,
     t: Tensor | None = None,
     eps: Tensor | None = None,
-    generator: Source = None,
+    generator: Randomness = None,
     times: TimeLaw | None = None,
     cond: Mapping[str, Any] | None = None,
 ) -> Tensor:
@@ -75,7 +75,7 @@ def discrete_bound(
     grid: Tensor,
     *,
     eps: Tensor | None = None,
-    generator: Source = None,
+    generator: Randomness = None,
     cond: Mapping[str, Any] | None = None,
 ) -> Tensor:
     """The bound of the ancestral sampler on `grid`, all terms, one eps for each step, nats, `(B,)`.

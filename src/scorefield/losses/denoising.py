@@ -21,7 +21,7 @@ from torch import Tensor
 from scorefield.denoisers import Denoiser, NetworkDenoiser
 from scorefield.losses.times import TimeLaw, Uniform
 from scorefield.losses.weights import Weight
-from scorefield.randomness import Source, randn_like
+from scorefield.randomness import Randomness, randn_like
 
 
 def denoising(
@@ -30,7 +30,7 @@ def denoising(
     *,
     t: Tensor | None = None,
     eps: Tensor | None = None,
-    generator: Source = None,
+    generator: Randomness = None,
     weight: Weight | None = None,
     times: TimeLaw | None = None,
     cond: Mapping[str, Any] | None = None,
@@ -69,7 +69,7 @@ def denoising(
 
 
 def draw(
-    x0: Tensor, t: Tensor | None, eps: Tensor | None, generator: Source, times: TimeLaw | None
+    x0: Tensor, t: Tensor | None, eps: Tensor | None, generator: Randomness, times: TimeLaw | None
 ) -> tuple[Tensor, Tensor]:
     """(t, eps): what is given, and draws of the time law and of N(0, I) for what is not."""
     if t is None:

@@ -33,7 +33,7 @@ from scorefield.losses.projections import Projection, rademacher
 from scorefield.losses.times import TimeLaw
 from scorefield.losses.weights import Target, Weight
 from scorefield.losses.weights import x0 as unweighted
-from scorefield.randomness import Source
+from scorefield.randomness import Randomness
 from scorefield.schedules import Schedule, as_time, pad_right
 
 
@@ -44,7 +44,7 @@ def explicit(
     exact: Denoiser,
     t: Tensor | None = None,
     eps: Tensor | None = None,
-    generator: Source = None,
+    generator: Randomness = None,
     weight: Weight | None = None,
     times: TimeLaw | None = None,
     cond: Mapping[str, Any] | None = None,
@@ -69,7 +69,7 @@ def implicit(
     *,
     t: Tensor | None = None,
     eps: Tensor | None = None,
-    generator: Source = None,
+    generator: Randomness = None,
     weight: Weight | None = None,
     times: TimeLaw | None = None,
     cond: Mapping[str, Any] | None = None,
@@ -96,7 +96,7 @@ def sliced(
     variance_reduced: bool = True,
     t: Tensor | None = None,
     eps: Tensor | None = None,
-    generator: Source = None,
+    generator: Randomness = None,
     weight: Weight | None = None,
     times: TimeLaw | None = None,
     cond: Mapping[str, Any] | None = None,
@@ -129,7 +129,7 @@ def finite_difference(
     step: float = 0.05,
     t: Tensor | None = None,
     eps: Tensor | None = None,
-    generator: Source = None,
+    generator: Randomness = None,
     weight: Weight | None = None,
     times: TimeLaw | None = None,
     cond: Mapping[str, Any] | None = None,
@@ -165,7 +165,7 @@ def _perturb(schedule: Schedule, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     return schedule.perturb(x0, t, eps)
 
 
-def _draw_directions(law: Projection, count: int, x: Tensor, generator: Source) -> Tensor:
+def _draw_directions(law: Projection, count: int, x: Tensor, generator: Randomness) -> Tensor:
     if count < 1:
         raise ValueError(f"projections must be at least 1; got {count}")
     return torch.stack([law(x, generator) for _ in range(count)])

@@ -18,24 +18,24 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from scorefield.randomness import Source, randn_like
+from scorefield.randomness import Randomness, randn_like
 
-Projection = Callable[[Tensor, Source], Tensor]
+Projection = Callable[[Tensor, Randomness], Tensor]
 """`law(x, generator)`: directions of the shape of `x` `(B, *event)`, one for each sample."""
 
 
-def gaussian(x: Tensor, generator: Source = None) -> Tensor:
+def gaussian(x: Tensor, generator: Randomness = None) -> Tensor:
     """N(0, I)."""
     return randn_like(x, generator)
 
 
-def rademacher(x: Tensor, generator: Source = None) -> Tensor:
+def rademacher(x: Tensor, generator: Randomness = None) -> Tensor:
     """Signs, +1 or -1 each with probability 1/2."""
     z = randn_like(x, generator)
     return torch.where(z < 0, -torch.ones_like(z), 1.0)  # sign() would give 0 where a rounded normal is 0
 
 
-def sphere(x: Tensor, generator: Source = None) -> Tensor:
+def sphere(x: Tensor, generator: Randomness = None) -> Tensor:
     """Uniform on the sphere of radius sqrt(d), d the event's size."""
     z = randn_like(x, generator)
     norm = torch.linalg.vector_norm(z.reshape(len(z), math.prod(z.shape[1:])), dim=1)

@@ -18,7 +18,7 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
-from scorefield.randomness import Source, spread_uniforms, uniforms
+from scorefield.randomness import Randomness, spread_uniforms, uniforms
 from scorefield.schedules import Schedule, as_time, derivative
 
 
@@ -31,7 +31,7 @@ class TimeLaw(abc.ABC):
     @abc.abstractmethod
     def density(self, t: Tensor) -> Tensor: ...
 
-    def sample(self, n: int, generator: Source = None) -> Tensor:
+    def sample(self, n: int, generator: Randomness = None) -> Tensor:
         """`n` independent times, `(n,)`, float64 on the CPU."""
         return self.quantile(uniforms(n, generator))
 
@@ -227,7 +227,7 @@ class Stratified(TimeLaw):
     def density(self, t: Tensor) -> Tensor:
         return self.law.density(t)
 
-    def sample(self, n: int, generator: Source = None) -> Tensor:
+    def sample(self, n: int, generator: Randomness = None) -> Tensor:
         return self.quantile(spread_uniforms(n, generator))
 
 

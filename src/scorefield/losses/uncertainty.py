@@ -22,7 +22,7 @@ from scorefield.losses.denoising import denoising, draw
 from scorefield.losses.times import TimeLaw
 from scorefield.networks.embeddings import Sinusoidal
 from scorefield.networks.layers import zero
-from scorefield.randomness import Source
+from scorefield.randomness import Randomness
 from scorefield.schedules import Schedule, as_time
 
 
@@ -55,7 +55,7 @@ class Uncertainty(nn.Module):
         *,
         t: Tensor | None = None,
         eps: Tensor | None = None,
-        generator: Source = None,
+        generator: Randomness = None,
         times: TimeLaw | None = None,
         **options: Any,
     ) -> Tensor:
