@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scorefield.schedules import pad_right
 
@@ -90,7 +91,8 @@ def finite_difference(score: Score, x: Tensor, v: Tensor, step: Tensor | float) 
 
 def _with_graph(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
     x = x if x.requires_grad else x.detach().requires_grad_()
-    return x, score(x)
+    with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+        return x, score(x)
 
 
 def _vjp(scalar: Tensor, x: Tensor) -> Tensor:
