@@ -5,6 +5,7 @@ from . import grids as grids
 from . import losses as losses
 from . import metrics as metrics
 from . import networks as networks
+from . import recipes as recipes
 from . import solvers as solvers
 from . import training as training
 from .denoisers import Denoiser as Denoiser

@@ -79,12 +79,12 @@ def test_labels_are_dropped_at_the_stated_rate():
     x, labels = data(30)
     seen = []
 
-    def loss(denoiser, x0, *, generator, cond):
-        assert int(cond["label"].max()) == 2  # the labels themselves are left as they are
-        seen.append(cond["null"])
-        return losses.denoising(denoiser, x0, generator=generator, cond=cond)
+    def loss(denoiser, x0, **draws):
+        assert int(draws["cond"]["label"].max()) == 2  # the labels themselves are left as they are
+        seen.append(draws["cond"]["null"])
+        return losses.denoising(denoiser, x0, **draws)
 
-    training.fit(small(classes=3), x, labels=labels, steps=20, batch_size=200, label_dropout=0.2, loss=loss)
+    training.fit(small(classes=3), x, labels=labels, steps=20, batch_size=200, condition_dropout=0.2, loss=loss)
     dropped = torch.cat(seen)
     # 4,000 draws: 5 binomial standard errors
     assert abs(float(dropped.double().mean()) - 0.2) < 5 * math.sqrt(0.2 * 0.8 / 4000)
@@ -118,8 +118,8 @@ def test_the_gradient_is_clipped():
 
     norms, net = [], Scaled()
 
-    def loss(denoiser, x0, *, generator, cond):
-        return 1000 * losses.denoising(denoiser, x0, generator=generator)
+    def loss(denoiser, x0, **draws):
+        return 1000 * losses.denoising(denoiser, x0, **draws)
 
     denoiser = sf.NetworkDenoiser(net, sf.VP(), sf.Eps())
 
@@ -132,20 +132,37 @@ def test_the_gradient_is_clipped():
     assert norms == pytest.approx([0.5, 0.5], rel=1e-4)
 
 
-def test_a_loss_that_is_not_finite_stops_before_it_touches_the_weights():
+def broken_at(steps):
+    """A loss that is NaN in the given calls, from 1."""
+    calls = []
+
+    def loss(denoiser, x0, **draws):
+        calls.append(None)
+        return losses.denoising(denoiser, x0, **draws) * (math.nan if len(calls) in steps else 1)
+
+    return loss
+
+
+def test_a_step_that_is_not_finite_is_passed_over_and_touches_no_weight():
     denoiser, kept = small(), []
+    result = training.fit(
+        denoiser, data()[0], steps=6, batch_size=8, loss=broken_at({3, 4}),
+        on_step=lambda p: kept.append((weights(denoiser), p.skipped)),
+    )  # fmt: skip
+    assert [skipped for _, skipped in kept] == [False, False, True, True, False, False]
+    assert torch.equal(kept[1][0], kept[3][0])
+    assert not torch.equal(kept[3][0], kept[4][0])
+    assert len(result.history.step) == 6
 
-    def loss(denoiser, x0, *, generator, cond):
-        value = losses.denoising(denoiser, x0, generator=generator)
-        if len(kept) == 3:
-            return value * math.nan
-        return value
 
-    with pytest.raises(FloatingPointError, match="loss is nan at step 4"):
+def test_losses_that_stay_broken_stop_the_run_with_the_weights_as_they_were():
+    denoiser, kept = small(), []
+    with pytest.raises(FloatingPointError, match="loss is nan at step 7, 4 in a row"):
         training.fit(
-            denoiser, data()[0], steps=9, batch_size=8, loss=loss, on_step=lambda p: kept.append(weights(denoiser))
-        )
-    assert torch.equal(weights(denoiser), kept[-1])
+            denoiser, data()[0], steps=20, batch_size=8, loss=broken_at(range(4, 99)),
+            on_step=lambda p: kept.append(weights(denoiser)),
+        )  # fmt: skip
+    assert torch.equal(weights(denoiser), kept[2])
 
 
 def test_ctrl_c_finishes_the_step_and_returns_what_there_is():
@@ -181,11 +198,11 @@ def test_training_works_away_from_the_main_thread():
 def test_bad_arguments_get_one_line():
     x, labels = data()
     fit = functools.partial(training.fit, steps=1, batch_size=4)
-    with pytest.raises(ValueError, match="must not be empty or zero; got 0 samples"):
+    with pytest.raises(ValueError, match="data must not be empty; got 0 samples"):
         fit(small(), x[:0])
     with pytest.raises(ValueError, match=r"labels must have shape \(40,\)"):
         fit(small(classes=3), x, labels=labels[:-1])
     with pytest.raises(ValueError, match=r"labels must lie in 0\.\.1; got 0\.\.2"):
         fit(small(classes=2), x, labels=labels)
-    with pytest.raises(ValueError, match="label_dropout needs a network with 'label'"):
+    with pytest.raises(ValueError, match="labels need a network that takes them"):
         fit(small(), x, labels=labels)

@@ -1,8 +1,8 @@
 """The command line.
 
 Commands live one a file. Nothing heavy is imported until a command runs, so that --help answers at once; and every
-error, ours or the operating system's, reaches the user as one line on stderr with exit code 2 (130 for Ctrl-C).
---debug shows the traceback.
+error, ours or the operating system's, reaches the user as one line on stderr with exit code 2 (130 for Ctrl-C, 75 where
+a run was saved and can go on). --debug shows the traceback.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         code = typer.main.get_command(app).main(args, prog_name="scorefield", standalone_mode=False)
     except Interrupted as interruption:
         sys.stderr.write(f"interrupted: {interruption}\n")
-        sys.exit(130)
+        sys.exit(75)  # EX_TEMPFAIL: come back later
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except Exception as error:

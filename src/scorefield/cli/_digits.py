@@ -17,10 +17,11 @@ from rich.table import Table
 from torch import Tensor
 
 from scorefield import __version__, data, grids, metrics, plots
-from scorefield.cli import _runs
+from scorefield.cli import _pictures, _runs
 from scorefield.cli._report import Row, Section, write_report
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.likelihood import log_prob
+from scorefield.recipes import override, presets
 
 PER_CLASS = 10  # images a row in samples.png
 SHOWN = 14  # pairs in neighbours.png
@@ -69,11 +70,13 @@ def run(folder: Path, *, seed: int, device: torch.device, steps: int | None, fas
     budget, console, clock = FAST if fast else Budget(), Console(highlight=False), Clock()
     console.print(f"1,797 digits of 8x8 pixels, {device}, seed {seed}: writing to {folder}", soft_wrap=True)
     with clock("training"):
-        trained = _runs.train_into(folder, "digits", seed=seed, device=device, steps=steps)
-    denoiser, transform, history = trained.denoiser, trained.transform, trained.history
+        changes = [f"seed={seed}", *([] if steps is None else [f"training.steps={steps}"])]
+        trained = _runs.train_into(folder, override(presets.digits(), changes), device=device)
+    denoiser, transform, history = trained.denoiser, trained.experiment.transform, trained.history
+    assert isinstance(transform, data.Scale)
     console.print(f"trained    {len(history.step)} steps, loss {np.mean(history.loss[-100:]):.3f}")
 
-    split = trained.split
+    split = data.digits()
     n = min(budget.samples or len(split.test), len(split.test))
     test_labels = split.test_labels[:n]
     with clock("sampling"):
@@ -81,7 +84,7 @@ def run(folder: Path, *, seed: int, device: torch.device, steps: int | None, fas
         labels = torch.cat([rows, test_labels])  # the grid, then one sample for each held-out digit, of its class
         shape = (len(labels), *split.test.shape[1:])
         images = _runs.draw(denoiser, transform, shape, nfe=budget.nfe, label=labels, seed=seed)
-        shown, drawn = images.grey[: len(rows)], images.grey[len(rows) :]
+        shown, drawn = images.raw[: len(rows)], images.raw[len(rows) :]
     console.print(f"sampled    {len(labels)} digits, {images.nfe} evaluations each")
 
     with clock("likelihood"):
@@ -91,10 +94,10 @@ def run(folder: Path, *, seed: int, device: torch.device, steps: int | None, fas
 
     with clock("measuring"):
         floor = metrics.sliced_wasserstein_floor(
-            _runs.unit(torch.cat([split.train, split.test]), transform), (n, len(split.test))
+            _pictures.unit(torch.cat([split.train, split.test]), transform), (n, len(split.test))
         )
-        train, test = _runs.unit(split.train, transform), _runs.unit(split.test, transform)
-        made = _runs.unit(drawn, transform)
+        train, test = _pictures.unit(split.train, transform), _pictures.unit(split.test, transform)
+        made = _pictures.unit(drawn, transform)
         agreement, on_real = label_agreement(split, drawn, test_labels)
         copies = metrics.memorization(made, train, test)
         measured = Measured(
@@ -118,7 +121,7 @@ def run(folder: Path, *, seed: int, device: torch.device, steps: int | None, fas
         )
 
     with clock("pictures"):
-        draw_samples(folder / "samples.png", _runs.unit(shown, transform))
+        draw_samples(folder / "samples.png", _pictures.unit(shown, transform))
         draw_forward(folder / "forward.png", denoiser, transform, split, seed)
         draw_reverse(folder / "reverse.png", denoiser, transform, budget, seed)
         draw_neighbours(folder / "neighbours.png", made, train, test)

@@ -24,7 +24,13 @@ SOLVERS: Table = {
 }
 
 PRESETS: Table = {
-    "digits": ("scorefield.training.presets:digits", {}),
+    "digits": ("scorefield.recipes.presets:digits", {}),
+    "mnist": ("scorefield.recipes.presets:mnist", {}),
+    "fashion": ("scorefield.recipes.presets:fashion", {}),
+    "two-moons": ("scorefield.recipes.presets:two_moons", {}),
+    "tabular": ("scorefield.recipes.presets:tabular", {}),
+    "series": ("scorefield.recipes.presets:series", {}),
+    "image-folder": ("scorefield.recipes.presets:image_folder", {}),
 }
 
 #: Two-dimensional laws, exact at every noise level.

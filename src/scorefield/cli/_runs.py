@@ -1,12 +1,11 @@
 """What `train`, `sample` and `quickstart` have in common: a run folder, training into it, samples out of it.
 
-A run folder holds `model.safetensors` (the averaged weights and, in its header, all that is needed to use them),
-`metrics.jsonl` (one line a training step) and `training.png`.
+A run folder holds `recipe.toml`, `checkpoints/`, `metrics.jsonl` (one line a training step), `samples/` and, once
+trained, `training.png` and `levels.png`.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,24 +15,27 @@ import torch
 from torch import Tensor
 
 from scorefield import plots
+from scorefield.cli import _pictures
 from scorefield.cli._errors import Interrupted
-from scorefield.cli._names import PRESETS, SOLVERS, resolve
-from scorefield.data import Scale, Split
+from scorefield.cli._names import SOLVERS, resolve
+from scorefield.data import Transform
 from scorefield.denoisers import NetworkDenoiser
+from scorefield.recipes import Experiment, Recipe, build, dumps
 from scorefield.sampling import Callback, sample
-from scorefield.training import checkpoint
-from scorefield.training.loop import Fit, History, fit
-from scorefield.training.presets import Preset
+from scorefield.training import Run, checkpoint, checkpoints, distributed, fit
+from scorefield.training.checkpoint import Checkpoint
+from scorefield.training.loggers import Logger, TensorBoard, WandB
+from scorefield.training.loop import Fit, History
 
-MODEL = "model.safetensors"
+RECIPE = "recipe.toml"
+SHOWN = 64  # samples in a picture drawn during training
 
 
 class Trained(NamedTuple):
-    """A preset after training."""
+    """A recipe after training."""
 
     denoiser: NetworkDenoiser
-    transform: Scale
-    split: Split
+    experiment: Experiment
     history: History
 
 
@@ -59,63 +61,97 @@ def device_of(name: str | None) -> torch.device:
     return device
 
 
-def train_into(folder: Path, preset_name: str, *, seed: int, device: torch.device, steps: int | None) -> Trained:
-    """Trains a preset with a progress bar and writes the model, the metrics and the curve to `folder`.
+def train_into(folder: Path, recipe: Recipe, *, device: torch.device, data_dir: Path | None = None) -> Trained:
+    """Trains `recipe` in `folder`, going on from its last checkpoint if there is one.
 
     Raises:
-        Interrupted: after Ctrl-C, once what was trained so far is saved.
+        Interrupted: after SIGINT or SIGTERM, once what was trained so far is saved.
     """
-    preset: Preset = resolve("preset", preset_name, PRESETS, seed=seed)
-    options = {**preset.fit, **({"steps": steps} if steps is not None else {})}
-    result = fit(preset.denoiser.to(device), progress=at_a_terminal(), **options)
-    meta = {
-        "preset": preset_name,
-        "seed": seed,
-        "steps": len(result.history.step),
-        "planned": options["steps"],
-        "event_shape": list(options["data"].shape[1:]),
-    }
-    checkpoint.save(folder / MODEL, result.denoiser, meta, transform=preset.transform)
-    _write_history(folder, result)
+    experiment = build(recipe, data_dir=data_dir)
+    first = distributed.rank() == 0
+    if first and not (folder / RECIPE).exists():
+        (folder / RECIPE).write_text(dumps(recipe), encoding="utf-8")
+    logging = recipe.logging
+    run = Run(
+        folder,
+        meta={"recipe": recipe.name, "seed": recipe.seed, "event_shape": list(experiment.source.event_shape)},
+        checkpoint_every=logging.checkpoint_every,
+        keep=logging.keep,
+        keep_every=logging.keep_every,
+        sample_every=logging.sample_every,
+        on_sample=lambda denoiser, step: _sample_into(folder / "samples", denoiser, experiment, step),
+        loggers=_loggers(folder, recipe) if first else (),
+        warn=lambda line: print(f"warning: {line}", file=sys.stderr),
+    )
+    with run.opened():
+        result = fit(
+            experiment.denoiser.to(device), experiment.source, run=run, progress=at_a_terminal(), **experiment.fit
+        )
+        if first:
+            _draw_curves(folder, result)
     if result.interrupted:
-        raise Interrupted(f"after step {meta['steps']} of {meta['planned']}; the model so far is in {folder / MODEL}")
-    return Trained(result.denoiser, preset.transform, preset.data, result.history)
+        raise Interrupted(
+            f"after step {len(result.history.step)} of {recipe.training.steps}, which is saved. "
+            f"Go on with: scorefield train --resume --out {folder}"
+        )
+    return Trained(result.denoiser, experiment, result.history)
 
 
-def _write_history(folder: Path, result: Fit) -> None:
+def _loggers(folder: Path, recipe: Recipe) -> list[Logger]:
+    logging, loggers = recipe.logging, []
+    if logging.tensorboard:
+        loggers.append(TensorBoard(folder / "tensorboard"))
+    if logging.wandb:
+        loggers.append(WandB(folder, project=logging.wandb, config=recipe.model_dump(mode="json")))
+    return loggers
+
+
+def _sample_into(folder: Path, denoiser: NetworkDenoiser, experiment: Experiment, step: int) -> None:
+    """The same noise at every step, so that the pictures are of one growing up."""
+    classes = experiment.source.num_classes
+    label = torch.arange(SHOWN) % classes if classes else None
+    drawn = draw(
+        denoiser, experiment.transform, (SHOWN, *experiment.source.event_shape), nfe=20, label=label, progress=False
+    )
+    figure = _pictures.of_samples(drawn.raw, experiment.transform)
+    if figure is not None and distributed.rank() == 0:
+        folder.mkdir(exist_ok=True)
+        plots.save(figure, folder / f"step-{step:06d}.png")
+
+
+def _draw_curves(folder: Path, result: Fit) -> None:
     history = result.history
-    rows = zip(history.step, history.loss, history.lr, history.gradient_norm, history.seconds, strict=True)
-    names = ("step", "loss", "lr", "gradient_norm", "seconds")
-    lines = (json.dumps(dict(zip(names, row, strict=True))) for row in rows)
-    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     plots.save(plots.loss_curve(history.step, history.loss), folder / "training.png")
+    plots.save(plots.loss_by_level(result.levels), folder / "levels.png")
 
 
-def load_run(run: Path) -> checkpoint.Checkpoint:
-    """The model of a run folder, or of a checkpoint file.
+def load_run(run: Path) -> Checkpoint:
+    """The averaged model of a run folder's last whole checkpoint, or of a file.
 
     Raises:
         FileNotFoundError, ValueError: if there is none, or it is damaged.
     """
     if not run.exists():
         raise FileNotFoundError(f"no run at {run}")
-    loaded = checkpoint.load(run / MODEL if run.is_dir() else run)
-    if loaded.transform is None:
-        raise ValueError(f"{run} holds no data transform, so its samples have no units to be shown in")
-    return loaded
+    if run.is_file():
+        return checkpoint.load(run)
+    newest = checkpoints.latest(run / "checkpoints", lambda line: print(f"warning: {line}", file=sys.stderr))
+    if newest is None:
+        raise FileNotFoundError(f"no checkpoint in {run / 'checkpoints'}")
+    return checkpoint.load(newest / "ema.safetensors")
 
 
-class Images(NamedTuple):
-    """Samples of an image model."""
+class Drawn(NamedTuple):
+    """Samples of a model."""
 
-    model: Tensor  # (N, C, H, W), model units
-    grey: Tensor  # the same as grey values, int64
+    model: Tensor  # (N, *event), model units
+    raw: Tensor  # the data's own units: grey values, int64, where the data have levels
     nfe: int
 
 
 def draw(
     denoiser: NetworkDenoiser,
-    transform: Scale,
+    transform: Transform | None,
     shape: tuple[int, ...],
     *,
     solver: str = "ddim",
@@ -125,8 +161,8 @@ def draw(
     first_index: int = 0,
     progress: bool | None = None,
     callback: Callback | None = None,
-) -> Images:
-    """Samples of the given `shape` `(N, C, H, W)`; sample i depends on (seed, first_index + i) alone."""
+) -> Drawn:
+    """Samples of the given `shape` `(N, *event)`; sample i depends on (seed, first_index + i) alone."""
     device = next(denoiser.parameters()).device
     result = sample(
         denoiser,
@@ -140,13 +176,7 @@ def draw(
         callback=callback,
     )
     x = result.x.cpu()
-    return Images(x, transform.quantize(x), result.nfe)
-
-
-def unit(grey: Tensor, transform: Scale) -> Tensor:
-    """Grey values as floats in [0, 1]: what is shown and measured."""
-    assert transform.levels is not None
-    return grey.double() / (transform.levels - 1)
+    return Drawn(x, _pictures.raw(x, transform), result.nfe)
 
 
 def save_npz(path: Path, **arrays: Any) -> Path:

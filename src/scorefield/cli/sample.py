@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -44,23 +43,23 @@ def sample(
 
     import torch
 
-    from scorefield import data, plots
-    from scorefield.cli import _runs
+    from scorefield import plots
+    from scorefield.cli import _pictures, _runs
 
     loaded = _runs.load_run(run)
     denoiser, transform = loaded.denoiser.to(_runs.device_of(device)), loaded.transform
-    if not isinstance(transform, data.Scale):
-        raise ValueError(f"{run} is not a model of images, and nothing else is drawn by this command")
     labels = _labels(label, n, getattr(denoiser.net, "num_classes", None))
     tensor = None if labels is None else torch.tensor(labels)
-    images = _runs.draw(
+    drawn = _runs.draw(
         denoiser, transform, (n, *loaded.meta["event_shape"]), solver=solver, nfe=nfe, label=tensor, seed=seed
     )
-    columns = math.ceil(math.sqrt(n))
-    plots.save(plots.image_grid(_runs.unit(images.grey, transform), columns), out)
-    numbers = {"samples": images.model, "grey": images.grey.to(torch.uint8), "seed": seed, "nfe": images.nfe}
+    figure = _pictures.of_samples(drawn.raw, transform)
+    if figure is not None:
+        plots.save(figure, out)
+    numbers = {"samples": drawn.model, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}
     _runs.save_npz(arrays, **numbers, **({} if labels is None else {"label": labels}))
-    typer.echo(f"{n} samples, {images.nfe} evaluations each: {out}, {arrays.name}")
+    written = arrays if figure is None else f"{out}, {arrays.name}"
+    typer.echo(f"{n} samples, {drawn.nfe} evaluations each: {written}")
 
 
 def _labels(asked: list[int] | None, n: int, classes: int | None) -> list[int] | None:

@@ -1,4 +1,4 @@
-"""`scorefield train`: a preset into a run folder."""
+"""`scorefield train`: a recipe into a run folder."""
 
 from __future__ import annotations
 
@@ -8,30 +8,78 @@ from typing import Annotated
 import typer
 
 from scorefield.cli._errors import unknown
-from scorefield.cli._names import PRESETS
-from scorefield.cli._output import run_folder
+from scorefield.cli._names import PRESETS, resolve
+from scorefield.cli._output import run_folder, writable
 
 
 def train(
-    preset: Annotated[str, typer.Option("--preset", help=f"One of: {', '.join(PRESETS)}.")] = "digits",
+    preset: Annotated[
+        str | None, typer.Option("--preset", help=f"One of: {', '.join(PRESETS)}. [default: digits]")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="A recipe of yours, TOML.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Other data: a name, a file or a folder.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Set one key of the recipe, e.g. optim.lr=1e-3; repeatable.")
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Run folder, new or empty. [default: runs/PRESET]", show_default=False),
+        typer.Option("--out", help="Run folder, new or empty. [default: runs/NAME]", show_default=False),
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Instead of the preset's own number.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the weights, the data order and the noise.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out; begin it if there is none.")
+    ] = False,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Instead of the recipe's own number.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the weights, the data and the noise.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where mnist and fashion lie.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the recipe and do nothing.")] = False,
 ) -> None:
-    """Train a model and save it. Ctrl-C saves what is trained so far."""
-    if preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-    folder = run_folder(out, f"runs/{preset}")
-    from scorefield.cli import _runs
+    """Train a model. Ctrl-C or SIGTERM saves what is trained so far, for --resume, and exits with 75.
 
-    trained = _runs.train_into(folder, preset, seed=seed, device=_runs.device_of(device), steps=steps)
+    Under torchrun every process takes its part: torchrun --nproc-per-node 2 -m scorefield train ...
+    """
+    if preset is not None and config is not None:
+        raise ValueError("give --preset or --config, not both")
+    if preset is not None and preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    if resume and out is None:
+        raise ValueError("--resume needs --out, the run to go on with")
+    going_on = resume and out is not None and (out / "recipe.toml").is_file()
+    if going_on and (preset or config or data or set_ or steps is not None or seed is not None):
+        raise ValueError(
+            f"{out} has its recipe: --resume takes none of --preset, --config, --data, --set, --steps, --seed"
+        )
+
+    from scorefield import recipes
+    from scorefield.cli import _report, _runs
+    from scorefield.training import distributed
+
+    changes = [f"data.source={data}"] if data is not None else []
+    changes += set_ or []
+    changes += [f"training.steps={steps}"] if steps is not None else []
+    changes += [f"seed={seed}"] if seed is not None else []
+    if going_on:
+        assert out is not None
+        recipe = recipes.load(out / "recipe.toml")
+    elif config is not None:
+        recipe = recipes.load(config, changes)
+    else:
+        recipe = recipes.override(resolve("preset", preset or "digits", PRESETS), changes)
+    if show:
+        typer.echo(recipes.dumps(recipe), nl=False)
+        return
+    where = _runs.device_of(device)
+    with distributed.process_group():
+        first = distributed.rank() == 0
+        folder = (writable(out) if going_on and out else run_folder(out, f"runs/{recipe.name}")) if first else None
+        folder = distributed.from_first(folder)
+        trained = _runs.train_into(folder, recipe, device=where, data_dir=data_dir)
+        if not first:
+            return
+        report = _report.of_training(folder, trained.experiment, trained.history)
     last = trained.history.loss[-100:]
     typer.echo(
         f"{len(trained.history.step)} steps in {trained.history.seconds[-1]:.1f} s, "
-        f"loss {sum(last) / len(last):.4f} (mean of the last {len(last)}): {folder / _runs.MODEL}"
+        f"loss {sum(last) / len(last):.4f} (mean of the last {len(last)}): {report}"
     )
     typer.echo(f"next: scorefield sample {folder}")

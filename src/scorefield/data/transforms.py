@@ -69,7 +69,9 @@ class Transform(Protocol):
 class Scale:
     """x = scale y + shift, from dequantised raw units y in [0, levels) to model units x; a value, kept in checkpoints.
 
-    `mean` and `sigma_data` describe the data in model units: over all entries of all images.
+    `mean` and `sigma_data` describe the data in model units: over all entries of all images. Without `noise`, integers
+    are taken at the middle of their bin, k + 1/2: less for a network to learn, but a density of spikes, so a likelihood
+    of such a model has no meaning, and `bits_per_dim` refuses it.
     """
 
     scale: float
@@ -77,6 +79,7 @@ class Scale:
     levels: int | None = None
     mean: float = 0.0
     sigma_data: float = 1.0
+    noise: bool = True
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.scale) and self.scale != 0 and math.isfinite(self.shift)):
@@ -85,7 +88,7 @@ class Scale:
             raise ValueError(f"Scale: levels must be at least 1, or None for continuous data; got {self.levels}")
 
     @classmethod
-    def to_unit_range(cls, x_raw: Tensor | Source, *, levels: int | None = None) -> Scale:
+    def to_unit_range(cls, x_raw: Tensor | Source, *, levels: int | None = None, noise: bool = True) -> Scale:
         """[0, levels) to [-1, 1), with the mean and standard deviation of the dequantised `x_raw` measured.
 
         `levels` is the source's own where `x_raw` is one; a source is read once, in chunks.
@@ -98,10 +101,10 @@ class Scale:
             raise ValueError("to_unit_range needs levels: continuous data have no range; use to_standard")
         mean, std = _dequantised_moments(x_raw, levels)
         scale = 2.0 / levels
-        return cls(scale, -1.0, levels, scale * mean - 1.0, scale * std)
+        return cls(scale, -1.0, levels, scale * mean - 1.0, scale * std, noise)
 
     @classmethod
-    def to_standard(cls, x_raw: Tensor | Source, *, levels: int | None = None) -> Scale:
+    def to_standard(cls, x_raw: Tensor | Source, *, levels: int | None = None, noise: bool = True) -> Scale:
         """Mean 0 and standard deviation 1 over all entries of `x_raw`, dequantised where it has levels.
 
         Raises:
@@ -111,7 +114,7 @@ class Scale:
         mean, std = _dequantised_moments(x_raw, levels)
         if std == 0:
             raise ValueError(f"to_standard needs data that vary; every entry is {mean:g}")
-        return cls(1.0 / std, -mean / std, levels, 0.0, 1.0)
+        return cls(1.0 / std, -mean / std, levels, 0.0, 1.0, noise)
 
     def __call__(self, y: Tensor) -> Tensor:
         """Model units, floating point (float32 for integers)."""
@@ -127,8 +130,10 @@ class Scale:
         return dims * math.log(abs(self.scale))
 
     def dequantize(self, x_raw: Tensor, generator: Randomness = None) -> Tensor:
-        """Integers in raw units to model units, with fresh uniform noise; continuous data (no levels) without."""
-        return self(x_raw if self.levels is None else dequantize(x_raw, generator))
+        """Integers in raw units to model units, with fresh uniform noise; continuous data (no levels) as they are."""
+        if self.levels is None:
+            return self(x_raw)
+        return self(dequantize(x_raw, generator) if self.noise else x_raw.to(torch.float32) + 0.5)
 
     def quantize(self, x: Tensor) -> Tensor:
         """Model units to the grey value whose bin they fall in, int64, clipped to 0..levels - 1."""
@@ -270,6 +275,8 @@ def bits_per_dim(log_prob: Tensor, transform: Transform, dims: int) -> Tensor:
     """
     if dims < 1:
         raise ValueError(f"dims must be at least 1; got {dims}")
+    if not getattr(transform, "noise", True):
+        raise ValueError("bits per dimension need a model of dequantised data; this one saw the bare integers")
     return -(log_prob + transform.log_jacobian(dims)) / (dims * math.log(2))
 
 

@@ -47,6 +47,17 @@ def loss_curve(steps: ArrayLike, losses: ArrayLike, *, y_label: str = "loss") ->
     return fig
 
 
+def loss_by_level(levels: Sequence[tuple[float, float]], *, y_label: str = "loss") -> Figure:
+    """The mean loss at each noise level, (sigma / alpha, loss): where the model learns, and where it does not."""
+    fig = figure(7, 3.4)
+    ax = fig.add_subplot()
+    s, losses = zip(*levels, strict=True) if levels else ((), ())
+    ax.plot(s, losses, color=COLORS["first"], linewidth=1.6, marker="o", markersize=3.5)
+    ax.set_xscale("log")
+    axes_of_curves(ax, x="sigma / alpha", y=y_label)
+    return fig
+
+
 def bars(ax: Axes, groups: Mapping[str, ArrayLike], colors: Sequence[str], *, x_label: str, y_label: str) -> None:
     """Grouped bars: one group for each index, one bar in it for each name."""
     width = 0.8 / len(groups)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from scorefield import networks, parameterizations, schedules
 from scorefield.data import HorizontalFlip, Scale, Standardize, Transform
 from scorefield.denoisers import NetworkDenoiser
+from scorefield.training.distributed import class_of, full
 
 FORMAT = 1
 
@@ -82,13 +83,20 @@ def save(
     Raises:
         ValueError: if a part cannot be described by plain values (a `level` function, `meta` that is not JSON).
     """
+    _replace(Path(path), dumps(denoiser, meta, transform=transform))
+
+
+def dumps(
+    denoiser: NetworkDenoiser, meta: Mapping[str, Any] | None = None, *, transform: Transform | None = None
+) -> bytes:
+    """The content of the file that `save` writes. Processes that share a sharded network must call it together."""
     if denoiser.level is not None:
         raise ValueError("a denoiser with its own `level` function can't be saved: a checkpoint holds values, not code")
     mean = denoiser.data_mean
     state = {f"net.{name}": tensor for name, tensor in denoiser.net.state_dict().items()}
     if isinstance(mean, Tensor):
         state["data_mean"] = mean
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    tensors = {name: full(tensor) for name, tensor in state.items()}
     description = {
         "scorefield": FORMAT,
         "net": describe(denoiser.net),
@@ -103,7 +111,7 @@ def save(
         header = json.dumps(description)
     except TypeError as error:
         raise ValueError(f"meta must be plain values that JSON can hold: {error}") from None
-    _replace(Path(path), safetensors.torch.save(tensors, {"scorefield": header}))
+    return safetensors.torch.save(tensors, {"scorefield": header})
 
 
 def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpoint:
@@ -144,18 +152,25 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpo
     return Checkpoint(denoiser.eval(), transform, description["meta"])
 
 
+def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The network's weights in a file written by `save`, by their names in its state dict."""
+    tensors = safetensors.torch.load_file(path)
+    return {name.removeprefix("net."): tensor for name, tensor in tensors.items() if name.startswith("net.")}
+
+
 def describe(value: Any) -> dict[str, Any]:
     """`value` as plain data: its class's name and the arguments of its constructor."""
+    cls = class_of(value)
     if dataclasses.is_dataclass(value):
         names = [f.name for f in dataclasses.fields(value) if f.init]
     else:
-        names = list(inspect.signature(type(value)).parameters)
+        names = list(inspect.signature(cls).parameters)
     missing = [name for name in names if not hasattr(value, name)]
     if missing:
         raise ValueError(
-            f"{type(value).__name__} can't be described: its constructor's argument {missing[0]!r} is not an attribute"
+            f"{cls.__name__} can't be described: its constructor's argument {missing[0]!r} is not an attribute"
         )
-    return {"type": type(value).__name__, **{name: _plain(getattr(value, name)) for name in names}}
+    return {"type": cls.__name__, **{name: _plain(getattr(value, name)) for name in names}}
 
 
 def build(description: Mapping[str, Any], types: Mapping[str, type] = TYPES) -> Any:

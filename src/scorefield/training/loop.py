@@ -1,8 +1,4 @@
-"""The training loop.
-
-Data order, noise, label dropout and the network's own dropout are functions of (seed, step): two runs with the same
-seed and the same initial weights give the same weights, to the bit on a CPU.
-"""
+"""`fit`: from data to a denoiser, with or without a run folder that makes it survive."""
 
 from __future__ import annotations
 
@@ -13,17 +9,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from scorefield import losses
+from scorefield.data import Arrays, Source, Transform
 from scorefield.denoisers import NetworkDenoiser
-from scorefield.training.ema import EMA
-
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+from scorefield.losses import TimeLaw
+from scorefield.losses.weights import Weight
+from scorefield.training import distributed
+from scorefield.training.engine import Augment, Engine, Options, Outcome
+from scorefield.training.run import Run
 
 
 class Progress(NamedTuple):
@@ -34,7 +33,8 @@ class Progress(NamedTuple):
     loss: float  # of this batch
     lr: float
     gradient_norm: float  # before clipping
-    seconds: float  # since the start
+    seconds: float  # of training, this run's earlier parts included
+    skipped: bool = False  # loss or gradient was not finite: no weight was touched
 
 
 @dataclass
@@ -47,9 +47,9 @@ class History:
     gradient_norm: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
 
-    def append(self, p: Progress) -> None:
+    def append(self, **row: Any) -> None:
         for name in ("step", "loss", "lr", "gradient_norm", "seconds"):
-            getattr(self, name).append(getattr(p, name))
+            getattr(self, name).append(row[name])
 
 
 class Fit(NamedTuple):
@@ -57,184 +57,167 @@ class Fit(NamedTuple):
 
     denoiser: NetworkDenoiser  # a copy with the averaged weights, in eval mode
     history: History
-    interrupted: bool = False  # by Ctrl-C: trained for len(history.step) steps
-
-
-def cosine(step: int, steps: int, warmup: int) -> float:
-    """Learning-rate factor: linear from 0 over `warmup` steps, then a half cosine to 0 at `steps`."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def constant(step: int, steps: int, warmup: int) -> float:
-    """Learning-rate factor: linear from 0 over `warmup` steps, then 1."""
-    return min(1.0, (step + 1) / max(1, warmup))
+    interrupted: bool = False  # by a signal: trained for len(history.step) steps
+    levels: list[tuple[float, float]] = []  # noqa: RUF012  (sigma / alpha, mean loss), the latest at each noise level
 
 
 def fit(
     denoiser: NetworkDenoiser,
-    data: Tensor,
+    data: Tensor | Source,
     *,
     labels: Tensor | None = None,
-    steps: int,
-    batch_size: int = 128,
-    lr: float = 1e-3,
-    weight_decay: float = 0.0,
-    betas: tuple[float, float] = (0.9, 0.99),
-    warmup: int = 100,
-    lr_schedule: Callable[[int, int, int], float] = cosine,
-    ema_decay: float = 0.999,
-    label_dropout: float = 0.1,
-    clip: float = 1.0,
     loss: Callable[..., Tensor] = losses.denoising,
+    times: TimeLaw | None = None,
+    weight: Weight | None = None,
+    transform: Transform | None = None,
     augment: Augment | None = None,
-    seed: int = 0,
+    run: Run | None = None,
     progress: bool = False,
     on_step: Callable[[Progress], None] | None = None,
+    **options: Any,
 ) -> Fit:
     """Trains `denoiser` in place and returns a copy with the averaged weights.
 
-    Ctrl-C finishes the step and returns what is trained so far, marked `interrupted`; a second one leaves at once.
+    SIGINT (Ctrl-C) or SIGTERM finishes the step, saves, and returns what is trained so far, marked `interrupted`; a
+    second one leaves at once.
 
     Args:
         denoiser: trained in place; left with its last, not averaged, weights.
-        data: `(N, *event)`, any dtype that `augment` turns into the model's.
-        labels: `(N,)` int64, passed to the network as `label`.
-        steps, batch_size: each epoch is a fresh permutation of the data.
-        lr, weight_decay, betas, warmup: of AdamW; `lr_schedule(step, steps, warmup)` multiplies `lr`.
-        ema_decay: of the averaged weights, ramped up from the start; 0 keeps the last weights.
-        label_dropout: the share of samples marked `null`, whose label becomes the null one, for guidance.
-        clip: largest gradient norm.
-        loss: called as `loss(denoiser, x0, generator=..., cond=...)`, `(B,)`; bind a time law or a weight with
-            `functools.partial(losses.denoising, times=...)`.
-        augment: `augment(batch, generator)`, applied to each batch before the loss: dequantisation, scaling, flips.
-        seed: of the data order and all noise.
+        data: a Source, or a tensor `(N, *event)`.
+        labels: `(N,)` int64 beside a tensor, passed to the network as `label`.
+        loss: any of `losses`, called as `loss(denoiser, x0, t=..., generator=..., cond=..., weight=...)`, `(B,)`.
+        times: the law of t; Uniform() unless given.
+        weight: of the loss at each t.
+        transform: raw data to the model's units, e.g. data.Scale; it is kept in checkpoints.
+        augment: `augment(x0, generator)`, applied to each batch in the model's units.
+        run: a folder with checkpoints and logs; training goes on from its last checkpoint.
         progress: show a bar.
         on_step: called after every step.
+        options: the fields of `Options`: steps, batch_size, lr, ...
 
     Raises:
         ValueError: for empty data, labels of another length, or a network that cannot drop its labels.
-        FloatingPointError: when the loss or the gradient is not finite, naming the step, before it touches a weight.
+        FloatingPointError: when the loss or the gradient is not finite and neither passing over the step nor taking up
+            the last checkpoint helped.
     """
-    _check(denoiser, data, labels, steps, batch_size, label_dropout)
-    device = next(denoiser.parameters()).device
-    weights = [p for p in denoiser.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
-    ema, history, start = EMA(denoiser, ema_decay), History(), time.perf_counter()
-    denoiser.train()
-    with _interruptible() as stopped, _own_random_state(), _bar(progress, steps) as show:
-        for step in range(steps):
-            generator = torch.Generator().manual_seed(_seed(seed, step))
-            torch.manual_seed(_seed(seed, step, 1))  # for dropout in the network
-            rows = _rows(len(data), batch_size, seed, step)
-            x0, cond = data[rows], {}
-            x0 = (augment(x0, generator) if augment else x0).to(device)
-            if labels is not None:
-                cond["label"] = labels[rows].to(device)
-                if label_dropout:
-                    cond["null"] = (torch.rand(len(rows), generator=generator) < label_dropout).to(device)
-            value = loss(denoiser, x0, generator=generator, cond=cond).mean()
-            optimizer.zero_grad()
-            value.backward()
-            norm = torch.nn.utils.clip_grad_norm_(weights, clip)
-            _check_finite(step, value, norm)
-            now = lr * lr_schedule(step, steps, warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = now
-            optimizer.step()
-            ema.update()
-            report = Progress(step + 1, steps, float(value.detach()), now, float(norm), time.perf_counter() - start)
-            history.append(report)
+    engine = Engine(
+        denoiser, _source(data, labels), Options(**options),
+        loss=loss, times=times, weight=weight, transform=transform, augment=augment,
+    )  # fmt: skip
+    history, steps, bad, rollbacks, stop = History(), engine.options.steps, 0, 0, False
+    first = run.restore(engine) if run else 0
+    for row in run.rows() if run else ():
+        history.append(**row)
+    start = time.perf_counter() - (history.seconds[-1] if history.seconds else 0.0)
+    with _interruptible() as stopped, _own_random_state(engine.options.seed), _bar(progress, first, engine) as show:
+        for step in range(first, steps):
+            outcome = engine.step(step, stop=stopped())
+            bad = 0 if outcome.finite else bad + 1
+            report = Progress(
+                step + 1, steps, outcome.loss, outcome.lr, outcome.gradient_norm,
+                time.perf_counter() - start, not outcome.finite,
+            )  # fmt: skip
+            history.append(**report._asdict())
             show(report)
             if on_step:
                 on_step(report)
-            if stopped():
+            if run:
+                run.after(report, engine)
+            if bad > engine.options.patience:
+                if not (run and rollbacks < engine.options.rollbacks and run.take_up_last(engine)):
+                    raise FloatingPointError(_trouble(outcome, step, bad, run.dump(engine, step) if run else None))
+                bad, rollbacks = 0, rollbacks + 1
+            # several processes must leave after the same step: what one was told they learn in the next
+            if stop := (stopped() if distributed.size() == 1 else outcome.stop):
                 break
+    if run and history.step:
+        run.save(engine, history.step[-1])
     denoiser.eval()
-    return Fit(ema.module, history, stopped())
+    interrupted = stop and len(history.step) < steps
+    return Fit(engine.averages["ema"].module, history, interrupted, engine.levels.table())
 
 
-def _check(
-    denoiser: NetworkDenoiser, data: Tensor, labels: Tensor | None, steps: int, batch_size: int, label_dropout: float
-) -> None:
-    if len(data) < 1 or steps < 1 or batch_size < 1:
-        raise ValueError(
-            f"data, steps and batch_size must not be empty or zero; got {len(data)} samples, {steps} and {batch_size}"
-        )
-    if labels is None:
-        return
-    if labels.shape != data.shape[:1]:
+def _source(data: Tensor | Source, labels: Tensor | None) -> Source:
+    if not isinstance(data, Tensor):
+        if labels is not None:
+            raise ValueError("labels go with a tensor; a Source brings its own")
+        return data
+    if len(data) < 1:
+        raise ValueError("data must not be empty; got 0 samples")
+    if labels is not None and labels.shape != data.shape[:1]:
         raise ValueError(f"labels must have shape ({len(data)},), one for each datum; got {tuple(labels.shape)}")
-    if label_dropout and "label" not in getattr(denoiser.net, "conditions", ()):
-        raise ValueError("label_dropout needs a network with 'label' in its `conditions`; set it to 0 for this one")
-    classes = getattr(denoiser.net, "num_classes", None)
-    if classes is not None and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise ValueError(f"labels must lie in 0..{classes - 1}; got {int(labels.min())}..{int(labels.max())}")
+    return Arrays(data, labels)
 
 
-def _check_finite(step: int, loss: Tensor, norm: Tensor) -> None:
-    for name, value in (("loss", float(loss.detach())), ("gradient norm", float(norm))):
-        if not math.isfinite(value):
-            raise FloatingPointError(f"{name} is {value} at step {step + 1}; lower lr, or keep t away from 0 and 1")
-
-
-def _seed(*key: int) -> int:
-    """A well-mixed seed from several integers; a torch.Generator on the CPU uses 32 bits of it."""
-    return int(np.random.SeedSequence([k % 2**64 for k in key]).generate_state(1)[0])
-
-
-def _rows(n: int, batch_size: int, seed: int, step: int) -> Tensor:
-    """The data of one step: positions step * batch_size ... of an endless sequence of permutations."""
-    position, rows = step * batch_size, []
-    while position < (step + 1) * batch_size:
-        epoch, first = divmod(position, n)
-        last = min(n, first + (step + 1) * batch_size - position)
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(_seed(seed, epoch, 2)))
-        rows.append(order[first:last])
-        position += last - first
-    return torch.cat(rows)
+def _trouble(outcome: Outcome, step: int, bad: int, dump: Any) -> str:
+    name, value = ("gradient norm", outcome.gradient_norm) if math.isfinite(outcome.loss) else ("loss", outcome.loss)
+    kept = f" What it saw is in {dump}." if dump else ""
+    return f"{name} is {value} at step {step + 1}, {bad} in a row; lower lr, or keep t away from 0 and 1.{kept}"
 
 
 @contextlib.contextmanager
-def _own_random_state() -> Iterator[None]:
+def _own_random_state(seed: int) -> Iterator[None]:
+    """For networks that draw from torch's global generator: repeatable, and the caller's state is left alone."""
     with torch.random.fork_rng():
+        torch.manual_seed(seed)
         yield
 
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Turns the first Ctrl-C into an answer to `stopped()`; the second is a KeyboardInterrupt as ever."""
+    """Turns the first SIGINT or SIGTERM into an answer to `stopped()`; the second does what it always did."""
     flag = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
         yield flag.is_set
         return
+    previous = {number: signal.getsignal(number) or signal.SIG_DFL for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def first(_signal: int, _frame: Any) -> None:
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def first(_signal: int, _frame: FrameType | None) -> None:
         flag.set()
-        signal.signal(signal.SIGINT, previous)
+        restore()
 
-    previous = signal.signal(signal.SIGINT, first) or signal.SIG_DFL  # None: a handler set outside Python
+    for number in previous:
+        signal.signal(number, first)
     try:
         yield flag.is_set
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()
 
 
 @contextlib.contextmanager
-def _bar(show: bool, steps: int) -> Iterator[Callable[[Progress], None]]:
-    if not show:
+def _bar(show: bool, first: int, engine: Engine) -> Iterator[Callable[[Progress], None]]:
+    """Loss, loss at low, middle and high noise, samples a second, time left."""
+    if not show or distributed.rank():
         yield lambda p: None
         return
     from rich import progress as rich
 
-    columns = (rich.TextColumn("training"), rich.BarColumn(), rich.TextColumn("loss {task.fields[loss]:.4f}"))
-    with rich.Progress(*columns, rich.TimeRemainingColumn(), transient=True) as bar:
-        task, average = bar.add_task("", total=steps, loss=math.nan), 0.0
+    columns = (
+        rich.TextColumn("training"), rich.BarColumn(), rich.TextColumn("{task.completed}/{task.total}"),
+        rich.TextColumn("loss {task.fields[loss]:.4f}{task.fields[levels]}  {task.fields[rate]:.0f} samples/s"),
+        rich.TimeRemainingColumn(),
+    )  # fmt: skip
+    with rich.Progress(*columns, transient=True) as bar:
+        task = bar.add_task("", total=engine.options.steps, completed=first, loss=math.nan, levels="", rate=math.nan)
+        average, began, done, levels = 0.0, time.perf_counter(), 0, ""
 
         def advance(p: Progress) -> None:
-            nonlocal average
-            average += (p.loss - average) / min(p.step, 100)
-            bar.update(task, completed=p.step, loss=average)
+            nonlocal average, done, levels
+            done += 1
+            average += (p.loss - average) / min(done, 100)
+            rate = done * engine.options.batch_size / (time.perf_counter() - began)
+            levels = _thirds(engine.levels.table()) if done % 20 == 0 else levels
+            bar.update(task, completed=p.step, loss=average, rate=rate, levels=levels)
 
         yield advance
+
+
+def _thirds(table: list[tuple[float, float]]) -> str:
+    """The loss in the lower, middle and upper third of the noise levels seen, as the bar shows it."""
+    cut = [table[i * len(table) // 3 : (i + 1) * len(table) // 3] for i in range(3)]
+    means = [sum(loss for _, loss in part) / len(part) if part else math.nan for part in cut]
+    return " (low {:.3f}, middle {:.3f}, high {:.3f} noise)".format(*means)

@@ -1,0 +1,144 @@
+"""From a recipe to what it says: data, a denoiser, and the arguments of `fit`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from scorefield import data
+from scorefield.data import Batch, Source, Transform
+from scorefield.denoisers import NetworkDenoiser
+from scorefield.losses import Stratified, Uncertainty
+from scorefield.recipes import tables
+from scorefield.recipes.schema import Data, Recipe
+from scorefield.recipes.tables import choose, made
+from scorefield.schedules import Schedule
+
+CONDITIONS = ("label", "vector", "tokens", "token_mask")  # what networks take
+SHAPE_SAMPLES = 100_000
+
+
+class Experiment(NamedTuple):
+    """A recipe, built and ready: `fit(experiment.denoiser, experiment.source, **experiment.fit)`."""
+
+    recipe: Recipe
+    denoiser: NetworkDenoiser  # untrained
+    source: Source
+    test: Source | None
+    transform: Transform | None
+    fit: dict[str, Any]
+
+
+def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
+    """Reads the data, measures them, and makes everything the recipe names.
+
+    Raises:
+        ValueError, FileNotFoundError: in one line, by the recipe's key.
+    """
+    source, test = _sources(recipe.data, data_dir)
+    transform = _transform(recipe.data, source)
+    sd, mean = (transform.sigma_data, transform.mean) if transform else (1.0, 0.0)
+    schedule = made("schedule", recipe.schedule, tables.SCHEDULES)
+    shape = source.event_shape
+    sizes = {
+        "in_channels": shape[0],
+        "dims": max(1, len(shape) - 1),
+        "dim": math.prod(shape),
+        "num_classes": source.num_classes if recipe.data.conditional else None,
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        net = made("network", recipe.network, tables.NETWORKS, **sizes)
+        loss = choose("objective.loss", recipe.objective.loss, tables.LOSSES)
+        loss = Uncertainty(loss) if recipe.objective.uncertainty else loss
+    denoiser = NetworkDenoiser(
+        net,
+        schedule,
+        made("parameterization", recipe.parameterization, tables.PARAMETERIZATIONS, sigma_data=sd),
+        data_mean=mean,
+        data_std=sd,
+    )
+    weight = recipe.objective.weight
+    options = {
+        "loss": loss,
+        "times": _times(recipe, schedule, sd),
+        "weight": made("objective.weight", weight, tables.WEIGHTS, sigma_data=sd) if weight else None,
+        "transform": transform,
+        "augment": data.HorizontalFlip(recipe.data.flip) if recipe.data.flip else None,
+        "optimizer": made("optim.type", recipe.optim.type, tables.OPTIMIZERS),
+        "decay": choose("optim.decay", recipe.optim.decay, tables.DECAYS),
+        "seed": recipe.seed,
+        **{name: getattr(recipe.optim, name) for name in ("lr", "warmup", "clip", "ema_decay", "power_ema")},
+        **recipe.training.model_dump(),
+    }
+    return Experiment(recipe, denoiser, _Chosen(source, recipe.data.conditional), test, transform, options)
+
+
+class _Chosen:
+    """A source with the conditions that networks take, or none."""
+
+    def __init__(self, source: Source, conditional: bool) -> None:
+        self.source, self.conditional = source, conditional
+        self.event_shape, self.levels = source.event_shape, source.levels
+        self.num_classes = source.num_classes if conditional else None
+        self.class_names = getattr(source, "class_names", ()) if conditional else ()
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, rows: Tensor) -> Batch:
+        x, cond = self.source.batch(rows)
+        return Batch(x, {n: v for n, v in cond.items() if n in CONDITIONS} if self.conditional else {})
+
+
+def _sources(spec: Data, data_dir: Path | None) -> tuple[Source, Source | None]:
+    """(training data, held-out data where there are any)."""
+    name, policy = spec.source, spec.policy
+
+    def split() -> tuple[Source, Source]:
+        parts = data.digits(**policy)
+        return (
+            data.Arrays(parts.train, parts.train_labels, levels=data.LEVELS, num_classes=10),
+            data.Arrays(parts.test, parts.test_labels, levels=data.LEVELS, num_classes=10),
+        )
+
+    def drawn() -> tuple[Source, Source]:
+        law = tables.SHAPES[name](**policy)
+        draws = (law.sample(SHAPE_SAMPLES, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+        first, second = (data.Arrays(x.float()) for x in draws)
+        return first, second
+
+    own: dict[str, Callable[[], tuple[Source, Source | None]]] = {
+        "digits": split,
+        "series": lambda: (data.series(10_000, seed=1, **policy), data.series(2_000, seed=2, **policy)),
+        **dict.fromkeys(tables.SHAPES, drawn),
+        **{n: lambda: (data.named(name, data_dir=data_dir), data.named(name, data_dir=data_dir, split="test"))
+           for n in ("mnist", "fashion")},
+        **{n: lambda: (data.tabular(name), None) for n in ("wine", "breast-cancer", "diabetes")},  # type: ignore[arg-type]
+    }  # fmt: skip
+    if name in own:
+        return own[name]()
+    if not Path(name).exists():
+        raise ValueError(f"data.source: {name!r} is no path, and no name. {tables.nearest(name, own)}")
+    return data.load(name, **policy), data.load(spec.test, **policy) if spec.test else None
+
+
+def _transform(spec: Data, source: Source) -> Transform | None:
+    makers: dict[str, Callable[[], Transform | None]] = {
+        "standard": lambda: data.Scale.to_standard(source, noise=spec.dequantize),
+        "unit-range": lambda: data.Scale.to_unit_range(source, noise=spec.dequantize),
+        "columns": lambda: data.Standardize.measured(source),
+        "none": lambda: None,
+    }
+    return makers[spec.transform]()
+
+
+def _times(recipe: Recipe, schedule: Schedule, sd: float) -> Any:
+    objective = recipe.objective
+    law = made("objective.times", objective.times, tables.TIMES, schedule=schedule, mean=math.log(sd) - 0.5)
+    return Stratified(law) if objective.stratified else law

@@ -1,0 +1,112 @@
+"""Recipes in and out of TOML, and single keys set from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from scorefield.recipes.schema import Part, Recipe
+from scorefield.recipes.tables import nearest
+
+
+def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a TOML file.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: in one line: the key, what was expected, what came.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no recipe at {path}")
+    return loads(path.read_text(encoding="utf-8"), str(path), overrides)
+
+
+def loads(text: str, name: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a text; `name` stands in messages."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{name} is not TOML: {error}") from None
+    for item in overrides:
+        _set(values, item)
+    return _validated(values, name)
+
+
+def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """`recipe` with keys set: `training.steps=100`, `network.type=MLP`. Values are TOML; anything else is a string."""
+    values = recipe.model_dump(mode="json", exclude_none=True)
+    for item in overrides:
+        _set(values, item)
+    return _validated(values, "--set")
+
+
+def dumps(recipe: Recipe) -> str:
+    """The recipe as TOML, every default written out."""
+    return "\n".join(_table(recipe.model_dump(mode="json", exclude_none=True), ())).strip() + "\n"
+
+
+def _set(values: dict[str, Any], item: str) -> None:
+    key, equals, text = item.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ValueError(f"--set takes key=value, e.g. training.steps=100; got {item!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *tables, last = key.split(".")
+    here = values
+    for table in tables:
+        here = here.setdefault(table, {})
+        if not isinstance(here, dict):
+            raise ValueError(f"--set: {table!r} in {key!r} is a value, not a table")
+    if last == "type" and here.get("type", value) != value:
+        here.clear()  # another class: the old one's arguments are not its
+    here[last] = value
+
+
+def _validated(values: dict[str, Any], name: str) -> Recipe:
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(p) for p in first["loc"])
+        if first["type"] == "extra_forbidden":
+            prefix = key.rpartition(".")[0]
+            known = [f"{prefix}.{k}" if prefix else k for k in _fields(Recipe, first["loc"][:-1])]
+            raise ValueError(f"unknown key {key!r} in {name}. {nearest(key, known)}") from None
+        got = "" if first["type"] == "missing" else f"; got {first['input']!r}"
+        raise ValueError(f"{key} in {name}: {first['msg'].lower()}{got}") from None
+
+
+def _fields(model: type[BaseModel], loc: Sequence[Any]) -> list[str]:
+    for name in loc:
+        annotation = model.model_fields[name].annotation
+        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else Part
+    return list(model.model_fields)
+
+
+def _table(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
+    plain = {k: v for k, v in values.items() if not isinstance(v, dict)}
+    tables = {k: v for k, v in values.items() if isinstance(v, dict)}
+    lines = [f"\n[{'.'.join(path)}]"] if path and (plain or not tables) else []
+    lines += [f"{k} = {_value(v)}" for k, v in plain.items()]
+    for k, v in tables.items():
+        lines += _table(v, (*path, k))
+    return lines
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(v) for v in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML string
+    return repr(value)

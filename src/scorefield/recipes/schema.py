@@ -1,0 +1,109 @@
+"""The sections of a recipe. Unknown keys are refused; `Part` is a class of the library by name, with its arguments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A table of the file: these keys and no others."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Part(BaseModel):
+    """A class by its name, `type`, with whatever arguments it takes; they are checked when it is built."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    type: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+def part(type: str, **arguments: Any) -> Part:
+    return Part.model_validate({"type": type, **arguments})
+
+
+class Data(Section):
+    """Where the data come from, and how they become the model's."""
+
+    source: str  # a name ("mnist", "two-moons", ...) or a path
+    test: str | None = None  # a path to held-out data; named sets have their own
+    transform: Literal["standard", "unit-range", "columns", "none"] = "standard"
+    dequantize: bool = True  # add uniform noise to integers: what likelihoods need
+    flip: Share = 0.0  # probability of a mirror image
+    conditional: bool = True  # on the labels, where there are any
+    policy: dict[str, Any] = {}  # arguments of the reader: size, fit, channels, on_error, label, ...
+
+
+class Objective(Section):
+    """The loss, and at which noise levels it looks."""
+
+    loss: str = "denoising"
+    weight: Part | None = None  # none: the error of the network's own target
+    times: Part = part("LogNormal")
+    stratified: bool = True
+    uncertainty: bool = False  # divide each level's loss by its learned size
+
+
+class Optim(Section):
+    """How the weights move."""
+
+    type: Part = part("AdamW")
+    lr: Positive = 1e-3
+    warmup: Whole = 100
+    decay: str = "cosine"
+    clip: Positive = 1.0
+    ema_decay: Share = 0.999
+    power_ema: tuple[float, ...] = ()
+
+
+class Training(Section):
+    """How much, and at which precision."""
+
+    steps: Count
+    batch_size: Count = 128
+    accumulate: Count = 1
+    condition_dropout: Share = 0.1
+    bf16: bool = False
+    channels_last: bool = False
+    compile: bool = False
+    shard: bool = False
+    patience: Whole = 3
+    rollbacks: Whole = 2
+
+
+class Logging(Section):
+    """What a run leaves behind."""
+
+    checkpoint_every: Count = 1000
+    keep: Count = 3
+    keep_every: Count | None = None
+    sample_every: Count | None = None
+    tensorboard: bool = False
+    wandb: str | None = None  # the project's name
+
+
+class Recipe(Section):
+    """An experiment as values: the same recipe and seed give the same weights."""
+
+    name: str
+    seed: Whole = 0
+    data: Data
+    network: Part
+    schedule: Part = part("EDM")
+    parameterization: Part = part("EDMPreconditioning")
+    objective: Objective = Objective()
+    optim: Optim = Optim()
+    training: Training
+    logging: Logging = Logging()

@@ -1,0 +1,101 @@
+"""Several processes as one: torch.distributed under torchrun, and nothing else.
+
+Every process trains the same network on its own part of each step's samples. DistributedDataParallel averages the
+gradients; with sharding (FSDP2) the weights, gradients and optimiser states are split among the processes too. Without
+torchrun there is one process, and none of this does anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+@contextlib.contextmanager
+def process_group() -> Iterator[None]:
+    """Joins the processes that torchrun started, for the length of the block; nothing outside torchrun."""
+    if "RANK" not in os.environ or distributed.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+def rank() -> int:
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def size() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def barrier() -> None:
+    if size() > 1:
+        distributed.barrier()
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean over processes."""
+    if size() > 1:
+        distributed.all_reduce(values)
+        values /= size()
+    return values
+
+
+def from_first(value: Any) -> Any:
+    """What the first process passes, in all of them."""
+    if size() == 1:
+        return value
+    box = [value]
+    distributed.broadcast_object_list(box)
+    return box[0]
+
+
+def wrap(module: nn.Module, *, sharded: bool) -> nn.Module:
+    """`module` with its gradients averaged over the processes; `sharded` modules do that by themselves."""
+    if size() == 1 or sharded:
+        return module
+    return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+
+
+def shard(module: nn.Module) -> None:
+    """Splits the weights of `module`, in place, among the processes: FSDP2, a unit for each direct block.
+
+    Raises:
+        ValueError: outside torchrun.
+    """
+    if not distributed.is_initialized():
+        raise ValueError("sharding needs several processes: start them with torchrun")
+    for child in module.children():
+        for block in child if isinstance(child, nn.ModuleList) else ():
+            fully_shard(block)
+    fully_shard(module)
+
+
+def class_of(module: object) -> type:
+    """The class of a module as it was written: sharding derives one of its own."""
+    return type(module).__bases__[1] if isinstance(module, FSDPModule) else type(module)
+
+
+def full(tensor: Tensor) -> Tensor:
+    """The whole of a tensor that may be sharded, on the CPU. All processes must call this together."""
+    tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.detach().cpu().contiguous().clone()
+
+
+def like(tensor: Tensor, value: Tensor) -> Tensor:
+    """`value`, a whole tensor, placed and sharded as `tensor` is."""
+    value = value.to(tensor.device, tensor.dtype)
+    return distribute_tensor(value, tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else value

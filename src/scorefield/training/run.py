@@ -1,0 +1,171 @@
+"""A run folder: what training leaves behind, and what it goes on from.
+
+    checkpoints/step-000123/{model,ema,optim}.safetensors, state.json, manifest.json
+    metrics.jsonl           one line a step
+    dump-step-000123/       what a step saw whose loss was not finite, where nothing helped
+
+Only the first process writes. A run is a function of its seed, so going on from a checkpoint means: its weights, its
+optimiser, its step; `metrics.jsonl` is cut back to that step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import safetensors.torch
+
+from scorefield.training import batches, checkpoints, distributed
+from scorefield.training.lock import hold
+from scorefield.training.loggers import Logger
+
+if TYPE_CHECKING:
+    from scorefield.training.engine import Engine
+    from scorefield.training.loop import Progress
+
+METRICS = "metrics.jsonl"
+
+
+class Run:
+    """A folder that belongs to one training run.
+
+    Args:
+        folder: exists; `opened` locks it for as long as the run lasts.
+        meta: plain values kept in every checkpoint's files: the recipe's name, the event's shape.
+        checkpoint_every: steps between checkpoints; the last step is saved in any case.
+        keep, keep_every: how many checkpoints stay, and of which steps all do (see `checkpoints.prune`).
+        sample_every: steps between calls of `on_sample`.
+        on_sample: `on_sample(denoiser, step)` with the averaged weights: draws a grid, say.
+        loggers: told the metrics of every step.
+        warn: takes a line about a damaged checkpoint that was passed over.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        meta: Mapping[str, Any] | None = None,
+        checkpoint_every: int = 1000,
+        keep: int = 3,
+        keep_every: int | None = None,
+        sample_every: int | None = None,
+        on_sample: Callable[[Any, int], None] | None = None,
+        loggers: Sequence[Logger] = (),
+        warn: Callable[[str], None] = print,
+    ) -> None:
+        self.folder, self.meta, self.warn = folder, dict(meta or {}), warn
+        self.checkpoint_every, self.keep, self.keep_every = checkpoint_every, keep, keep_every
+        self.sample_every, self.on_sample, self.loggers = sample_every, on_sample, loggers
+        self._metrics: TextIO | None = None
+        self._saved: int | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Run]:
+        """Holds the folder against a second run, and closes the logs.
+
+        Raises:
+            ValueError: if another process holds it.
+        """
+        first = distributed.rank() == 0
+        with hold(self.folder) if first else contextlib.nullcontext():
+            try:
+                yield self
+            finally:
+                if self._metrics:
+                    self._metrics.close()
+                for logger in self.loggers if first else ():
+                    logger.close()
+
+    def restore(self, engine: Engine) -> int:
+        """Takes up the newest checkpoint that verifies and returns its step; 0 where there is none."""
+        found = self._load_last(engine)
+        step = found or 0
+        if distributed.rank() == 0:
+            self._cut_metrics(step)
+        distributed.barrier()
+        self._saved = found
+        return step
+
+    def take_up_last(self, engine: Engine) -> bool:
+        """The weights and optimiser of the newest checkpoint that verifies, if there is one."""
+        return self._load_last(engine) is not None
+
+    def _load_last(self, engine: Engine) -> int | None:
+        path = checkpoints.latest(self.checkpoints, self.warn) if distributed.rank() == 0 else None
+        path = distributed.from_first(path)
+        if path is None:
+            return None
+        state = checkpoints.read_state(path)
+        engine.load(path, state)
+        return state["step"]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`, once `restore` has cut it back."""
+        path = self.folder / METRICS
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def after(self, report: Progress, engine: Engine) -> None:
+        """After every step: the log, and when their turn comes a checkpoint and samples."""
+        if distributed.rank() == 0:
+            row = report._asdict()
+            row = {name: row[name] for name in ("step", "loss", "lr", "gradient_norm", "seconds")}
+            if self._metrics is None:
+                self._metrics = (self.folder / METRICS).open("a", encoding="utf-8", buffering=1)
+            self._metrics.write(json.dumps(row) + "\n")
+            for logger in self.loggers:
+                logger.log(report.step, {name: value for name, value in row.items() if name != "step"})
+        if (
+            self.on_sample and self.sample_every and report.step % self.sample_every == 0
+        ):  # by all: weights may be shared
+            self.on_sample(engine.averages["ema"].module, report.step)
+        if report.step % self.checkpoint_every == 0 and not report.skipped:
+            self.save(engine, report.step)
+
+    def save(self, engine: Engine, step: int) -> None:
+        """A checkpoint of `step` steps done, unless that is what the last one holds."""
+        if self._saved == step:
+            return
+        files = engine.files({**self.meta, "step": step, "steps": engine.options.steps})
+        if distributed.rank() == 0:
+            state = {"step": step, "seed": engine.options.seed, **engine.state()}
+            checkpoints.write(self.checkpoints, step, files, state)
+            checkpoints.prune(self.checkpoints, self.keep, self.keep_every)
+        distributed.barrier()
+        self._saved = step
+
+    def dump(self, engine: Engine, step: int) -> Path:
+        """Writes what `step` saw, and the weights, for whoever looks into it."""
+        folder = self.folder / f"dump-step-{step + 1:06d}"
+        files = engine.files({**self.meta, "step": step})
+        if distributed.rank() == 0:
+            folder.mkdir(exist_ok=True)
+            x0, t, cond = engine.batch(batches.positions(step, engine.options.batch_size))
+            tensors = {"x0": x0, "t": t, **cond}
+            plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+            (folder / "batch.safetensors").write_bytes(safetensors.torch.save(plain))
+            (folder / "model.safetensors").write_bytes(files["model.safetensors"])
+        return folder
+
+    def _cut_metrics(self, step: int) -> None:
+        """Drops the lines after `step`, and a last one that was cut off."""
+        path = self.folder / METRICS
+        if not path.is_file():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        os.replace(temporary, path)
