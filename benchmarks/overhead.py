@@ -92,7 +92,7 @@ def main() -> None:
         print(f"{solver!r:64.64s} {middle:6.2f}  {low:.2f}-{high:.2f}", flush=True)
         rows.append({"solver": repr(solver), "network": "x * 0.5", "ratio": middle, "quartiles": [low, high]})
 
-    denoiser = sf.training.presets.digits().denoiser.eval()
+    denoiser = sf.recipes.build(sf.recipes.presets.digits()).denoiser.eval()
     x = torch.randn(64, 1, 8, 8)
     label = torch.zeros(64, dtype=torch.long)
 

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,8 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-PICTURES = {"samples.png", "forward.png", "reverse.png", "training.png", "neighbours.png"}
-FILES = PICTURES | {"report.html", "metrics.json", "metrics.jsonl", "model.safetensors", "samples.npz"}
+PICTURES = {"samples.png", "forward.png", "reverse.png", "training.png", "levels.png", "neighbours.png"}
+TRAINED = {".lock", "recipe.toml", "checkpoints", "metrics.jsonl", "training.png", "levels.png"}
+FILES = PICTURES | TRAINED | {"report.html", "metrics.json", "samples.npz"}
+
+
+def model(folder: Path) -> Path:
+    """The averaged weights of a run's last checkpoint."""
+    return sorted((folder / "checkpoints").iterdir())[-1] / "ema.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -100,11 +107,11 @@ def test_samples_npz_holds_plain_numbers(quickstart):
 
 def test_a_second_run_goes_beside_the_first(quickstart, cli):
     folder, _ = quickstart
-    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     done = cli("train", "--steps", "1", "--out", folder)
     assert done.returncode == 2
     assert "not empty" in done.stderr
-    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
 
 
 @pytest.mark.parametrize("solver", ["ddim", "ddpm", "euler", "heun", "euler-maruyama", "predictor-corrector"])
@@ -125,8 +132,7 @@ def test_sample_i_depends_on_the_seed_and_i_alone(quickstart, cli, tmp_path):
 
 
 def test_sample_goes_into_the_run_and_does_not_overwrite(quickstart, cli, tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "model.safetensors").write_bytes((quickstart[0] / "model.safetensors").read_bytes())
+    shutil.copytree(quickstart[0], tmp_path / "run")
     command = ("sample", "run", "--n", "2", "--nfe", "10", "--solver", "annealed-langevin")
     assert cli(*command).returncode == 0
     name = "samples-annealed-langevin-nfe10-seed0.png"
@@ -140,7 +146,7 @@ def test_sample_goes_into_the_run_and_does_not_overwrite(quickstart, cli, tmp_pa
 def test_train_then_sample(cli, tmp_path):
     done = cli("train", "--preset", "digits", "--steps", "2", "--out", "mine")
     assert done.returncode == 0, done.stderr
-    assert {p.name for p in (tmp_path / "mine").iterdir()} == {"model.safetensors", "metrics.jsonl", "training.png"}
+    assert {p.name for p in (tmp_path / "mine").iterdir()} == TRAINED | {"report.html"}
     assert "scorefield sample mine" in done.stdout
     assert cli("sample", "mine", "--n", "1", "--nfe", "2").returncode == 0
 
@@ -148,7 +154,7 @@ def test_train_then_sample(cli, tmp_path):
 def test_the_same_seed_trains_the_same_model(cli, tmp_path):
     for out, seed in (("a", "5"), ("b", "5"), ("c", "6")):
         assert cli("train", "--steps", "2", "--seed", seed, "--out", out).returncode == 0
-    a, b, c = ((tmp_path / out / "model.safetensors").read_bytes() for out in "abc")
+    a, b, c = (model(tmp_path / out).read_bytes() for out in "abc")
     assert a == b
     assert a != c
 
@@ -166,17 +172,16 @@ class TestBadInput:
 
     def test_a_folder_that_is_no_run(self, refused, tmp_path):
         (tmp_path / "empty").mkdir()
-        assert refused("sample", "empty", "--out", "x.png") == "error: no checkpoint at empty/model.safetensors\n"
+        assert refused("sample", "empty", "--out", "x.png") == "error: no checkpoint in empty/checkpoints\n"
         assert not (tmp_path / "x.png").exists()
 
     @pytest.mark.parametrize("harm", ["truncated", "noise", "empty"])
-    def test_damaged_checkpoint(self, quickstart, refused, tmp_path, harm):
-        whole = (quickstart[0] / "model.safetensors").read_bytes()
+    def test_damaged_file(self, quickstart, refused, tmp_path, harm):
+        whole = model(quickstart[0]).read_bytes()
         harmed = {"truncated": whole[: len(whole) // 2], "noise": bytes(range(256)) * 16, "empty": b""}[harm]
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "model.safetensors").write_bytes(harmed)
-        line = refused("sample", "run")
-        assert line.startswith("error: run/model.safetensors is damaged or not a scorefield checkpoint")
+        (tmp_path / "model.safetensors").write_bytes(harmed)
+        line = refused("sample", "model.safetensors")
+        assert line.startswith("error: model.safetensors is damaged or not a scorefield checkpoint")
 
     def test_label_out_of_range(self, quickstart, refused):
         line = refused("sample", quickstart[0], "--label", "10", "--out", "x.png")

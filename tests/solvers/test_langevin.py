@@ -1,6 +1,5 @@
 """Langevin dynamics: its conventions, its bias, its failure between separated modes, and the repair by annealing."""
 
-import functools
 import math
 
 import pytest
@@ -92,19 +91,18 @@ def test_the_same_with_learned_scores(dim):
     across the gap, at a rate that grows with the steps taken; hence 4.)
     """
 
-    def trained(apart: float, steps: int, **options) -> sf.Denoiser:
+    def trained(apart: float, steps: int, times: sf.losses.TimeLaw) -> sf.Denoiser:
         x0 = two_modes(dim, apart).sample(20_000, generator=torch.Generator().manual_seed(1)).float()
         with torch.random.fork_rng():
             torch.manual_seed(0)
             net = sf.networks.MLP(dim, hidden=64, depth=2)
         std = float(x0.std())
         model = sf.NetworkDenoiser(net, SCHEDULE, sf.EDMPreconditioning(std), data_std=std)
-        loss = functools.partial(sf.losses.denoising, **options)
-        return sf.training.fit(model, x0, steps=steps, batch_size=256, lr=3e-3, warmup=20, loss=loss).denoiser
+        return sf.training.fit(model, x0, times=times, steps=steps, batch_size=256, lr=3e-3, warmup=20).denoiser
 
-    assert abs(plain_weight(trained(8, 400, t=DATA_LEVEL), dim) - 0.8) > 0.1
+    assert abs(plain_weight(trained(8, 400, sf.losses.Ladder([float(DATA_LEVEL)])), dim) - 0.8) > 0.1
     levels = sf.losses.Stratified(sf.losses.LogNormal(SCHEDULE, mean=0.3, std=1.2))
-    x = annealed(trained(4, 1000, times=levels), dim, 5)
+    x = annealed(trained(4, 1000, levels), dim, 5)
     assert float((x[:, 0] > 0).double().mean()) == pytest.approx(0.8, abs=0.05)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +50,10 @@ def train(
         raise ValueError(
             f"{out} has its recipe: --resume takes none of --preset, --config, --data, --set, --steps, --seed"
         )
+    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes
+    folder = out
+    if out is not None and first and not show:
+        folder = writable(out) if going_on else run_folder(out, "")
 
     from scorefield import recipes
     from scorefield.cli import _report, _runs
@@ -70,8 +75,8 @@ def train(
         return
     where = _runs.device_of(device)
     with distributed.process_group():
-        first = distributed.rank() == 0
-        folder = (writable(out) if going_on and out else run_folder(out, f"runs/{recipe.name}")) if first else None
+        if folder is None and first:
+            folder = run_folder(None, f"runs/{recipe.name}")
         folder = distributed.from_first(folder)
         trained = _runs.train_into(folder, recipe, device=where, data_dir=data_dir)
         if not first:

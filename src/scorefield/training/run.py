@@ -124,9 +124,8 @@ class Run:
             self._metrics.write(json.dumps(row) + "\n")
             for logger in self.loggers:
                 logger.log(report.step, {name: value for name, value in row.items() if name != "step"})
-        if (
-            self.on_sample and self.sample_every and report.step % self.sample_every == 0
-        ):  # by all: weights may be shared
+        if self.on_sample and self.sample_every and report.step % self.sample_every == 0:
+            # in all processes: the weights may be split among them
             self.on_sample(engine.averages["ema"].module, report.step)
         if report.step % self.checkpoint_every == 0 and not report.skipped:
             self.save(engine, report.step)
