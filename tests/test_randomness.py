@@ -38,7 +38,10 @@ PUBLISHED = [  # Random123's known-answer tests for philox4x32-10
 
 
 def words(counter, key) -> list[int]:
-    out = philox(tuple(torch.tensor([c]) for c in counter), tuple(key))  # pyright: ignore[reportArgumentType]
+    tensors = tuple(torch.tensor([c]) for c in counter)
+    out = philox(tensors, tuple(key))  # pyright: ignore[reportArgumentType]
+    arrays = philox(tuple(x.numpy() for x in tensors), tuple(key))  # pyright: ignore[reportArgumentType]
+    assert [int(w[0]) for w in arrays] == [int(w) for w in out]
     return [int(w) & 0xFFFFFFFF for w in out]
 
 

@@ -4,8 +4,9 @@ Philox 4x32-10 (Salmon et al. 2011) maps a 128-bit counter under a 64-bit key to
 
     key = seed,  counter = (block of four numbers within the event, 2 draw + kind, sample index low, and high)
 
-so the numbers of a sample are the same in any batch, chunk, process or device. Everything is int64 arithmetic in torch:
-words are 32-bit, products 64-bit, and since int64 wraps modulo 2^64 a product's bits are exact.
+so the numbers of a sample are the same in any batch, chunk, process or device. Everything is int64 arithmetic: words
+are 32-bit, products 64-bit, and since int64 wraps modulo 2^64 a product's bits are exact. On the CPU the arithmetic is
+NumPy's, the same operators at nearly twice torch's speed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,26 +26,36 @@ _LOW = 0xFFFFFFFF
 _VECTOR = 16  # floats in the widest vector register
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2^64 times the golden ratio's fraction, as a signed word
 
-Words = tuple[Tensor, Tensor, Tensor, Tensor]
+Array = TypeVar("Array", Tensor, np.ndarray)
 
 
-def philox(counter: Words, key: tuple[int, int], rounds: int = 10) -> Words:
-    """Four 32-bit words for each counter, in the low halves of int64 tensors; counters broadcast against each other.
+def philox(
+    counter: tuple[Array, Array, Array, Array], key: tuple[int, int], rounds: int = 10
+) -> tuple[Array, Array, Array, Array]:
+    """Four 32-bit words for each counter, in the low halves of int64 arrays; counters broadcast against each other.
 
     What stands in the high halves is left there while it does no harm, and masked only before a product.
     """
     x0, x1, x2, x3 = counter
     k0, k1 = key
-    shape = torch.broadcast_shapes(*(x.shape for x in counter))
+    shape = np.broadcast_shapes(*(tuple(x.shape) for x in counter))
     ours = False  # whether the four words are of full shape and may be overwritten
     for _ in range(rounds):
         if not ours:
             p0, p1 = (x0 & _LOW) * _MULTIPLIERS[0], (x2 & _LOW) * _MULTIPLIERS[1]
             x0, x2 = (p1 >> 32) ^ (x1 ^ k0), (p0 >> 32) ^ (x3 ^ k1)
-            ours = all(x.shape == shape for x in (x0, p1, x2, p0))
+            ours = all(tuple(x.shape) == shape for x in (x0, p1, x2, p0))
         else:  # the same in place: x0 and x2 hand their memory to the products, x1 and x3 to the words
-            p0, p1 = x0.bitwise_and_(_LOW).mul_(_MULTIPLIERS[0]), x2.bitwise_and_(_LOW).mul_(_MULTIPLIERS[1])
-            x0, x2 = x1.bitwise_xor_(p1 >> 32).bitwise_xor_(k0), x3.bitwise_xor_(p0 >> 32).bitwise_xor_(k1)
+            p0, p1 = x0, x2
+            p0 &= _LOW
+            p1 &= _LOW
+            p0 *= _MULTIPLIERS[0]
+            p1 *= _MULTIPLIERS[1]
+            x0, x2 = x1, x3
+            x0 ^= p1 >> 32
+            x2 ^= p0 >> 32
+            x0 ^= k0
+            x2 ^= k1
         x1, x3 = p1, p0
         k0, k1 = (k0 + _WEYL[0]) & _LOW, (k1 + _WEYL[1]) & _LOW
     return x0, x1, x2, x3
@@ -106,11 +119,17 @@ class Noise:
         sample = torch.nn.functional.pad(self.index, (0, rows - batch))[None, :, None]
         block = torch.arange(blocks, device=sample.device)[None, None, :]
         which = torch.arange(streams.start, streams.stop, streams.step, device=sample.device)[:, None, None]
-        words = philox((block, which, sample & _LOW, sample >> 32), (self.seed & _LOW, self.seed >> 32))
+        counter, key = (block, which, sample & _LOW, sample >> 32), (self.seed & _LOW, self.seed >> 32)
+        dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
         signed = torch.empty(4, len(streams), rows, blocks, dtype=torch.int32, device=sample.device)
-        for j, word in enumerate(words):
-            signed[j] = word  # keeps the low 32 bits
-        return signed.to(torch.float64 if self.dtype == torch.float64 else torch.float32)
+        if sample.device.type == "cpu":
+            low = signed.numpy()
+            for j, word in enumerate(philox(tuple(c.numpy() for c in counter), key)):  # type: ignore[arg-type]
+                low[j] = word  # keeps the low 32 bits
+        else:
+            for j, word in enumerate(philox(counter, key)):
+                signed[j] = word
+        return signed.to(dtype)
 
     def _shaped(self, numbers: Tensor) -> Tensor:
         """`(4, draws, rows, blocks)` to `(draws, B, *event_shape)`."""

@@ -245,7 +245,7 @@ def test_a_condition_reaches_the_denoiser():
         def forward(self, x, level):
             return net(x, level, label=label)
 
-    x0, label, t = torch.randn(4, 2, dtype=f64), torch.tensor([0, 2, 1, 3]), torch.tensor(0.3, dtype=f64)
+    x0, label, t = torch.randn(4, 2, dtype=f64), torch.tensor([0, 2, 1, 0]), torch.tensor(0.3, dtype=f64)
     exact = sf.ExactDenoiser(sf.Gaussian(torch.zeros(2, dtype=f64), torch.ones(2, dtype=f64)), sf.VP())
     for loss in (partial(losses.explicit, exact=exact), losses.implicit, losses.sliced, losses.finite_difference):
         given, built_in = (
