@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -94,21 +94,30 @@ class Noise:
         u = |w + 1/2| / 2^31 in (0, 1], whose small values keep their relative precision, and a = 2 pi w / 2^32.
         """
         words = self._words(range(2 * draws.start, 2 * draws.stop, 2 * draws.step))
-        radius, angle = words.chunk(2)
-        radius.add_(0.5).abs_().mul_(2.0**-31).log_().mul_(-2).sqrt_()
-        angle.mul_(2 * math.pi * 2.0**-32)
-        z = torch.empty_like(words)
-        torch.cos(angle, out=z[:2]).mul_(radius)
-        torch.sin(angle, out=z[2:]).mul_(radius)
+        xp: Any = np if isinstance(words, np.ndarray) else torch
+        radius, angle, z = words[:2], words[2:], xp.empty_like(words)
+        radius += 0.5
+        radius *= 2.0**-31
+        xp.abs(radius, out=radius)
+        xp.log(radius, out=radius)
+        radius *= -2
+        xp.sqrt(radius, out=radius)
+        angle *= 2 * math.pi * 2.0**-32
+        xp.cos(angle, out=z[:2])
+        xp.sin(angle, out=z[2:])
+        z[:2] *= radius
+        z[2:] *= radius
         return self._shaped(z)
 
     def uniform(self, draw: int) -> Tensor:
         """Uniforms in [0, 1): multiples of 2^-32, in float32 and lower of 2^-24 above 2^-8."""
-        words = self._words(range(2 * draw + 1, 2 * draw + 2))
-        return self._shaped(words.mul_(2.0**-32).add_(0.5).clamp_(max=1 - 2.0**-24))[0]
+        u = self._words(range(2 * draw + 1, 2 * draw + 2))
+        u *= 2.0**-32
+        u += 0.5
+        return self._shaped(u.clip(max=1 - 2.0**-24))[0]
 
-    def _words(self, streams: range) -> Tensor:
-        """Signed words as floats, `(4, streams, rows, blocks)`, rows >= B."""
+    def _words(self, streams: range) -> Tensor | np.ndarray:
+        """Signed words as floats, `(4, streams, rows, blocks)`, rows >= B: an array of NumPy's on the CPU."""
         if streams.start < 0:
             raise ValueError(f"draw must be at least 0; got {streams.start // 2}")
         batch, size = len(self.index), math.prod(self.event_shape)
@@ -120,19 +129,21 @@ class Noise:
         block = torch.arange(blocks, device=sample.device)[None, None, :]
         which = torch.arange(streams.start, streams.stop, streams.step, device=sample.device)[:, None, None]
         counter, key = (block, which, sample & _LOW, sample >> 32), (self.seed & _LOW, self.seed >> 32)
-        dtype = torch.float64 if self.dtype == torch.float64 else torch.float32
-        signed = torch.empty(4, len(streams), rows, blocks, dtype=torch.int32, device=sample.device)
+        double = self.dtype == torch.float64
+        shape = (4, len(streams), rows, blocks)
         if sample.device.type == "cpu":
-            low = signed.numpy()
+            low = np.empty(shape, np.int32)
             for j, word in enumerate(philox(tuple(c.numpy() for c in counter), key)):  # type: ignore[arg-type]
                 low[j] = word  # keeps the low 32 bits
-        else:
-            for j, word in enumerate(philox(counter, key)):
-                signed[j] = word
-        return signed.to(dtype)
+            return low.astype(np.float64 if double else np.float32)
+        signed = torch.empty(shape, dtype=torch.int32, device=sample.device)
+        for j, word in enumerate(philox(counter, key)):
+            signed[j] = word
+        return signed.to(torch.float64 if double else torch.float32)
 
-    def _shaped(self, numbers: Tensor) -> Tensor:
+    def _shaped(self, numbers: Tensor | np.ndarray) -> Tensor:
         """`(4, draws, rows, blocks)` to `(draws, B, *event_shape)`."""
+        numbers = torch.from_numpy(numbers) if isinstance(numbers, np.ndarray) else numbers
         draws, rows, blocks = numbers.shape[1:]
         batch, size = len(self.index), math.prod(self.event_shape)
         flat = numbers.permute(1, 2, 0, 3).reshape(draws, rows, 4 * blocks)[:, :batch, :size]
