@@ -132,8 +132,10 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpo
         with safetensors.safe_open(path, "pt") as file:
             description = json.loads((file.metadata() or {})["scorefield"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError) as error:
+    except (safetensors.SafetensorError, KeyError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or not a scorefield checkpoint ({error})") from None
+    if not isinstance(description, dict):
+        raise ValueError(f"{path} is damaged or not a scorefield checkpoint (its description is not a JSON object)")
     if description.get("scorefield") != FORMAT:
         raise ValueError(f"{path} has checkpoint format {description.get('scorefield')}; this version reads {FORMAT}")
     known = {**TYPES, **{cls.__name__: cls for cls in types}}
@@ -147,9 +149,10 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpo
         )
         denoiser.net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in tensors.items()})
         transform = None if description["transform"] is None else build(description["transform"], known)
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path} does not describe a denoiser: {error}") from None
-    return Checkpoint(denoiser.eval(), transform, description["meta"])
+        return Checkpoint(denoiser.eval(), transform, description["meta"])
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())  # torch's own goes over several lines
+        raise ValueError(f"{path} does not describe a denoiser: {reason}") from None
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:

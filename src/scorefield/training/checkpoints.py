@@ -1,168 +1,340 @@
 """Checkpoint folders that are whole or not there.
 
-    checkpoints/step-000123/   the files, state.json, manifest.json (size and SHA-256 of each)
+    checkpoints/step-000123/    the files, state.json, manifest.json (format, step, size and SHA-256 of each file)
 
-A checkpoint is written under a temporary name beside its own, every file made durable, the manifest last; then the
-folder is renamed, and the parent made durable. Whenever this is interrupted, every `step-...` folder is whole. What
-happens to it later (a bad disk, a cut copy) the manifest shows, and `latest` passes over it.
+A checkpoint is written beside its place, in `.step-000123.<pid>.tmp`: every file made durable, the manifest last, then
+the folder; then it is renamed, and the parent made durable. A rename happens or does not, so whenever this is
+interrupted every `step-...` folder is whole. Deleting goes the other way: renamed first, then deleted. What happens to
+a folder later (a bad disk, a copy cut short) the manifest shows, and `latest` passes over it.
+
+Files are safetensors or JSON: nothing in a checkpoint can run.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 FORMAT = 1
 STATE, MANIFEST = "state.json", "manifest.json"
+CHUNK = 1 << 24  # bytes handed to one write()
+
+Content = bytes | Callable[[BinaryIO], object]
+
+_FILE = re.compile(r"[\w-][\w.-]*\.(safetensors|json)")
 _NAME = re.compile(r"step-(\d{6,})")
-_TEMPORARY = re.compile(r"\.step-\d{6,}\.(\d+)\.tmp")
+_TEMPORARY = re.compile(r"\.step-\d{6,}\.(\d+)(\.old)?\.tmp")
 
 
-def write(root: Path, step: int, files: Mapping[str, bytes], state: Mapping[str, Any]) -> Path:
-    """Writes the checkpoint of `step` under `root` and returns its folder; one that is already there whole is kept.
+def write(root: Path, step: int, files: Mapping[str, Content], state: Mapping[str, Any]) -> Path:
+    """Writes the checkpoint of `step` under `root` and returns its folder.
+
+    One that is there already and verifies is kept as it is; a damaged one is replaced. Temporary folders of writers
+    that have died are removed.
+
+    Args:
+        root: made if it is missing.
+        step: steps done, >= 0.
+        files: by name, `*.safetensors` or `*.json`: the bytes, or a function that writes them to the file it is given.
+        state: plain values, for `state.json`.
 
     Raises:
-        OSError: a full disk, say, with the path; what was there before is untouched.
+        ValueError: for a negative step, another kind of file name, a state that JSON cannot hold.
+        OSError: where the disk is full or cannot be written to, naming the folder and the bytes needed. Nothing of the
+            new checkpoint is left, and the others are untouched.
     """
-    target = root / f"step-{step:06d}"
-    if target.exists():
-        if not _damage(target):
-            return target
-        shutil.rmtree(target)
-    root.mkdir(parents=True, exist_ok=True)
-    _sweep(root)
-    temporary = root / f".{target.name}.{os.getpid()}.tmp"
-    contents = {**files, STATE: json.dumps(dict(state)).encode()}
-    manifest = {
-        "format": FORMAT,
-        "step": step,
-        "files": {name: {"size": len(c), "sha256": hashlib.sha256(c).hexdigest()} for name, c in contents.items()},
-    }
-    contents[MANIFEST] = json.dumps(manifest, indent=1).encode()
+    if step < 0:
+        raise ValueError(f"step must be at least 0; got {step}")
+    for name in files:
+        if not _FILE.fullmatch(name) or name in (STATE, MANIFEST):
+            raise ValueError(f"files must be named *.safetensors or *.json, not {STATE} or {MANIFEST}; got {name!r}")
     try:
-        _boundary("begin")
-        temporary.mkdir()
-        for name, content in contents.items():
-            _boundary(f"before {name}")
-            _write_durably(temporary / name, content)
-        _sync_folder(temporary)
-        _boundary("before the rename")
-        temporary.rename(target)
-        _boundary("after the rename")
-        _sync_folder(root)
+        contents: dict[str, Content] = {**files, STATE: _text(dict(state))}
+    except TypeError as error:
+        raise ValueError(f"state must be plain values that JSON can hold: {error}") from None
+    target = root / _name(step)
+    if os.path.lexists(target) and not _damage(target):
+        return target
+    need = _size(root, contents)
+    try:
+        _make(root)
+        _sweep(root)
+        if need > (free := shutil.disk_usage(root).free):
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, {free:,} bytes are free")
+        with _being_written(root / f".{target.name}.{os.getpid()}.tmp") as folder:
+            entries = {name: _write(folder / name, content) for name, content in contents.items()}
+            _write(folder / MANIFEST, _text({"format": FORMAT, "step": step, "files": entries}))
+            _sync(folder)
+            if os.path.lexists(target):  # damaged; a folder cannot be renamed over another
+                _discard(target)
+            _boundary("rename")
+            folder.rename(target)
+            _sync(root)
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        size = sum(len(c) for c in contents.values())
-        raise OSError(error.errno, f"cannot save {size / 1e6:.1f} MB: {error.strerror}", str(target)) from error
-    _boundary("end")
+        reason = f"a checkpoint of {need:,} bytes cannot be saved: {error.strerror or error}"
+        raise OSError(error.errno or errno.EIO, reason, str(target)) from error
+    _boundary("done")
     return target
 
 
 def verify(folder: Path) -> None:
-    """Raises ValueError, naming the file, if the checkpoint in `folder` is not what was written."""
+    """Reads every file of the checkpoint in `folder`. A file that the manifest does not list is no damage.
+
+    Raises:
+        ValueError: if it is not what was written, naming the first file that differs and how.
+    """
     if damage := _damage(folder):
         raise ValueError(f"{folder} is damaged ({damage})")
 
 
 def latest(root: Path, warn: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint that verifies; a line through `warn` for each newer one that does not."""
-    folders = sorted(_steps(root).items(), reverse=True)
-    damaged = []
-    for _, folder in folders:
+    """The newest checkpoint under `root` that verifies; a line through `warn` for each newer one that does not."""
+    damaged, found = [], None
+    for _, folder in sorted(_steps(root).items(), reverse=True):
         damage = _damage(folder)
         if not damage:
-            for line in damaged:
-                warn(f"{line}. Using {folder.name}.")
-            return folder
+            found = folder
+            break
         damaged.append(f"{folder} is damaged ({damage})")
     for line in damaged:
-        warn(f"{line}. There is no other.")
-    return None
+        warn(f"{line}. Using {found.name}." if found else f"{line}. No older one is whole.")
+    return found
 
 
 def prune(root: Path, keep: int, keep_every: int | None = None) -> None:
-    """Deletes all but the newest `keep` checkpoints and those of every `keep_every`-th step."""
-    steps = _steps(root)
-    for step in sorted(steps)[:-keep]:
-        if keep_every is None or step % keep_every:
-            doomed = root / f".{steps[step].name}.{os.getpid()}.tmp"
-            steps[step].rename(doomed)  # half deleted, it must not look like a checkpoint
-            shutil.rmtree(doomed)
+    """Deletes all but the newest `keep` checkpoints, every `keep_every`-th step, and the newest that verifies.
+
+    Where none verifies nothing is deleted: a damaged checkpoint may be all there is to recover a run from.
+    """
+    if keep < 1 or (keep_every is not None and keep_every < 1):
+        raise ValueError(f"keep and keep_every must be at least 1; got {keep} and {keep_every}")
+    folders = _steps(root)
+    newest_first = sorted(folders, reverse=True)
+    old = [step for step in newest_first[keep:] if keep_every is None or step % keep_every]
+    if not old:
+        return
+    _sweep(root)
+    whole = next((step for step in newest_first if not _damage(folders[step])), None)
+    if whole is not None:
+        for step in old:
+            if step != whole:
+                _discard(folders[step])
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The plain values of a checkpoint."""
-    return json.loads((folder / STATE).read_text(encoding="utf-8"))
+    """The plain values of the checkpoint in `folder`."""
+    try:
+        return dict(json.loads((folder / STATE).read_bytes()))
+    except FileNotFoundError:
+        raise ValueError(f"{folder} is damaged ({STATE}: missing)") from None
+    except (ValueError, TypeError, RecursionError):
+        raise ValueError(f"{folder} is damaged ({STATE}: not a JSON object)") from None
+
+
+def _name(step: int) -> str:
+    return f"step-{step:06d}"
 
 
 def _steps(root: Path) -> dict[int, Path]:
-    found = ((_NAME.fullmatch(path.name), path) for path in root.glob("step-*"))
-    return {int(match[1]): path for match, path in found if match}
+    matches = ((_NAME.fullmatch(path.name), path) for path in root.glob("step-*"))
+    return {int(match[1]): path for match, path in matches if match and path.name == _name(int(match[1]))}
+
+
+def _text(value: Any) -> bytes:
+    return json.dumps(value, indent=1).encode()
+
+
+# Reading.
 
 
 def _damage(folder: Path) -> str:
     """What is wrong with a checkpoint; empty if nothing is."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        files, step = dict(manifest["files"]), manifest["step"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return f"{MANIFEST}: missing or unreadable"
-    if folder.name != f"step-{step:06d}":
-        return f"{MANIFEST}: of step {step}"
-    for name, kept in files.items():
-        try:
-            content = (folder / name).read_bytes()
-        except OSError:
-            return f"{name}: missing"
-        if len(content) != kept["size"]:
-            return f"{name}: {len(content)} bytes, not {kept['size']}"
-        if hashlib.sha256(content).hexdigest() != kept["sha256"]:
-            return f"{name}: checksum differs"
-    return ""
+        kind, step = manifest["format"], _name(manifest["step"])
+        files = {name: (int(entry["size"]), entry["sha256"]) for name, entry in manifest["files"].items()}
+    except FileNotFoundError:
+        return f"{MANIFEST}: missing"
+    except OSError as error:
+        return f"{MANIFEST}: {error.strerror}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"{MANIFEST}: not a manifest"
+    if kind != FORMAT:
+        return f"{MANIFEST}: format {kind}; this version reads {FORMAT}"
+    if step != folder.name:
+        return f"{MANIFEST}: of {step}"
+    if STATE not in files:
+        return f"{STATE}: not in the manifest"
+    if strange := [name for name in files if not _FILE.fullmatch(name)]:  # a path out of the folder, say
+        return f"{MANIFEST}: lists {strange[0]!r}"
+    problems = (_difference(folder / name, *expected) for name, expected in files.items())
+    return next((problem for problem in problems if problem), "")
+
+
+def _difference(path: Path, size: int, checksum: str) -> str:
+    if not path.is_file():  # a pipe, say, would be waited for
+        return f"{path.name}: missing"
+    try:
+        with path.open("rb") as file:
+            if (actual := os.fstat(file.fileno()).st_size) != size:
+                return f"{path.name}: {actual:,} bytes instead of {size:,}"
+            same = hashlib.file_digest(file, "sha256").hexdigest() == checksum
+    except OSError as error:
+        return f"{path.name}: {error.strerror}"
+    return "" if same else f"{path.name}: checksum differs"
+
+
+# Writing.
+
+
+def _size(root: Path, contents: Mapping[str, Content]) -> int:
+    """Bytes needed; a file not yet made counts as much as the newest checkpoint's of that name."""
+    before: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        before = json.loads((max(_steps(root).items())[1] / MANIFEST).read_bytes())["files"]
+    sizes = {name: int(entry["size"]) for name, entry in before.items()}
+    return sum(len(c) if isinstance(c, bytes) else sizes.get(name, 0) for name, c in contents.items())
+
+
+def _write(path: Path, content: Content) -> dict[str, Any]:
+    """Makes `content` the file `path`, durably; returns its entry in the manifest."""
+    _boundary(f"open {path.name}")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        sink = _Sink(descriptor, path.name)
+        if isinstance(content, bytes):
+            sink.write(content)
+        else:
+            content(cast(BinaryIO, sink))
+        _boundary(f"sync {path.name}")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return {"size": sink.size, "sha256": sink.hash.hexdigest()}
+
+
+class _Sink(io.RawIOBase):
+    """A file to write to, forwards only, that keeps the checksum of what it was given."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        self.descriptor, self.label, self.size, self.hash = descriptor, name, 0, hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view):
+            _boundary(f"write {self.label}")
+            count = os.write(self.descriptor, view[done : done + CHUNK])  # may take less than it was given
+            self.hash.update(view[done : done + count])
+            done += count
+        self.size += done
+        return done
+
+
+@contextlib.contextmanager
+def _being_written(folder: Path) -> Iterator[Path]:
+    """A new folder, locked against `_sweep`; it is gone again if the block fails before renaming it."""
+    _boundary("mkdir")
+    folder.mkdir()
+    try:
+        with _open_folder(folder) as descriptor:
+            with contextlib.suppress(OSError):  # a file system without locks: then the process id has to do
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield folder
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _sweep(root: Path) -> None:
     """Removes what writers that have died left behind."""
     for path in root.glob(".step-*.tmp"):
         match = _TEMPORARY.fullmatch(path.name)
-        if match and not _alive(int(match[1])):
-            shutil.rmtree(path, ignore_errors=True)
+        if match and _abandoned(path, int(match[1])):
+            _boundary("sweep")
+            _remove(path)
 
 
-def _alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False  # this process writes one checkpoint at a time: it is of an earlier failure
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+def _abandoned(path: Path, pid: int) -> bool:
+    """Nobody holds `path`, and its process is gone or is this one: in a container ids come again after a restart.
+
+    The lock alone would leave the moment between making a folder and locking it; the id alone says nothing of a
+    process on another machine.
+    """
+    if path.is_dir():
+        try:
+            with _open_folder(path) as descriptor:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    if pid != os.getpid():
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:  # it lives, and is someone else's
+            return False
         return False
-    except PermissionError:
-        pass
     return True
 
 
-def _write_durably(path: Path, content: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(content[: len(content) // 2])
-        _boundary(f"within {path.name}")
-        file.write(content[len(content) // 2 :])
-        file.flush()
-        os.fsync(file.fileno())
+def _discard(folder: Path) -> None:
+    """Deletes a checkpoint; renamed first, and that made durable, since half deleted it must not look like one."""
+    doomed = folder.with_name(f".{folder.name}.{os.getpid()}.old.tmp")
+    _boundary("set aside")
+    folder.rename(doomed)
+    _sync(folder.parent)
+    _boundary("delete")
+    _remove(doomed)
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+def _remove(path: Path) -> None:
+    """Deletes a file or a folder; what cannot be deleted stays for a later sweep."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _make(folder: Path) -> None:
+    """`folder` and its parents, each made durable in its own parent."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        _boundary("make root")
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    _boundary("sync folder")
+    with _open_folder(folder) as descriptor:
         os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def _open_folder(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
 def _boundary(name: str) -> None:
-    """Between two steps of a save; tests stop the process here."""
+    """Between two system calls of a save or a prune: where tests stop the process or fill the disk."""
