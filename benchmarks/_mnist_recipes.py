@@ -9,7 +9,6 @@ import copy
 import importlib
 import importlib.machinery
 import math
-import os
 import sys
 import types
 from collections.abc import Callable, Sequence
@@ -134,8 +133,8 @@ def diffusers() -> Method:
 
 def ddpm_pytorch() -> Method:
     """denoising-diffusion-pytorch's Unet, v-prediction and sigmoid schedule, Adam, EMA, DDIM; it has no classes."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
     peer = _import_without_torchvision("denoising_diffusion_pytorch")
+    peer.denoising_diffusion_pytorch.tqdm = lambda steps, **_: steps  # no bar for every batch of samples
     net = peer.Unet(dim=16, dim_mults=(1, 2, 4), channels=1)
     diffusion = peer.GaussianDiffusion(net, image_size=28, timesteps=1000, sampling_timesteps=STEPS)
     average, count = copy.deepcopy(diffusion).eval().requires_grad_(False), 0
