@@ -2,27 +2,19 @@
 
 `AdamW()` and `Muon()` say how weights move; `build(module, lr)` makes the torch optimisers that do it, and a decay is a
 function (step, steps, warmup) -> factor of the peak learning rate.
-
-Muon moves a hidden weight matrix W (rows, columns) along the orthogonal factor of its momentum,
-
-    M <- mu M + (1 - mu) G,    N = (1 - mu) G + mu M (Nesterov),    W <- W - lr 0.2 sqrt(max(rows, columns)) U V^T,
-
-N = U S V^T, so that every direction of the input learns at the same rate; U V^T comes from five Newton-Schulz
-iterations, X <- a X + (b X X^T + c (X X^T)^2) X. The factor gives its steps the size of AdamW's.
-
-References:
-    Jordan et al. 2024, Muon: an optimizer for hidden layers in neural networks; Liu et al. 2025 (the factor).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from scorefield.training import muon
 
 Decay = Callable[[int, int, int], float]
 
@@ -49,61 +41,24 @@ class AdamW:
 
 @dataclass(frozen=True)
 class Muon:
-    """Muon for the hidden matrices (a convolution is one of `(out, in * kernel)`), AdamW for everything else.
+    """Muon (see `training.muon`) for the matrices inside a network, AdamW for everything else.
 
     Args:
         lr_ratio: of Muon's learning rate to AdamW's.
-        momentum: mu.
-        outer: names of modules at any depth whose weights are left to AdamW: the first and last layer, embeddings.
+        momentum: of Muon's average.
+        outer: names of submodules, at any depth, that are left to AdamW: the first and last layer, the condition.
     """
 
-    lr_ratio: float = 10.0
+    lr_ratio: float = 3.5
     momentum: float = 0.95
     adamw: AdamW = AdamW()
     outer: tuple[str, ...] = ("entry", "exit", "condition")
 
     def build(self, module: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
-        hidden, rest = [], []
-        for name, p in module.named_parameters():
-            if p.requires_grad:
-                inner = p.ndim >= 2 and not set(name.split(".")) & set(self.outer)
-                (hidden if inner else rest).append(p)
+        outer = [m for name, m in module.named_modules() if name.rpartition(".")[2] in self.outer]
+        inner, rest = muon.matrices(module, skip=outer)
         built: list[torch.optim.Optimizer] = [self.adamw.of(rest, lr)] if rest else []
-        return [*built, Orthogonal(hidden, self.lr_ratio * lr, self.momentum)] if hidden else built
-
-
-class Orthogonal(torch.optim.Optimizer):
-    """Muon's update of the module's text, for parameters of at least two dimensions."""
-
-    def __init__(self, weights: Iterable[nn.Parameter], lr: float, momentum: float) -> None:
-        super().__init__(weights, {"lr": lr, "momentum": momentum})
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:
-        for group in self.param_groups:
-            momentum = group["momentum"]
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                average = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                average.lerp_(p.grad, 1 - momentum)
-                matrix = p.grad.lerp(average, momentum).flatten(1)
-                size = 0.2 * math.sqrt(max(matrix.shape))
-                p.sub_(orthogonalized(matrix).reshape(p.shape), alpha=group["lr"] * size)
-
-
-def orthogonalized(matrix: Tensor, steps: int = 5) -> Tensor:
-    """An approximation of U V^T, `matrix` = U S V^T: singular values between 0.7 and 1.2, unless they are tiny.
-
-    The quintic's coefficients are Jordan et al.'s, which trade exactness at 1 for slope at 0.
-    """
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.mT if tall else matrix
-    x = x / (x.norm() + 1e-7)
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return x.mT if tall else x
+        return [*built, muon.Muon(inner, self.lr_ratio * lr, momentum=self.momentum)] if inner else built
 
 
 def cosine(step: int, steps: int, warmup: int) -> float:
