@@ -86,14 +86,18 @@ def latest(root: Path, warn: Callable[[str], None]) -> Path | None:
     return None
 
 
-def prune(root: Path, keep: int, keep_every: int | None = None) -> None:
-    """Deletes all but the newest `keep` checkpoints and those of every `keep_every`-th step."""
+def prune(root: Path, newest: int, keep: int, keep_every: int | None = None) -> None:
+    """Deletes all but the last `keep` checkpoints up to step `newest` and those of every `keep_every`-th step.
+
+    `newest` is the one just written. Any of a later step are damaged: they were passed over, or it would not have been.
+    """
     steps = _steps(root)
-    for step in sorted(steps)[:-keep]:
-        if keep_every is None or step % keep_every:
-            doomed = root / f".{steps[step].name}.{os.getpid()}.tmp"
-            steps[step].rename(doomed)  # half deleted, it must not look like a checkpoint
-            shutil.rmtree(doomed)
+    upto = sorted(step for step in steps if step <= newest)
+    kept = {*upto[-keep:], *(step for step in upto if keep_every and step % keep_every == 0)}
+    for step in steps.keys() - kept:
+        doomed = root / f".{steps[step].name}.{os.getpid()}.tmp"
+        steps[step].rename(doomed)  # half deleted, it must not look like a checkpoint
+        shutil.rmtree(doomed)
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -107,22 +111,29 @@ def _steps(root: Path) -> dict[int, Path]:
 
 
 def _damage(folder: Path) -> str:
-    """What is wrong with a checkpoint; empty if nothing is."""
+    """What is wrong with a checkpoint; empty if nothing is. Whatever stands in the manifest, this is the answer."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        files, step = dict(manifest["files"]), manifest["step"]
-    except (OSError, ValueError, KeyError, TypeError):
+        step, version = manifest["step"], manifest["format"]
+        files = {name: (kept["size"], kept["sha256"]) for name, kept in manifest["files"].items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return f"{MANIFEST}: missing or unreadable"
-    if folder.name != f"step-{step:06d}":
+    if STATE not in files or any(Path(name).name != name or "\0" in name for name in files):
+        return f"{MANIFEST}: missing or unreadable"
+    if folder.name != f"step-{step!s:0>6}":
         return f"{MANIFEST}: of step {step}"
-    for name, kept in files.items():
+    if version != FORMAT:
+        return f"{MANIFEST}: format {version}; this version reads {FORMAT}"
+    for name, (size, digest) in files.items():
         try:
-            content = (folder / name).read_bytes()
+            with open(folder / name, "rb") as file:
+                present = os.fstat(file.fileno()).st_size
+                same = present == size and hashlib.file_digest(file, "sha256").hexdigest() == digest
         except OSError:
             return f"{name}: missing"
-        if len(content) != kept["size"]:
-            return f"{name}: {len(content)} bytes, not {kept['size']}"
-        if hashlib.sha256(content).hexdigest() != kept["sha256"]:
+        if present != size:
+            return f"{name}: {present} bytes, not {size}"
+        if not same:
             return f"{name}: checksum differs"
     return ""
 

@@ -138,7 +138,7 @@ class Run:
         if distributed.rank() == 0:
             state = {"step": step, "seed": engine.options.seed, **engine.state()}
             checkpoints.write(self.checkpoints, step, files, state)
-            checkpoints.prune(self.checkpoints, self.keep, self.keep_every)
+            checkpoints.prune(self.checkpoints, step, self.keep, self.keep_every)
         distributed.barrier()
         self._saved = step
 
