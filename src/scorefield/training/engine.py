@@ -142,6 +142,8 @@ class Engine:
         if options.shard:
             for module in (denoiser, *(a.module for a in averages.values())):
                 distributed.shard(module.net)
+            if isinstance(loss, nn.Module):  # its weights' gradients are to be averaged too
+                distributed.shard(loss)
             for average in averages.values():
                 average.follow(denoiser)
         self.averages: dict[str, EMA | PowerEMA] = averages
@@ -258,7 +260,7 @@ class Engine:
             own = dict(self._loss_weights())
             _check_same(folder, "loss", {key: saved[f"loss:{key}"] for key in _keys(saved, "loss")}, own)
             for name, p in own.items():
-                p.copy_(saved[f"loss:{name}"])
+                p.copy_(distributed.like(p, saved[f"loss:{name}"]))
         for name, average in self.averages.items():
             average.load_state(state["averages"][name])
         self.levels.load_state(state["levels"])

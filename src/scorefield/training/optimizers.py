@@ -24,6 +24,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from scorefield.training import distributed
+
 Decay = Callable[[int, int, int], float]
 
 
@@ -54,13 +56,14 @@ class Muon:
     Args:
         lr_ratio: of Muon's learning rate to AdamW's.
         momentum: mu.
-        outer: names of modules at any depth whose weights are left to AdamW: the first and last layer, embeddings.
+        outer: names of modules at any depth whose weights are left to AdamW: the first and last layer, embeddings, a
+            loss's own.
     """
 
     lr_ratio: float = 10.0
     momentum: float = 0.95
     adamw: AdamW = AdamW()
-    outer: tuple[str, ...] = ("entry", "exit", "condition")
+    outer: tuple[str, ...] = ("entry", "exit", "condition", "loss")
 
     def build(self, module: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
         hidden, rest = [], []
@@ -89,7 +92,8 @@ class Orthogonal(torch.optim.Optimizer):
                 average.lerp_(p.grad, 1 - momentum)
                 matrix = p.grad.lerp(average, momentum).flatten(1)
                 size = 0.2 * math.sqrt(max(matrix.shape))
-                p.sub_(orthogonalized(matrix).reshape(p.shape), alpha=group["lr"] * size)
+                factor = distributed.split_as(orthogonalized(matrix), p)
+                p.sub_(factor.reshape(p.shape), alpha=group["lr"] * size)
 
 
 def orthogonalized(matrix: Tensor, steps: int = 5) -> Tensor:
