@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,7 @@ def train(
         typer.Option("--out", help="Run folder, new or empty. [default: runs/NAME]", show_default=False),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out; begin it if there is none.")
+        bool, typer.Option("--resume", help="Go on with the run in --out, as it is; begin it if there is none.")
     ] = False,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Instead of the recipe's own number.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the weights, the data and the noise.")] = None,
@@ -46,10 +47,6 @@ def train(
     if resume and out is None:
         raise ValueError("--resume needs --out, the run to go on with")
     going_on = resume and out is not None and (out / "recipe.toml").is_file()
-    if going_on and (preset or config or data or set_ or steps is not None or seed is not None):
-        raise ValueError(
-            f"{out} has its recipe: --resume takes none of --preset, --config, --data, --set, --steps, --seed"
-        )
     first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes
     folder = out
     if out is not None and first and not show:
@@ -59,17 +56,21 @@ def train(
     from scorefield.cli import _report, _runs
     from scorefield.training import distributed
 
-    changes = [f"data.source={data}"] if data is not None else []
+    changes = [f"data.source={json.dumps(data)}"] if data is not None else []
     changes += set_ or []
     changes += [f"training.steps={steps}"] if steps is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
-    if going_on:
-        assert out is not None
-        recipe = recipes.load(out / "recipe.toml")
-    elif config is not None:
+    kept = recipes.load(out / "recipe.toml") if going_on and out is not None else None
+    if config is not None:
         recipe = recipes.load(config, changes)
-    else:
+    elif preset is not None or kept is None:
         recipe = recipes.override(resolve("preset", preset or "digits", PRESETS), changes)
+    else:
+        recipe = recipes.override(kept, changes)
+    # the command that began a run may be repeated, by torchrun after a fault, say; but a run keeps its recipe
+    if kept is not None and (different := recipes.difference(kept, recipe)):
+        key, there, here = different
+        raise ValueError(f"--resume goes on with the recipe in {out}, where {key} is {there}; got {here}")
     if show:
         typer.echo(recipes.dumps(recipe), nl=False)
         return

@@ -2,7 +2,7 @@
 
 from scorefield.recipes import presets
 from scorefield.recipes.build import Experiment, build
-from scorefield.recipes.files import dumps, load, loads, override
+from scorefield.recipes.files import difference, dumps, load, loads, override
 from scorefield.recipes.schema import Recipe
 
-__all__ = ["Experiment", "Recipe", "build", "dumps", "load", "loads", "override", "presets"]
+__all__ = ["Experiment", "Recipe", "build", "difference", "dumps", "load", "loads", "override", "presets"]

@@ -34,22 +34,41 @@ def loads(text: str, name: str = "recipe", overrides: Sequence[str] = ()) -> Rec
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{name} is not TOML: {error}") from None
-    for item in overrides:
-        _set(values, item)
-    return _validated(values, name)
+    return _with(values, overrides, name)
 
 
 def override(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """`recipe` with keys set: `training.steps=100`, `network.type=MLP`. Values are TOML; anything else is a string."""
     values = recipe.model_dump(mode="json", exclude_none=True)
-    for item in overrides:
-        _set(values, item)
-    return _validated(values, "--set")
+    return _with(values, overrides, "--set")
 
 
 def dumps(recipe: Recipe) -> str:
     """The recipe as TOML, every default written out."""
     return "\n".join(_table(recipe.model_dump(mode="json", exclude_none=True), ())).strip() + "\n"
+
+
+def difference(one: Recipe, other: Recipe) -> tuple[str, str, str] | None:
+    """The first key whose value differs between two recipes, and both values; None if there is none."""
+    first, second = (_flat(recipe.model_dump(mode="json", exclude_none=True)) for recipe in (one, other))
+    for key in {**first, **second}:
+        if first.get(key) != second.get(key):
+            return key, *(_value(flat[key]) if key in flat else "not set" for flat in (first, second))  # type: ignore
+    return None
+
+
+def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+    return flat
+
+
+def _with(values: dict[str, Any], overrides: Sequence[str], name: str) -> Recipe:
+    # classes first: another class forgets the old one's arguments, not those that are set beside it
+    for item in sorted(overrides, key=lambda item: not item.partition("=")[0].endswith(".type")):
+        _set(values, item)
+    return _validated(values, f"{name} with --set" if overrides and name != "--set" else name)
 
 
 def _set(values: dict[str, Any], item: str) -> None:
@@ -66,7 +85,7 @@ def _set(values: dict[str, Any], item: str) -> None:
         here = here.setdefault(table, {})
         if not isinstance(here, dict):
             raise ValueError(f"--set: {table!r} in {key!r} is a value, not a table")
-    if last == "type" and here.get("type", value) != value:
+    if last == "type" and isinstance(here.get("type", 0), str) and here["type"] != value:
         here.clear()  # another class: the old one's arguments are not its
     here[last] = value
 

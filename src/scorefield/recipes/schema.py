@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Whole = Annotated[int, Field(ge=0)]
@@ -19,11 +19,19 @@ class Section(BaseModel):
 
 
 class Part(BaseModel):
-    """A class by its name, `type`, with whatever arguments it takes; they are checked when it is built."""
+    """A class by its name, `type`, with whatever arguments it takes; they are checked when it is built.
+
+    The name alone stands for the class with its defaults: `schedule = "VP"`.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     type: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
 
     @property
     def arguments(self) -> dict[str, Any]:

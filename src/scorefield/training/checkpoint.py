@@ -156,8 +156,15 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpo
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The network's weights in a file written by `save`, by their names in its state dict."""
-    tensors = safetensors.torch.load_file(path)
+    """The network's weights in a file written by `save`, by their names in its state dict.
+
+    Raises:
+        ValueError: if it is damaged, or no such file.
+    """
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{path} is damaged or not a scorefield checkpoint ({error})") from None
     return {name.removeprefix("net."): tensor for name, tensor in tensors.items() if name.startswith("net.")}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +27,8 @@ def process_group() -> Iterator[None]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    # on a GPU too some numbers are of the CPU: losses, what the first process tells the others
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
     finally:
@@ -67,7 +69,9 @@ def wrap(module: nn.Module, *, sharded: bool) -> nn.Module:
     """`module` with its gradients averaged over the processes; `sharded` modules do that by themselves."""
     if size() == 1 or sharded:
         return module
-    return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch 2.13's new name for it is unknown to 2.8
+        return nn.parallel.DistributedDataParallel(module, broadcast_buffers=False)
 
 
 def shard(module: nn.Module) -> None:
@@ -99,3 +103,8 @@ def like(tensor: Tensor, value: Tensor) -> Tensor:
     """`value`, a whole tensor, placed and sharded as `tensor` is."""
     value = value.to(tensor.device, tensor.dtype)
     return distribute_tensor(value, tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else value
+
+
+def split_as(value: Tensor, weight: Tensor) -> Tensor:
+    """`value`, computed from a sharded `weight`, split among the processes as that is."""
+    return value.redistribute(placements=weight.placements) if isinstance(weight, DTensor) else value  # type: ignore

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,6 +142,8 @@ class Engine:
         if options.shard:
             for module in (denoiser, *(a.module for a in averages.values())):
                 distributed.shard(module.net)
+            if isinstance(loss, nn.Module):  # its weights' gradients are to be averaged too
+                distributed.shard(loss)
             for average in averages.values():
                 average.follow(denoiser)
         self.averages: dict[str, EMA | PowerEMA] = averages
@@ -233,22 +235,32 @@ class Engine:
         }
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
-        """Takes up what `files` and `state` kept in `folder`."""
+        """Takes up what `files` and `state` kept in `folder`.
+
+        Raises:
+            ValueError: if they are of another network, loss or set of averages.
+        """
         kept = {"model": self.denoiser, **{name: average.module for name, average in self.averages.items()}}
         with torch.no_grad():
             for name, module in kept.items():
-                weights = checkpoint.load_weights(folder / f"{name}.safetensors")
-                for key, tensor in module.net.state_dict().items():
+                path, own = folder / f"{name}.safetensors", module.net.state_dict()
+                weights = checkpoint.load_weights(path) if path.is_file() else {}
+                _check_same(folder, name, weights, own)
+                for key, tensor in own.items():
                     tensor.copy_(distributed.like(tensor, weights[key]))
             saved = safetensors.torch.load_file(folder / "optim.safetensors")
             for optimizer in self.optimizers:
                 for name, p in self._named(optimizer):
                     mine = {key: saved[f"{name}:{key}"] for key in _keys(saved, name)}
+                    # a count of steps has no dimension: it is whole wherever the weight is split
                     optimizer.state[p] = {
-                        key: distributed.like(p, value) if value.ndim else value for key, value in mine.items()
+                        key: distributed.like(p, value) if value.ndim else value.to(p.device)
+                        for key, value in mine.items()
                     }
-            for name, p in self._loss_weights():
-                p.copy_(saved[f"loss:{name}"])
+            own = dict(self._loss_weights())
+            _check_same(folder, "loss", {key: saved[f"loss:{key}"] for key in _keys(saved, "loss")}, own)
+            for name, p in own.items():
+                p.copy_(distributed.like(p, saved[f"loss:{name}"]))
         for name, average in self.averages.items():
             average.load_state(state["averages"][name])
         self.levels.load_state(state["levels"])
@@ -273,6 +285,11 @@ class Engine:
 
 def _keys(saved: dict[str, Tensor], name: str) -> list[str]:
     return [key.rpartition(":")[2] for key in saved if key.rpartition(":")[0] == name]
+
+
+def _check_same(folder: Path, name: str, kept: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    if {key: t.shape for key, t in kept.items()} != {key: t.shape for key, t in own.items()}:
+        raise ValueError(f"{folder} is of another run: {name!r} is missing there, or has other weights than this one's")
 
 
 def _check(denoiser: NetworkDenoiser, source: Source, options: Options, loss: Callable[..., Tensor]) -> None:

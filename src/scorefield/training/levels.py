@@ -23,8 +23,11 @@ class LossByLevel:
         self.count, self.mean = torch.zeros(bins, dtype=torch.float64), torch.zeros(bins, dtype=torch.float64)
 
     def update(self, log_s: Tensor, loss: Tensor) -> None:
-        """Takes in a batch: log(sigma / alpha) and the loss of each sample, `(B,)`."""
-        place = ((log_s - self.LOW) / self.WIDTH).long().clamp(0, len(self.count) - 1)
+        """Takes in a batch: log(sigma / alpha) and the loss of each sample, `(B,)`; what is not finite is left out."""
+        finite = loss.isfinite()  # one NaN would stay in its bin for good
+        log_s, loss = log_s[finite], loss[finite]
+        # clamped while a float: an infinity, of t = 0 or 1, has no integer
+        place = ((log_s - self.LOW) / self.WIDTH).clamp(0, len(self.count) - 1).long()
         n = torch.zeros_like(self.count).index_add_(0, place, torch.ones_like(loss, dtype=torch.float64))
         total = torch.zeros_like(self.mean).index_add_(0, place, loss.double())
         self.count = torch.clamp(self.count + n, max=self.memory)

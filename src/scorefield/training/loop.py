@@ -57,7 +57,7 @@ class Fit(NamedTuple):
 
     denoiser: NetworkDenoiser  # a copy with the averaged weights, in eval mode
     history: History
-    interrupted: bool = False  # by a signal: trained for len(history.step) steps
+    interrupted: bool = False  # by a signal, before its last step
     levels: list[tuple[float, float]] = []  # noqa: RUF012  (sigma / alpha, mean loss), the latest at each noise level
 
 
@@ -105,7 +105,7 @@ def fit(
         loss=loss, times=times, weight=weight, transform=transform, augment=augment,
     )  # fmt: skip
     history, steps, bad, rollbacks, stop = History(), engine.options.steps, 0, 0, False
-    first = run.restore(engine) if run else 0
+    first = done = run.restore(engine) if run else 0
     for row in run.rows() if run else ():
         history.append(**row)
     start = time.perf_counter() - (history.seconds[-1] if history.seconds else 0.0)
@@ -117,6 +117,7 @@ def fit(
                 step + 1, steps, outcome.loss, outcome.lr, outcome.gradient_norm,
                 time.perf_counter() - start, not outcome.finite,
             )  # fmt: skip
+            done = step + 1
             history.append(**report._asdict())
             show(report)
             if on_step:
@@ -130,11 +131,10 @@ def fit(
             # several processes must leave after the same step: what one was told they learn in the next
             if stop := (stopped() if distributed.size() == 1 else outcome.stop):
                 break
-    if run and history.step:
-        run.save(engine, history.step[-1])
+    if run and done:
+        run.save(engine, done)
     denoiser.eval()
-    interrupted = stop and len(history.step) < steps
-    return Fit(engine.averages["ema"].module, history, interrupted, engine.levels.table())
+    return Fit(engine.averages["ema"].module, history, stop and done < steps, engine.levels.table())
 
 
 def _source(data: Tensor | Source, labels: Tensor | None) -> Source:

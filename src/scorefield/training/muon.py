@@ -22,6 +22,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from scorefield.training import distributed
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
@@ -72,9 +74,9 @@ class Muon(torch.optim.Optimizer):
                     state["average"] = torch.zeros_like(p)
                 average = state["average"].lerp_(p.grad, 1 - momentum)
                 ahead = p.grad.lerp(average, momentum).flatten(1)
-                update = orthogonal(ahead, dtype=group["dtype"]).to(p.dtype).reshape(p.shape)
+                update = distributed.split_as(orthogonal(ahead, dtype=group["dtype"]).to(p.dtype), p)
                 p.mul_(1 - lr * group["weight_decay"])
-                p.sub_(update, alpha=lr * 0.2 * max(ahead.shape) ** 0.5)
+                p.sub_(update.reshape(p.shape), alpha=lr * 0.2 * max(ahead.shape) ** 0.5)
 
 
 def orthogonal(matrix: Tensor, *, steps: int = 5, dtype: torch.dtype | None = None) -> Tensor:

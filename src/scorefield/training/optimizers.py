@@ -46,13 +46,14 @@ class Muon:
     Args:
         lr_ratio: of Muon's learning rate to AdamW's.
         momentum: of Muon's average.
-        outer: names of submodules, at any depth, that are left to AdamW: the first and last layer, the condition.
+        outer: names of submodules, at any depth, that are left to AdamW: the first and last layer, the condition,
+            a loss's own.
     """
 
     lr_ratio: float = 3.5
     momentum: float = 0.95
     adamw: AdamW = AdamW()
-    outer: tuple[str, ...] = ("entry", "exit", "condition")
+    outer: tuple[str, ...] = ("entry", "exit", "condition", "loss")
 
     def build(self, module: nn.Module, lr: float) -> list[torch.optim.Optimizer]:
         outer = [m for name, m in module.named_modules() if name.rpartition(".")[2] in self.outer]

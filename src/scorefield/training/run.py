@@ -1,7 +1,7 @@
 """A run folder: what training leaves behind, and what it goes on from.
 
     checkpoints/step-000123/{model,ema,optim}.safetensors, state.json, manifest.json
-    metrics.jsonl           one line a step
+    metrics.jsonl           one line a step; null for what was not finite
     dump-step-000123/       what a step saw whose loss was not finite, where nothing helped
 
 Only the first process writes. A run is a function of its seed, so going on from a checkpoint means: its weights, its
@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import safetensors.torch
 
@@ -60,7 +61,7 @@ class Run:
         self.folder, self.meta, self.warn = folder, dict(meta or {}), warn
         self.checkpoint_every, self.keep, self.keep_every = checkpoint_every, keep, keep_every
         self.sample_every, self.on_sample, self.loggers = sample_every, on_sample, loggers
-        self._metrics: TextIO | None = None
+        self._metrics: BinaryIO | None = None
         self._saved: int | None = None
 
     @property
@@ -112,16 +113,15 @@ class Run:
         path = self.folder / METRICS
         if not path.is_file():
             return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [{k: math.nan if v is None else v for k, v in json.loads(line).items()} for line in lines]
 
     def after(self, report: Progress, engine: Engine) -> None:
         """After every step: the log, and when their turn comes a checkpoint and samples."""
         if distributed.rank() == 0:
             row = report._asdict()
             row = {name: row[name] for name in ("step", "loss", "lr", "gradient_norm", "seconds")}
-            if self._metrics is None:
-                self._metrics = (self.folder / METRICS).open("a", encoding="utf-8", buffering=1)
-            self._metrics.write(json.dumps(row) + "\n")
+            self._log(row)
             for logger in self.loggers:
                 logger.log(report.step, {name: value for name, value in row.items() if name != "step"})
         if self.on_sample and self.sample_every and report.step % self.sample_every == 0:
@@ -154,6 +154,17 @@ class Run:
             (folder / "batch.safetensors").write_bytes(safetensors.torch.save(plain))
             (folder / "model.safetensors").write_bytes(files["model.safetensors"])
         return folder
+
+    def _log(self, row: Mapping[str, float]) -> None:
+        """Adds a line, whole as soon as this returns."""
+        plain = {name: value if math.isfinite(value) else None for name, value in row.items()}  # JSON has no NaN
+        path = self.folder / METRICS
+        try:
+            if self._metrics is None:
+                self._metrics = path.open("ab", buffering=0)
+            self._metrics.write(json.dumps(plain).encode() + b"\n")
+        except OSError as error:
+            raise OSError(error.errno, f"cannot write the log: {error.strerror}", str(path)) from error
 
     def _cut_metrics(self, step: int) -> None:
         """Drops the lines after `step`, and a last one that was cut off."""
