@@ -25,7 +25,7 @@ from scorefield.denoisers import NetworkDenoiser
 from scorefield.losses import TimeLaw, Uniform
 from scorefield.losses.weights import Weight
 from scorefield.randomness import Randomness, Stream
-from scorefield.training import batches, checkpoint, distributed
+from scorefield.training import batches, checkpoint, distributed, precision
 from scorefield.training.ema import EMA, PowerEMA
 from scorefield.training.levels import LossByLevel
 from scorefield.training.optimizers import AdamW, Decay, Optimizer, cosine
@@ -99,7 +99,7 @@ class Objective(nn.Module):
         self.options = {} if weight is None else {"weight": weight}
 
     def forward(self, x0: Tensor, t: Tensor, generator: Randomness, cond: dict[str, Tensor]) -> Tensor:
-        with torch.autocast(x0.device.type, torch.bfloat16, enabled=self.bf16):
+        with precision.autocast(x0.device, self.bf16):
             return self.loss(self.denoiser, x0, t=t, generator=generator, cond=cond, **self.options)
 
 
