@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import scorefield as sf
+from scorefield import networks
 from scorefield.schedules import derivative
 
 f64 = torch.float64
@@ -67,6 +68,18 @@ def test_covariance_is_that_of_the_exact_posterior(mixture, schedule, mode):
     u = torch.randn(x.shape, dtype=f64, generator=torch.Generator().manual_seed(2))
     expected = (exact @ u[..., None])[..., 0]
     torch.testing.assert_close(sf.covariance(denoiser, x, t, u, mode=mode), expected, rtol=1e-7, atol=1e-9)
+
+
+def test_the_modes_are_adjoint_through_attention():
+    """u . (J w) = (J^T u) . w for a network, whose Jacobian is not symmetric; fused attention has no forward mode."""
+    torch.manual_seed(0)
+    net = networks.UNet(1, width=8, head_channels=4).double()
+    for p in net.parameters():
+        nn.init.normal_(p, std=0.1)
+    denoiser = sf.NetworkDenoiser(net, sf.VP(), sf.V())
+    x, u, w = torch.randn(3, 2, 1, 4, 6, dtype=f64)
+    forward, reverse = (sf.covariance(denoiser, x, 0.5, a, mode=m) for a, m in ((w, "jvp"), (u, "vjp")))
+    torch.testing.assert_close((u * forward).flatten(1).sum(1), (reverse * w).flatten(1).sum(1))
 
 
 def test_a_time_for_each_sample(mixture):

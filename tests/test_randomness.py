@@ -42,6 +42,8 @@ def words(counter, key) -> list[int]:
     out = philox(tensors, tuple(key))  # pyright: ignore[reportArgumentType]
     arrays = philox(tuple(x.numpy() for x in tensors), tuple(key))  # pyright: ignore[reportArgumentType]
     assert [int(w[0]) for w in arrays] == [int(w) for w in out]
+    plain = philox(tuple(counter), tuple(key))  # pyright: ignore[reportArgumentType]
+    assert [int(w) & 0xFFFFFFFF for w in plain] == [int(w) & 0xFFFFFFFF for w in out]
     return [int(w) & 0xFFFFFFFF for w in out]
 
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scorefield.distributions import Distribution
 from scorefield.parameterizations import X0, Eps, Parameterization, Score, V, Velocity, convert
@@ -144,7 +145,8 @@ def covariance(
         with torch.enable_grad():
             (product,) = torch.autograd.grad(denoise(x), x, u)
     elif mode == "jvp":
-        product: Tensor = torch.func.jvp(denoise, (x_t,), (u,))[1]
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward mode
+            product: Tensor = torch.func.jvp(denoise, (x_t,), (u,))[1]
     else:
         raise ValueError(f"mode must be 'vjp' or 'jvp'; got {mode!r}")
     return pad_right(sigma**2 / alpha, product) * product

@@ -26,25 +26,27 @@ _LOW = 0xFFFFFFFF
 _VECTOR = 16  # floats in the widest vector register
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64  # 2^64 times the golden ratio's fraction, as a signed word
 
-Array = TypeVar("Array", Tensor, np.ndarray)
+Array = TypeVar("Array", Tensor, np.ndarray, int)
 
 
 def philox(
     counter: tuple[Array, Array, Array, Array], key: tuple[int, int], rounds: int = 10
 ) -> tuple[Array, Array, Array, Array]:
-    """Four 32-bit words for each counter, in the low halves of int64 arrays; counters broadcast against each other.
+    """Four 32-bit words for each counter, in the low halves of int64 arrays, or of Python's integers.
+
+    Counters broadcast against each other.
 
     What stands in the high halves is left there while it does no harm, and masked only before a product.
     """
     x0, x1, x2, x3 = counter
     k0, k1 = key
-    shape = np.broadcast_shapes(*(tuple(x.shape) for x in counter))
+    shape = np.broadcast_shapes(*(tuple(np.shape(x)) for x in counter))
     ours = False  # whether the four words are of full shape and may be overwritten
     for _ in range(rounds):
         if not ours:
             p0, p1 = (x0 & _LOW) * _MULTIPLIERS[0], (x2 & _LOW) * _MULTIPLIERS[1]
             x0, x2 = (p1 >> 32) ^ (x1 ^ k0), (p0 >> 32) ^ (x3 ^ k1)
-            ours = all(tuple(x.shape) == shape for x in (x0, p1, x2, p0))
+            ours = all(tuple(np.shape(x)) == shape for x in (x0, p1, x2, p0))
         else:  # the same in place: x0 and x2 hand their memory to the products, x1 and x3 to the words
             p0, p1 = x0, x2
             p0 &= _LOW
@@ -131,7 +133,7 @@ class Noise:
         counter, key = (block, which, sample & _LOW, sample >> 32), (self.seed & _LOW, self.seed >> 32)
         double = self.dtype == torch.float64
         shape = (4, len(streams), rows, blocks)
-        if sample.device.type == "cpu":
+        if sample.is_cpu and not torch.compiler.is_compiling():
             low = np.empty(shape, np.int32)
             for j, word in enumerate(philox(tuple(c.numpy() for c in counter), key)):  # type: ignore[arg-type]
                 low[j] = word  # keeps the low 32 bits
@@ -180,14 +182,20 @@ class Stream:
         u is the draw's own number, so each is uniform; the multiples of the golden ratio are the most evenly spread
         sequence there is (any n consecutive samples leave gaps of at most 1.9 / n), whichever process holds which.
         """
-        own = torch.full_like(self.index[:1], -1) if len(self.index) else self.index  # no sample has this number
-        u = Noise(self.seed, own, (), torch.float64).uniform(self._next())
+        u = _uniform(self.seed, -1, self._next())  # no sample has this number
         turns = (self.index * _GOLDEN >> 11) & (2**53 - 1)  # in units of 2^-53; int64 wraps, so the fraction is exact
         return torch.remainder(u + turns.to(torch.float64) * 2.0**-53, 1.0)
 
     def _next(self) -> int:
         self.draw += 1
         return self.draw - 1
+
+
+def _uniform(seed: int, sample: int, draw: int) -> float:
+    """The number that Noise(seed, [sample], (), float64).uniform(draw) holds."""
+    word, *_ = philox((0, 2 * draw + 1, sample & _LOW, sample >> 32), (seed & _LOW, seed >> 32))
+    signed = (word + 2**31) % 2**32 - 2**31
+    return min(signed * 2.0**-32 + 0.5, 1 - 2.0**-24)
 
 
 Randomness = torch.Generator | Stream | None

@@ -6,6 +6,7 @@ import pytest
 import torch
 from network_cases import scrambled
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scorefield import networks
 from scorefield.networks.attention import Attention, CrossAttention, TokenAttention, attend
@@ -38,6 +39,12 @@ def test_attention_over_a_map_is_attention_over_its_positions():
     q, k, v = block.qkv(block.norm(x)).flatten(2).transpose(1, 2).split(8, 2)
     h = block.out(attend(q, k, v, 2).transpose(1, 2).unflatten(2, (3, 5)))
     torch.testing.assert_close(block(x), x + h)
+
+
+def test_attention_over_a_map_can_be_fused():
+    """The fused kernel refuses channels that do not lie together; torch would then take the slow one in silence."""
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        Attention(8, head_channels=4)(torch.randn(2, 8, 3, 5))
 
 
 def test_blocks_start_as_the_identity_times_the_scale_of_skips():

@@ -67,7 +67,8 @@ class Attention(nn.Module):
         self.out = zero(CONV[dims](channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, 2)
+        # fused attention wants the channels of a position side by side, and is left out where they are not
+        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).contiguous().chunk(3, 2)
         h = attend(q, k, v, self.heads).transpose(1, 2).reshape(x.shape)
         return (x + self.out(h)) * self.skip_scale
 

@@ -27,9 +27,9 @@ def positions(step: int, batch_size: int, part: int = 0, parts: int = 1) -> Tens
 
 def rows(n: int, positions: Tensor, seed: int) -> Tensor:
     """The data, 0 .. n - 1, at consecutive `positions`."""
-    epochs = positions // n
-    parts = [_order(n, seed, e)[positions[epochs == e] - e * n] for e in epochs.unique_consecutive().tolist()]
-    return torch.cat(parts)
+    start, stop = int(positions[0]), int(positions[-1]) + 1
+    epochs = range(start // n, (stop - 1) // n + 1)
+    return torch.cat([_order(n, seed, e)[max(start - e * n, 0) : stop - e * n] for e in epochs])
 
 
 @functools.lru_cache(maxsize=4)

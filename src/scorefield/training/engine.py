@@ -25,7 +25,7 @@ from scorefield.denoisers import NetworkDenoiser
 from scorefield.losses import TimeLaw, Uniform
 from scorefield.losses.weights import Weight
 from scorefield.randomness import Randomness, Stream
-from scorefield.training import batches, checkpoint, distributed
+from scorefield.training import batches, checkpoint, distributed, precision
 from scorefield.training.ema import EMA, PowerEMA
 from scorefield.training.levels import LossByLevel
 from scorefield.training.optimizers import AdamW, Decay, Optimizer, cosine
@@ -99,7 +99,7 @@ class Objective(nn.Module):
         self.options = {} if weight is None else {"weight": weight}
 
     def forward(self, x0: Tensor, t: Tensor, generator: Randomness, cond: dict[str, Tensor]) -> Tensor:
-        with torch.autocast(x0.device.type, torch.bfloat16, enabled=self.bf16):
+        with precision.autocast(x0.device, self.bf16):
             return self.loss(self.denoiser, x0, t=t, generator=generator, cond=cond, **self.options)
 
 
@@ -147,7 +147,8 @@ class Engine:
             for average in averages.values():
                 average.follow(denoiser)
         self.averages: dict[str, EMA | PowerEMA] = averages
-        self.objective = Objective(denoiser, loss, weight, options.bf16).to(self.device)
+        self.objective = Objective(denoiser, loss, weight, options.bf16).to(self.device).train()
+        self._weights = list(self.objective.parameters())
         self.optimizers = options.optimizer.build(self.objective, options.lr)
         for group in self._groups():
             group["peak"] = group["lr"]
@@ -160,7 +161,8 @@ class Engine:
     def step(self, step: int, *, stop: bool = False) -> Outcome:
         """The update of step `step`; a loss or gradient that is not finite leaves every weight as it was."""
         options = self.options
-        self.objective.train()
+        if not self.denoiser.net.training:  # to say so to every layer takes as long as a small network
+            self.objective.train()
         for optimizer in self.optimizers:
             optimizer.zero_grad()
         total, parts = torch.zeros(2), options.accumulate * distributed.size()
@@ -172,7 +174,7 @@ class Engine:
             total[0] += value.detach().cpu() / options.accumulate
         total[1] = float(stop)
         distributed.mean(total)
-        norm = torch.nn.utils.clip_grad_norm_(self.objective.parameters(), options.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self._weights, options.clip)
         factor = options.decay(step, options.steps, options.warmup)
         outcome = Outcome(float(total[0]), float(distributed.full(norm)), factor * options.lr, bool(total[1] > 0))
         if outcome.finite:
