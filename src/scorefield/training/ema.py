@@ -136,7 +136,7 @@ def average(weights: Sequence[Mapping[str, Tensor]], shares: Sequence[float] | N
     Raises:
         ValueError: if the weights are not of one network.
     """
-    shares = [1 / len(weights)] * len(weights) if shares is None else shares
+    shares = [1 / max(len(weights), 1)] * len(weights) if shares is None else shares
     if not weights or len(shares) != len(weights):
         raise ValueError(f"as many shares as weights are needed, at least one; got {len(shares)} and {len(weights)}")
     first = weights[0]
