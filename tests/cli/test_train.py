@@ -94,8 +94,8 @@ def test_a_signal_finishes_the_step_saves_and_exits_with_75(begun, cli, tmp_path
 
 
 def test_a_second_signal_leaves_at_once(begun, tmp_path):
-    """The first is waiting for a step that will not end: sampling 100 times as long as training."""
-    process = begun(1, "--set", "training.batch_size=200000", "--set", "network.hidden=128")
+    """While the first waits for the end of a long step."""
+    process = begun(1, "--set", "training.batch_size=30000", "--set", "network.hidden=128")
     process.send_signal(signal.SIGTERM)
     time.sleep(0.05)
     assert process.poll() is None
@@ -108,10 +108,7 @@ def test_kill_9_at_a_random_time_and_the_run_goes_on_to_the_same_weights(begun, 
     process = begun(random.Random().randrange(1, STEPS - 5))
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    done = cli("train", *SMALL, "--resume", "--out", "run", "--set", "logging.sample_every=10000")
-    if done.returncode:  # the very command again, for it has a recipe now
-        assert "logging.sample_every is not set; got 10000" in done.stderr
-        assert cli("train", *SMALL, "--resume", "--out", "run").returncode == 0
+    assert cli("train", *SMALL, "--resume", "--out", "run").returncode == 0  # the command that began it, again
     assert left(tmp_path / "run") == left(whole)
     assert logged(tmp_path / "run") == STEPS
 
