@@ -95,7 +95,7 @@ def start(*command):
 
 
 def finished(process, code=0):
-    said, _ = process.communicate(timeout=200)
+    said, _ = process.communicate(timeout=90)
     assert process.returncode == code, said
     return said
 
@@ -195,7 +195,7 @@ def test_sigterm_to_torchrun_saves_and_one_process_may_go_on(one, tmp_path):
     process = start(*TORCHRUN, "-m", "scorefield", "train", *RECIPE, "--out", folder)
     wait_for(lambda: lines(folder) > 5, process)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=90)
     assert process.returncode != 0
     newest = checkpoints.latest(folder / "checkpoints", pytest.fail)
     assert newest is not None, said

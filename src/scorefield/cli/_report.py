@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -47,13 +48,17 @@ def write_report(
 
 def of_training(folder: Path, experiment: Experiment, history: History) -> Path:
     """`report.html` of a training run: what was trained, how the loss fell, and at which noise level it stands."""
-    recipe, last = experiment.recipe, history.loss[-100:]
-    seen = len(history.step) * recipe.training.batch_size
+    recipe, last = experiment.recipe, recent(history)
     parameters = sum(p.numel() for p in experiment.denoiser.parameters())
-    rows = [
-        Row("loss", f"{sum(last) / len(last):.4f}", f"mean of the last {len(last)} steps"),
-        Row("steps", f"{len(history.step):,}", f"{recipe.training.batch_size} samples each"),
-        Row("seconds", f"{history.seconds[-1]:.1f}", f"{seen / history.seconds[-1]:.0f} samples a second"),
+    rows = []
+    if last:  # a run may have lost its log
+        seen = len(history.step) * recipe.training.batch_size
+        rows = [
+            Row("loss", f"{sum(last) / len(last):.4f}", f"mean of the last {len(last)} steps"),
+            Row("steps", f"{history.step[-1]:,}", f"{recipe.training.batch_size} samples each"),
+            Row("seconds", f"{history.seconds[-1]:.1f}", f"{seen / history.seconds[-1]:.0f} samples a second"),
+        ]
+    rows += [
         Row("data", f"{len(experiment.source):,}", f"{recipe.data.source}, {tuple(experiment.source.event_shape)}"),
         Row("network", f"{parameters:,}", f"parameters, {recipe.network.type}"),
     ]
@@ -79,6 +84,11 @@ def of_training(folder: Path, experiment: Experiment, history: History) -> Path:
         sections=sections,
         facts=facts,
     )
+
+
+def recent(history: History) -> list[float]:
+    """The losses of the last 100 steps, less those that were not finite."""
+    return [loss for loss in history.loss[-100:] if math.isfinite(loss)]
 
 
 def _recipe_lines(recipe: Recipe) -> list[tuple[str, str]]:

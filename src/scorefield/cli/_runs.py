@@ -91,7 +91,7 @@ def train_into(folder: Path, recipe: Recipe, *, device: torch.device, data_dir: 
             _draw_curves(folder, result)
     if result.interrupted:
         raise Interrupted(
-            f"after step {len(result.history.step)} of {recipe.training.steps}, which is saved. "
+            f"after step {result.history.step[-1]} of {recipe.training.steps}, which is saved. "
             f"Go on with: scorefield train --resume --out {folder}"
         )
     return Trained(result.denoiser, experiment, result.history)

@@ -83,9 +83,8 @@ def train(
         if not first:
             return
         report = _report.of_training(folder, trained.experiment, trained.history)
-    last = trained.history.loss[-100:]
-    typer.echo(
-        f"{len(trained.history.step)} steps in {trained.history.seconds[-1]:.1f} s, "
-        f"loss {sum(last) / len(last):.4f} (mean of the last {len(last)}): {report}"
-    )
+    history, last = trained.history, _report.recent(trained.history)
+    if last:
+        loss = f"loss {sum(last) / len(last):.4f} (mean of the last {len(last)})"
+        typer.echo(f"{history.step[-1]} steps in {history.seconds[-1]:.1f} s, {loss}: {report}")
     typer.echo(f"next: scorefield sample {folder}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,8 +115,8 @@ def _fields(model: type[BaseModel], loc: Sequence[Any]) -> list[str]:
 def _table(values: dict[str, Any], path: tuple[str, ...]) -> list[str]:
     plain = {k: v for k, v in values.items() if not isinstance(v, dict)}
     tables = {k: v for k, v in values.items() if isinstance(v, dict)}
-    lines = [f"\n[{'.'.join(path)}]"] if path and (plain or not tables) else []
-    lines += [f"{k} = {_value(v)}" for k, v in plain.items()]
+    lines = [f"\n[{'.'.join(map(_key, path))}]"] if path and (plain or not tables) else []
+    lines += [f"{_key(k)} = {_value(v)}" for k, v in plain.items()]
     for k, v in tables.items():
         lines += _table(v, (*path, k))
     return lines
@@ -126,6 +127,12 @@ def _value(value: Any) -> str:
         return "[" + ", ".join(_value(v) for v in value) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)  # a JSON string is a TOML string
+    if isinstance(value, dict):  # within a list
+        return "{" + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, str):  # a JSON string is a TOML string, but for one character
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _value(key)
