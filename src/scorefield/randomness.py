@@ -106,7 +106,8 @@ class Noise:
         if sample.is_cpu and not torch.compiler.is_compiling():
             # the same arithmetic on the same memory: NumPy's call costs a third of torch's, and there are 80
             array = np.empty(shape, np.int32)
-            for j, word in enumerate(philox(tuple(c.numpy() for c in counter), key)):
+            a, b, c, d = (x.numpy() for x in counter)
+            for j, word in enumerate(philox((a, b, c, d), key)):
                 array[j] = word  # keeps the low 32 bits
             signed = torch.from_numpy(array)
         else:

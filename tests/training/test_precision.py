@@ -15,7 +15,9 @@ def test_attention_and_its_gradients_are_those_of_float32_rounded_once(masked):
     generator = torch.Generator().manual_seed(0)
     q, k, v, g = (torch.randn(2, 2, 9, 4, generator=generator).bfloat16() for _ in range(4))
     mask = torch.rand(2, 1, 9, 9, generator=generator) < 0.7 if masked else None
-    narrow, wide = ([a.detach().clone().to(dtype).requires_grad_() for a in (q, k, v)] for dtype in (torch.bfloat16, torch.float32))
+    narrow, wide = (
+        [a.detach().clone().to(dtype).requires_grad_() for a in (q, k, v)] for dtype in (torch.bfloat16, torch.float32)
+    )
     with autocast(CPU, True):
         out = F.scaled_dot_product_attention(*narrow, attn_mask=mask)
     exact = F.scaled_dot_product_attention(*wide, attn_mask=mask)

@@ -42,11 +42,11 @@ def two_moons(source: str = "two-moons") -> Recipe:
     return Recipe(
         name=source,
         data=Data(source=source, transform="standard"),
-        network=part("MLP", hidden=128, depth=3),
+        network=part("MLP", hidden=128, depth=3, conditioning="add"),
         schedule=part("EDM", sigma_max=20.0),
         objective=Objective(times=part("LogNormal", mean=-1.0, std=1.4)),
-        optim=Optim(lr=2e-3, warmup=50, ema_decay=0.99),
-        training=Training(steps=1500, batch_size=512),
+        optim=Optim(lr=4e-3, warmup=50, ema_decay=0.99),
+        training=Training(steps=1000, batch_size=512),
     )
 
 
