@@ -1,7 +1,7 @@
 """One step of training: ours against diffusers' recipe on the same U-Net, and against denoising-diffusion-pytorch.
 
-    pip install -c constraints.txt -e ".[peers]"
-    OMP_NUM_THREADS=1 python benchmarks/training_step.py [--rounds 9] [--threads 1] [--table steps|knobs|memory]
+    pip install -c constraints.txt -e ".[peers]" && pip install --no-deps denoising-diffusion-pytorch==2.3.4
+    OMP_NUM_THREADS=1 python benchmarks/training_step.py [--rounds 9] [--attention 1 2] [--table steps|knobs|memory]
 
 Batches of 16 images 1 x 32 x 32, one thread. Every round runs a step of each case, in an order that turns; the figures
 are the median and quartiles over rounds of CPU seconds (of the whole process) over those of diffusers' recipe in the
@@ -25,10 +25,10 @@ import contextlib
 import copy
 import functools
 import importlib
+import importlib.util
 import io
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -45,6 +45,7 @@ from torch.nn import functional as F
 
 import scorefield as sf
 from scorefield import data, losses, networks
+from scorefield.training import precision
 from scorefield.training.engine import Engine, Options
 
 OUT = Path(__file__).parent / "out"
@@ -60,7 +61,7 @@ def images() -> Tensor:
 
 def their_network() -> nn.Module:
     """The widths and blocks of the Hugging Face course's for MNIST, attention where `ATTENTION` says, heads of 8."""
-    from diffusers.models.unets.unet_2d import UNet2DModel
+    from diffusers.models.unets.unet_2d import UNet2DModel  # pyright: ignore[reportMissingImports]
 
     torch.manual_seed(0)
     at = ["Attn" if i in ATTENTION else "" for i in range(3)]
@@ -120,7 +121,8 @@ class Knobs:
     fused: bool = False  # AdamW
     foreach: bool = False  # the weights' average in one call
     pictures: bool = False  # PNGs decoded for each batch, as from a folder, not bytes in memory
-    bf16: bool = False  # autocast
+    bf16: bool = False  # torch's autocast
+    our_bf16: bool = False  # training.precision's
     channels_last: bool = False
     clip: bool = True
     stream: bool = False  # our noise, keyed by sample, not torch.randn
@@ -128,8 +130,8 @@ class Knobs:
 
 def theirs(net: nn.Module, knobs: Knobs = Knobs()) -> Step:
     """The step of diffusers' training script for unconditional models."""
-    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
-    from diffusers.training_utils import EMAModel
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler  # pyright: ignore[reportMissingImports]
+    from diffusers.training_utils import EMAModel  # pyright: ignore[reportMissingImports]
 
     if knobs.channels_last:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -147,7 +149,8 @@ def theirs(net: nn.Module, knobs: Knobs = Knobs()) -> Step:
             x0 = x0.to(memory_format=torch.channels_last)
         noise = sf.Stream(k, torch.arange(BATCH)).normal(x0.shape[1:]) if knobs.stream else torch.randn(x0.shape)
         t = torch.randint(0, 1000, (BATCH,))
-        with torch.autocast("cpu", torch.bfloat16, enabled=knobs.bf16):
+        cpu = torch.device("cpu")
+        with torch.autocast("cpu", torch.bfloat16, enabled=knobs.bf16), precision.autocast(cpu, knobs.our_bf16):
             output = net(scheduler.add_noise(x0, noise, t), t).sample  # type: ignore[arg-type]
             loss = F.mse_loss(output.float(), noise)
         loss.backward()
@@ -169,7 +172,7 @@ def lucidrains() -> Step:
     """The step of denoising-diffusion-pytorch's Trainer, on its network of about the same size."""
     with torchvision_or_nothing():
         package = importlib.import_module("denoising_diffusion_pytorch")
-    from ema_pytorch import EMA
+    from ema_pytorch import EMA  # pyright: ignore[reportMissingImports]
 
     torch.manual_seed(0)
     net = package.Unet(dim=24, dim_mults=(1, 2, 4), channels=1)
@@ -259,6 +262,7 @@ KNOBS: dict[str, Callable[[], Step]] = {
             "PNGs through a DataLoader": Knobs(pictures=True),
             "channels_last": Knobs(channels_last=True),
             "bf16": Knobs(bf16=True),
+            "bf16, attention in float32, group norm in order": Knobs(our_bf16=True),
             "bf16, channels_last": Knobs(bf16=True, channels_last=True),
         }.items()
     },
@@ -291,11 +295,16 @@ def speeds(cases: dict[str, Callable[[], Step]], rounds: int) -> list[dict[str, 
 def peak(name: str) -> float:
     """MiB that some steps of a case take above what the process held before them; to be called in a fresh process."""
     step = STEPS[name]()
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    before = memory("VmRSS")
     for k in range(4):
         step(k)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
-    return most / 1024 - pages * resource.getpagesize() / 2**20
+    return memory("VmHWM") - before  # getrusage's figure would include the parent's, from before the exec
+
+
+def memory(which: str) -> float:
+    """VmRSS, held now, or VmHWM, the most ever, of this process in MiB."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status[which].split()[0]) / 1024
 
 
 def main() -> None:

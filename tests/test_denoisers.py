@@ -78,7 +78,7 @@ def test_the_modes_are_adjoint_through_attention():
         nn.init.normal_(p, std=0.1)
     denoiser = sf.NetworkDenoiser(net, sf.VP(), sf.V())
     x, u, w = torch.randn(3, 2, 1, 4, 6, dtype=f64)
-    forward, reverse = (sf.covariance(denoiser, x, 0.5, a, mode=m) for a, m in ((w, "jvp"), (u, "vjp")))
+    forward, reverse = sf.covariance(denoiser, x, 0.5, w, mode="jvp"), sf.covariance(denoiser, x, 0.5, u, mode="vjp")
     torch.testing.assert_close((u * forward).flatten(1).sum(1), (reverse * w).flatten(1).sum(1))
 
 

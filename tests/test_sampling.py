@@ -127,6 +127,13 @@ def test_starting_from_a_tensor(exact):
     assert torch.equal(result.x, again.x)
 
 
+@pytest.mark.parametrize("solver", [sf.Heun(), sf.EulerMaruyama()], ids=repr)
+def test_sampling_works_in_inference_mode(exact, solver):
+    outside = sf.sample(exact, (4, 2), solver=solver, nfe=8).x
+    with torch.inference_mode():
+        assert torch.equal(sf.sample(exact, (4, 2), solver=solver, nfe=8).x, outside)
+
+
 def test_conditions_are_cut_with_the_batch():
     class Labelled(sf.Denoiser):
         schedule = sf.VP()

@@ -190,8 +190,8 @@ def test_show_prints_the_recipe_and_does_nothing(cli, tmp_path):
 
 def test_a_file_and_keys_beside_it(cli, refused, tmp_path):
     (tmp_path / "my.toml").write_text(cli("train", *SMALL, "--show").stdout)
-    recipe = recipes.loads(cli("train", "--config", "my.toml", "--set", "optim.type=Muon", "--show").stdout)
-    assert (recipe.optim.type.type, recipe.training.steps) == ("Muon", STEPS)
+    recipe = recipes.loads(cli("train", "--config", "my.toml", "--set", "optim.optimizer=Muon", "--show").stdout)
+    assert (recipe.optim.optimizer.type, recipe.training.steps) == ("Muon", STEPS)
     assert refused("train", "--config", "my.toml", "--preset", "digits") == (
         "error: give --preset or --config, not both\n"
     )

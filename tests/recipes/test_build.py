@@ -92,7 +92,7 @@ def test_every_schedule_can_be_trained(name):
         (["objective.loss=denoise"], "objective.loss: unknown 'denoise'. Did you mean 'denoising'?"),
         (["objective.weight=minsnr"], "objective.weight.type: unknown 'minsnr'. Did you mean"),
         (["objective.times.mena=1"], "unknown key 'objective.times.mena': LogNormal has no such argument"),
-        (["optim.type=Adam"], "optim.type.type: unknown 'Adam'. Did you mean 'AdamW'?"),
+        (["optim.optimizer=Adam"], "optim.optimizer.type: unknown 'Adam'. Did you mean 'AdamW'?"),
         (["optim.decay=cosin"], "optim.decay: unknown 'cosin'. Did you mean 'cosine'?"),
         (["data.source=two-mons"], "data.source: 'two-mons' is no path, and no name. Did you mean 'two-moons'?"),
     ],

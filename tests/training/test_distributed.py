@@ -74,7 +74,7 @@ STEPS, EVERY = 60, 20
 RECIPE = [
     "--preset", "two-moons", "--steps", str(STEPS), "--set", "training.batch_size=32", "--set", "network.hidden=32",
     "--set", "optim.warmup=5", "--set", f"logging.checkpoint_every={EVERY}", "--set", "network.dropout=0.1",
-    "--set", "optim.power_ema=[0.1]", "--set", "optim.type=Muon", "--set", "objective.uncertainty=true",
+    "--set", "optim.power_ema=[0.1]", "--set", "optim.optimizer=Muon", "--set", "objective.uncertainty=true",
 ]  # fmt: skip
 TORCHRUN = [
     "-m", "torch.distributed.run", "--nproc-per-node", "2",

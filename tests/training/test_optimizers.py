@@ -1,4 +1,4 @@
-"""Muon's direction against the SVD, its step against the formula, which weights are whose, and the decays."""
+"""Which weights are whose, what orthogonal steps do for a stretched valley, and the decays."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from scorefield import losses, networks, training
-from scorefield.training.optimizers import Orthogonal, orthogonalized
+from scorefield.training import muon
 
 f64 = torch.float64
 
@@ -18,40 +18,6 @@ def matrix(rows: int, columns: int, singular, seed=0):
     u = torch.linalg.qr(torch.randn(rows, rows, generator=generator, dtype=f64))[0][:, : len(singular)]
     v = torch.linalg.qr(torch.randn(columns, columns, generator=generator, dtype=f64))[0][:, : len(singular)]
     return u, torch.tensor(singular, dtype=f64), v
-
-
-@pytest.mark.parametrize("shape", [(6, 6), (4, 30), (30, 4), (1, 9), (9, 1)])
-@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e6])
-def test_the_orthogonal_factor_keeps_singular_vectors_and_makes_the_values_about_one(shape, scale):
-    n = min(shape)
-    u, s, v = matrix(shape[0], shape[1], [scale * 2.0**-k for k in range(n)])
-    factor = orthogonalized(u @ torch.diag(s) @ v.T)
-    core = u.T @ factor @ v  # diagonal, if the singular vectors are the same
-    values = core.diagonal()
-    torch.testing.assert_close(core, torch.diag(values), atol=1e-12, rtol=0)
-    torch.testing.assert_close(u @ core @ v.T, factor, atol=1e-12, rtol=0)
-    assert float(values.min()) > 0.6
-    assert float(values.max()) < 1.3
-
-
-def test_a_matrix_of_zeros_stays_one():
-    assert torch.equal(orthogonalized(torch.zeros(3, 5)), torch.zeros(3, 5))
-
-
-def test_muon_moves_along_the_factor_of_its_nesterov_momentum():
-    """Three steps of W <- W - lr 0.2 sqrt(max(rows, columns)) orthogonalized(N) with the text's M and N."""
-    generator = torch.Generator().manual_seed(0)
-    weight = nn.Parameter(torch.randn(4, 3, 2, dtype=f64, generator=generator))  # a convolution: (4, 6)
-    expected, average = weight.detach().clone(), torch.zeros(4, 3, 2, dtype=f64)
-    optimizer = Orthogonal([weight], lr=0.1, momentum=0.8)
-    for _ in range(3):
-        gradient = torch.randn(4, 3, 2, dtype=f64, generator=generator)
-        average = 0.8 * average + 0.2 * gradient
-        factor = orthogonalized((0.2 * gradient + 0.8 * average).reshape(4, 6)).reshape(4, 3, 2)
-        expected = expected - 0.1 * 0.2 * math.sqrt(6) * factor
-        weight.grad = gradient
-        optimizer.step()
-        torch.testing.assert_close(weight.detach(), expected)
 
 
 def moved(optimizers):
@@ -65,8 +31,8 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_rest():
     assert by.keys() == {id(p) for p in net.parameters()}
     for name, p in net.named_parameters():
         outer = bool({"entry", "exit", "condition"} & set(name.split(".")))
-        assert (by[id(p)] is Orthogonal) == (p.ndim >= 2 and not outer), name
-    assert sum(cls is Orthogonal for cls in by.values()) > 5
+        assert (by[id(p)] is muon.Muon) == (p.ndim >= 2 and not outer), name
+    assert sum(cls is muon.Muon for cls in by.values()) > 5
 
 
 def test_a_losss_own_weights_are_adamws():
@@ -80,7 +46,7 @@ def test_each_optimiser_gets_its_learning_rate_and_what_is_frozen_none():
     first = next(net.blocks.parameters()).requires_grad_(False)
     built = training.Muon(lr_ratio=7.0, adamw=training.AdamW(weight_decay=0.1)).build(net, 0.01)
     assert id(first) not in moved(built)
-    assert [type(o) for o in built] == [torch.optim.AdamW, Orthogonal]
+    assert [type(o) for o in built] == [torch.optim.AdamW, muon.Muon]
     assert [o.param_groups[0]["lr"] for o in built] == pytest.approx([0.01, 0.07])
     assert built[0].param_groups[0]["weight_decay"] == 0.1
     (only,) = training.AdamW(betas=(0.8, 0.95)).build(net, 0.02)
@@ -94,7 +60,7 @@ def test_a_stretched_valley_is_descended_at_one_rate():
     u, s, v = matrix(8, 8, [1.0, 0.1**0.5, 0.1])
     a, weight = torch.diag(s) @ u.T, nn.Parameter(torch.zeros(8, 8, dtype=f64))
     goal = u @ v.T
-    optimizer = Orthogonal([weight], lr=0.05 / (0.2 * math.sqrt(8)), momentum=0.0)
+    optimizer = muon.Muon([weight], lr=0.05 / (0.2 * math.sqrt(8)), momentum=0.0, dtype=f64)
     for _ in range(16):
         weight.grad = a.T @ a @ (weight.detach() - goal)
         optimizer.step()

@@ -70,7 +70,7 @@ def train_into(folder: Path, recipe: Recipe, *, device: torch.device, data_dir: 
     experiment = build(recipe, data_dir=data_dir)
     first = distributed.rank() == 0
     if first and not (folder / RECIPE).exists():
-        (folder / RECIPE).write_text(dumps(recipe), encoding="utf-8")
+        checkpoint.replace(folder / RECIPE, dumps(recipe).encode())
     logging = recipe.logging
     run = Run(
         folder,

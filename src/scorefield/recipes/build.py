@@ -70,7 +70,7 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
         "weight": made("objective.weight", weight, tables.WEIGHTS, sigma_data=sd) if weight else None,
         "transform": transform,
         "augment": data.HorizontalFlip(recipe.data.flip) if recipe.data.flip else None,
-        "optimizer": made("optim.type", recipe.optim.type, tables.OPTIMIZERS),
+        "optimizer": made("optim.optimizer", recipe.optim.optimizer, tables.OPTIMIZERS),
         "decay": choose("optim.decay", recipe.optim.decay, tables.DECAYS),
         "seed": recipe.seed,
         **{name: getattr(recipe.optim, name) for name in ("lr", "warmup", "clip", "ema_decay", "power_ema")},

@@ -26,7 +26,7 @@ def mnist(source: str = "mnist") -> Recipe:
         network=part("UNet", width=40, patch=2),
         schedule=part("EDM", sigma_max=40.0),
         objective=Objective(times=part("LogNormal", mean=0.6, std=1.0)),
-        optim=Optim(type=part("Muon", bf16=True), lr=2e-3, warmup=150, ema_decay=0.0),
+        optim=Optim(optimizer=part("Muon", bf16=True), lr=2e-3, warmup=150, ema_decay=0.0),
         training=Training(steps=5000, batch_size=64, condition_dropout=0.0, bf16=True),
         logging=Logging(checkpoint_every=500, sample_every=1000),
     )
@@ -42,11 +42,11 @@ def two_moons(source: str = "two-moons") -> Recipe:
     return Recipe(
         name=source,
         data=Data(source=source, transform="standard"),
-        network=part("MLP", hidden=128, depth=3),
+        network=part("MLP", hidden=128, depth=3, conditioning="add"),
         schedule=part("EDM", sigma_max=20.0),
         objective=Objective(times=part("LogNormal", mean=-1.0, std=1.4)),
-        optim=Optim(lr=2e-3, warmup=50, ema_decay=0.99),
-        training=Training(steps=1500, batch_size=512),
+        optim=Optim(lr=4e-3, warmup=50, ema_decay=0.99),
+        training=Training(steps=1000, batch_size=512),
     )
 
 

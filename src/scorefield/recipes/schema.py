@@ -67,7 +67,7 @@ class Objective(Section):
 class Optim(Section):
     """How the weights move."""
 
-    type: Part = part("AdamW")
+    optimizer: Part = part("AdamW")
     lr: Positive = 1e-3
     warmup: Whole = 100
     decay: str = "cosine"

@@ -83,7 +83,7 @@ def save(
     Raises:
         ValueError: if a part cannot be described by plain values (a `level` function, `meta` that is not JSON).
     """
-    _replace(Path(path), dumps(denoiser, meta, transform=transform))
+    replace(Path(path), dumps(denoiser, meta, transform=transform))
 
 
 def dumps(
@@ -202,7 +202,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
     """Makes `content` the file `path` in one step: the old file is there until the new one is durable."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

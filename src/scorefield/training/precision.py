@@ -38,13 +38,19 @@ class _Replaced(TorchFunctionMode):
 
 
 def _attention(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *more: Any, **by: Any
-) -> Any:
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **by: Any,
+) -> Tensor:
     """In float32, rounded to what bfloat16 attention would return."""
-    wide = [a.float() for a in (query, key, value)]
+    q, k, v = (a.float() for a in (query, key, value))
     mask = attn_mask.float() if attn_mask is not None and attn_mask.is_floating_point() else attn_mask
     with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(*wide, mask, *more, **by).to(query.dtype)
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout_p, is_causal, **by).to(query.dtype)
 
 
 def _group_norm(input: Tensor, *more: Any, **by: Any) -> Tensor:
