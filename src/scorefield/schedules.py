@@ -52,8 +52,8 @@ def pad_right(coefficient: Tensor | float, x: Tensor) -> Tensor:
 
 def derivative(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     """d fn / dt elementwise, shape of `t`."""
-    # At t = 0 itself sigma = sqrt(...) has no finite derivative where sigma^2 has: evaluate a hair above. Inference mode,
-    # which samplers may be called in, knows no gradients: step out of it.
+    # At t = 0 itself sigma = sqrt(...) has no finite derivative where sigma^2 has: evaluate a hair above. And inference
+    # mode, in which samplers may be called, knows no gradients: step out of it.
     with torch.inference_mode(False), torch.enable_grad():
         t = t.detach().clone().clamp(min=1e-30).requires_grad_()
         (gradient,) = torch.autograd.grad(fn(t).sum(), t)
