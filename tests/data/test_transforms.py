@@ -198,3 +198,13 @@ def test_a_flip_mirrors_the_chosen_share_and_nothing_else():
 def test_transforms_that_make_no_sense_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_without_noise_integers_stand_in_the_middle_of_their_bins_and_have_no_bits_per_dimension():
+    x_raw = torch.arange(17, dtype=torch.uint8).reshape(1, 1, 1, 17)
+    bare = data.Scale.to_standard(x_raw, levels=17, noise=False)
+    x = bare.dequantize(x_raw, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(x, bare(x_raw.float() + 0.5), rtol=0, atol=0)
+    assert torch.equal(bare.quantize(x), x_raw.long())
+    with pytest.raises(ValueError, match="bits per dimension need a model of dequantised data"):
+        data.bits_per_dim(torch.zeros(3), bare, 17)
