@@ -207,7 +207,7 @@ def test_a_finished_or_begun_run_keeps_its_recipe(run, cli, refused):
     assert refused("train", "--resume") == "error: --resume needs --out, the run to go on with\n"
     said = "error: --resume goes on with the recipe in run, where "
     assert refused("train", "--resume", "--out", "run", "--steps", 90) == f"{said}training.steps is 60; got 90\n"
-    assert refused("train", "--resume", "--out", "run", "--set", "optim.lr=1") == f"{said}optim.lr is 0.002; got 1.0\n"
+    assert refused("train", "--resume", "--out", "run", "--set", "optim.lr=1") == f"{said}optim.lr is 0.004; got 1.0\n"
     assert refused("train", "--resume", "--out", "run", "--preset", "digits") == (
         f'{said}name is "two-moons"; got "digits"\n'
     )
