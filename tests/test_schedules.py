@@ -234,7 +234,7 @@ def test_brownian_increments_are_independent_and_gaussian():
         (lambda: sf.VP.from_terminal_alpha(1.5), "alpha must lie in"),
         (lambda: sf.VP()(999), r"t must lie in \[0, 1\].*got 999"),
         (lambda: sf.VP()(-0.1), "got -0.1"),
-        (lambda: as_time(math.nan), "got NaN"),
+        (lambda: as_time(math.nan), "got nan"),
         (lambda: sf.VP().transition(0.9, 0.1), "s must not exceed t"),
         (lambda: sf.VP().simulate(torch.zeros(1, 1), torch.tensor([0.5, 0.1])), "increasing"),
     ],
