@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from scorefield.randomness import Noise, Stream, philox, randn_like, spread_uniforms, uniforms
+from scorefield.randomness import Noise, Stream, _uniform, philox, randn_like, spread_uniforms, uniforms
 
 f64 = torch.float64
 
@@ -217,3 +217,10 @@ def test_a_stream_of_another_length_is_refused():
             draw(Stream(0, torch.arange(4)))
     with pytest.raises(ValueError, match="seed must lie in"):
         Stream(-1, torch.arange(4))
+
+
+@pytest.mark.parametrize(("seed", "draw"), [(0, 0), (5, 3), (2**63 + 7, 12)])
+def test_the_number_a_batch_shares_is_that_of_sample_minus_one(seed, draw):
+    """Computed in Python's integers, it is the draw that `Noise` makes in arrays."""
+    expected = Noise(seed, torch.tensor([-1]), (), f64).uniform(draw)
+    assert _uniform(seed, -1, draw) == float(expected)
