@@ -92,6 +92,7 @@ def test_trajectory_and_callback_see_every_step(exact):
     result = sf.sample(
         exact,
         (5, 2),
+        solver=sf.DDIM(),
         times=times,
         trajectory=True,
         chunk=2,

@@ -18,9 +18,10 @@ from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Noise
 from scorefield.schedules import as_time
-from scorefield.solvers import DDIM, Solver
+from scorefield.solvers import Solver, recommended
 
 CHUNK_ELEMENTS = 2**22  # numbers in x at a time, 16 MB in float32: a network needs some hundred times that besides
+DEFAULT_NFE = 30
 DRAWN_AT_ONCE = 2**15  # normals: for small batches an operation's fixed cost is what a draw costs
 
 Callback = Callable[[Tensor, Tensor, Tensor], None]
@@ -58,9 +59,10 @@ def sample(
     Args:
         denoiser: E[x0 | x_t].
         start: the shape `(B, *event)`, or a tensor of that shape to start from at times[0].
-        solver: DDIM() unless given.
+        solver: `solvers.recommended` for that many evaluations unless given.
         times: the grid, decreasing, `(N + 1,)`; the solver ends at times[-1].
-        nfe: instead of `times`: a grid uniform in log-SNR of at most this many evaluations a sample (default 50).
+        nfe: instead of `times`: a grid of at most this many evaluations a sample (default 30), `grids.angular`, or
+            uniform in log-SNR for stochastic solvers.
         seed, first_index: sample i is a function of (seed, first_index + i) alone.
         cond: keyword arguments of the denoiser; tensors with a leading dimension B are cut into chunks with the batch.
         chunk: samples at a time; chosen by memory unless given.
@@ -72,8 +74,7 @@ def sample(
     Raises:
         ValueError: for a grid that does not decrease within [0, 1], a start that is not finite, `times` and `nfe`.
     """
-    solver = solver or DDIM()
-    times = _grid(denoiser, solver, times, nfe)
+    solver, times = _method(denoiser, solver, times, nfe)
     plan = solver.plan(denoiser, times)
     shape, dtype, device = _placement(denoiser, start, dtype, device)
     size = len_of_chunk(shape, chunk)
@@ -149,15 +150,18 @@ class _Bound:
         return x0
 
 
-def _grid(denoiser: Denoiser, solver: Solver, times: Tensor | None, nfe: int | None) -> Tensor:
+def _method(denoiser: Denoiser, solver: Solver | None, times: Tensor | None, nfe: int | None) -> tuple[Solver, Tensor]:
+    """The solver and its grid, each the given one or the default for the other."""
     if times is None:
-        nfe = 50 if nfe is None else nfe
+        nfe, sd, schedule = DEFAULT_NFE if nfe is None else nfe, denoiser.data_std, denoiser.schedule
+        if solver is None:
+            return recommended(schedule, nfe, data_std=sd)
         if nfe < solver.evaluations:
             raise ValueError(f"nfe must be at least {solver.evaluations}, one step of {solver}; got {nfe}")
-        sd = denoiser.data_std
-        return grids.uniform_log_snr(
-            denoiser.schedule, nfe // solver.evaluations, s_max=80 * sd, s_min=grids.S_MIN * sd
-        )
+        steps = nfe // solver.evaluations
+        if solver.stochastic:
+            return solver, grids.uniform_log_snr(schedule, steps, s_max=80 * sd, s_min=grids.S_MIN * sd)
+        return solver, grids.angular(schedule, steps, scale=2 * sd)
     if nfe is not None:
         raise ValueError("give either times or nfe, not both")
     times = as_time(times)
@@ -169,7 +173,7 @@ def _grid(denoiser: Denoiser, solver: Solver, times: Tensor | None, nfe: int | N
             f"times must decrease, from noise to data; got times[{i}] = {float(times[i]):g} and "
             f"times[{i + 1}] = {float(times[i + 1]):g}"
         )
-    return times
+    return solver or recommended(denoiser.schedule, len(times) - 1, data_std=denoiser.data_std).solver, times
 
 
 def _placement(

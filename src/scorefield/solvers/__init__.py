@@ -5,6 +5,7 @@ from scorefield.solvers.base import AffineSolver, Solver, State, Step
 from scorefield.solvers.fields import DataPrediction, Field, NoisePrediction, PathVelocity
 from scorefield.solvers.multistep import DEIS, DPMSolverPP, Multistep, SASolver, UniPC
 from scorefield.solvers.ode import Euler, Heun
+from scorefield.solvers.recommended import Recommended, recommended
 from scorefield.solvers.sde import AnnealedLangevin, EulerMaruyama, PredictorCorrector
 
 __all__ = [
@@ -23,9 +24,11 @@ __all__ = [
     "NoisePrediction",
     "PathVelocity",
     "PredictorCorrector",
+    "Recommended",
     "SASolver",
     "Solver",
     "State",
     "Step",
     "UniPC",
+    "recommended",
 ]

@@ -134,11 +134,12 @@ class Coordinate:
     eps_rate: Tensor
 
     @classmethod
-    def of(cls, path: Schedule | None, denoiser: Denoiser, t: Tensor) -> Coordinate:
+    def of(cls, path: Schedule | None, denoiser: Denoiser, t: Tensor, scale: float = 1.0) -> Coordinate:
+        """At times `t`; `sd` is `scale` times the denoiser's data_std."""
         schedule = denoiser.schedule
         if path is None:
             return cls(t, torch.ones_like(t), derivative(schedule.alpha, t), derivative(schedule.sigma, t))
-        sd = denoiser.data_std
+        sd = scale * denoiser.data_std
         alpha, sigma = schedule(t)
         u = path.time_of_log_snr(torch.log(alpha * sd / sigma))
         a, b = path(u)
@@ -148,5 +149,5 @@ class Coordinate:
             raise ValueError(
                 f"path {path} does not reach the noise ratio sigma / (alpha data_std) = {worst:g} of the grid"
             )
-        scale = torch.hypot(a, b) / torch.hypot(alpha * sd, sigma)
-        return cls(u, scale, derivative(path.alpha, u) / sd, derivative(path.sigma, u))
+        z_over_x = torch.hypot(a, b) / torch.hypot(alpha * sd, sigma)
+        return cls(u, z_over_x, derivative(path.alpha, u) / sd, derivative(path.sigma, u))

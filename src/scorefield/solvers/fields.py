@@ -99,14 +99,20 @@ class PathVelocity(Field):
     """dz/du on a path z = a(u) x0 / sd + b(u) eps, `base.Coordinate`, along its time u; `None`: the process's own t.
 
     On `Cosine(0)` u is the angle atan(sigma / (alpha sd)) and Gaussian data of standard deviation sd = data_std stand
-    still, so that only what is not Gaussian is left to extrapolate; on `Rectified()` u = s / (s + sd).
+    still, so that only what is not Gaussian is left to extrapolate; on `Rectified()` u = s / (s + sd). `scale` takes
+    sd to be so many data_std instead of one.
     """
 
     path: Schedule | None = None
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise ValueError(f"PathVelocity: scale must be positive; got {self.scale}")
 
     def along(self, denoiser: Denoiser, times: Tensor, eta: float) -> Along:
         _deterministic(self, eta)
-        at = Coordinate.of(self.path, denoiser, times)
+        at = Coordinate.of(self.path, denoiser, times, self.scale)
         alpha, sigma = denoiser.schedule(times[:-1])
         of_eps, of_x0 = at.eps_rate[:-1], at.x0_rate[:-1]
         return Along(
