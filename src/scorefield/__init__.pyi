@@ -45,11 +45,13 @@ from .schedules import SubVP as SubVP
 from .schedules import VEPower as VEPower
 from .solvers import DDIM as DDIM
 from .solvers import DDPM as DDPM
+from .solvers import RK4 as RK4
 from .solvers import AnnealedLangevin as AnnealedLangevin
 from .solvers import Euler as Euler
 from .solvers import EulerMaruyama as EulerMaruyama
 from .solvers import Heun as Heun
 from .solvers import PredictorCorrector as PredictorCorrector
+from .solvers import RungeKutta as RungeKutta
 from .solvers import Solver as Solver
 from .solvers.langevin import mala as mala
 from .solvers.langevin import ula as ula

@@ -8,6 +8,7 @@ from torch import nn
 
 import scorefield as sf
 from scorefield import checks, grids
+from scorefield.solvers.tableaus import RALSTON
 
 f64 = torch.float64
 
@@ -35,6 +36,9 @@ SOLVERS = [
     sf.Heun(),
     sf.Heun(path=CIRCLE),
     sf.Heun(path=EDM_PATH),
+    sf.RK4(),
+    sf.RK4(path=CIRCLE),
+    sf.RungeKutta(RALSTON, path=EDM_PATH),
     sf.EulerMaruyama(),
     sf.EulerMaruyama(eta=0.0),
     sf.PredictorCorrector(),
@@ -128,7 +132,7 @@ class StaleNoise(sf.DDPM):
 
 class FirstOrderHeun(sf.Heun):
     def coefficients(self, denoiser, t, s):
-        return [c._replace(correct=None) for c in super().coefficients(denoiser, t, s)]
+        return [stages[:1] for stages in super().coefficients(denoiser, t, s)]
 
 
 @pytest.mark.parametrize(

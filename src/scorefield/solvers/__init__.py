@@ -2,18 +2,20 @@
 
 from scorefield.solvers.ancestral import DDIM, DDPM
 from scorefield.solvers.base import AffineSolver, Solver, State, Step
-from scorefield.solvers.ode import Euler, Heun
+from scorefield.solvers.ode import RK4, Euler, Heun, RungeKutta
 from scorefield.solvers.sde import AnnealedLangevin, EulerMaruyama, PredictorCorrector
 
 __all__ = [
     "DDIM",
     "DDPM",
+    "RK4",
     "AffineSolver",
     "AnnealedLangevin",
     "Euler",
     "EulerMaruyama",
     "Heun",
     "PredictorCorrector",
+    "RungeKutta",
     "Solver",
     "State",
     "Step",
