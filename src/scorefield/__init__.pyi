@@ -47,6 +47,8 @@ from .solvers import DDIM as DDIM
 from .solvers import DDPM as DDPM
 from .solvers import RK4 as RK4
 from .solvers import AnnealedLangevin as AnnealedLangevin
+from .solvers import DPMSolver as DPMSolver
+from .solvers import DPMSolverPPS as DPMSolverPPS
 from .solvers import Euler as Euler
 from .solvers import EulerMaruyama as EulerMaruyama
 from .solvers import Heun as Heun

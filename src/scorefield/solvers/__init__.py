@@ -4,6 +4,7 @@ from scorefield.solvers.ancestral import DDIM, DDPM
 from scorefield.solvers.base import AffineSolver, Solver, State, Step
 from scorefield.solvers.ode import RK4, Euler, Heun, RungeKutta
 from scorefield.solvers.sde import AnnealedLangevin, EulerMaruyama, PredictorCorrector
+from scorefield.solvers.singlestep import DPMSolver, DPMSolverPPS
 
 __all__ = [
     "DDIM",
@@ -11,6 +12,8 @@ __all__ = [
     "RK4",
     "AffineSolver",
     "AnnealedLangevin",
+    "DPMSolver",
+    "DPMSolverPPS",
     "Euler",
     "EulerMaruyama",
     "Heun",
