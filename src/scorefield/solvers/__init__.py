@@ -2,6 +2,8 @@
 
 from scorefield.solvers.ancestral import DDIM, DDPM
 from scorefield.solvers.base import AffineSolver, Solver, State, Step
+from scorefield.solvers.fields import DataPrediction, Field, NoisePrediction, PathVelocity
+from scorefield.solvers.multistep import DEIS, DPMSolverPP, Multistep, SASolver, UniPC
 from scorefield.solvers.ode import RK4, Euler, Heun, RungeKutta
 from scorefield.solvers.sde import AnnealedLangevin, EulerMaruyama, PredictorCorrector
 from scorefield.solvers.singlestep import DPMSolver, DPMSolverPPS
@@ -9,17 +11,26 @@ from scorefield.solvers.singlestep import DPMSolver, DPMSolverPPS
 __all__ = [
     "DDIM",
     "DDPM",
+    "DEIS",
     "RK4",
     "AffineSolver",
     "AnnealedLangevin",
     "DPMSolver",
+    "DPMSolverPP",
     "DPMSolverPPS",
+    "DataPrediction",
     "Euler",
     "EulerMaruyama",
+    "Field",
     "Heun",
+    "Multistep",
+    "NoisePrediction",
+    "PathVelocity",
     "PredictorCorrector",
     "RungeKutta",
+    "SASolver",
     "Solver",
     "State",
     "Step",
+    "UniPC",
 ]
