@@ -47,6 +47,7 @@ from .solvers import DDIM as DDIM
 from .solvers import DDPM as DDPM
 from .solvers import DEIS as DEIS
 from .solvers import RK4 as RK4
+from .solvers import Adaptive as Adaptive
 from .solvers import AnnealedLangevin as AnnealedLangevin
 from .solvers import DPMSolver as DPMSolver
 from .solvers import DPMSolverPP as DPMSolverPP

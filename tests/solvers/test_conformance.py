@@ -8,7 +8,7 @@ from torch import nn
 
 import scorefield as sf
 from scorefield import checks, grids
-from scorefield.solvers.tableaus import RALSTON
+from scorefield.solvers.tableaus import DORMAND_PRINCE, RALSTON
 
 f64 = torch.float64
 
@@ -46,6 +46,7 @@ SOLVERS = [
     sf.RK4(),
     sf.RK4(path=CIRCLE),
     sf.RungeKutta(RALSTON, path=EDM_PATH),
+    sf.Adaptive(),
     sf.DPMSolver(order=2),
     sf.DPMSolver(),
     sf.DPMSolverPPS(order=2),
@@ -102,7 +103,10 @@ def test_every_schedule_and_parameterization_samples_alike(solver):
             assert worst < 1e-6, f"{schedule}, {parameterization}"
 
 
-@pytest.mark.parametrize("solver", SOLVERS, ids=name)
+VARIANTS = [sf.Adaptive(tableau=DORMAND_PRINCE), sf.Adaptive(path=EDM_PATH), sf.Adaptive(path=None)]
+
+
+@pytest.mark.parametrize("solver", SOLVERS + VARIANTS, ids=name)
 def test_every_solver_keeps_the_contract(solver):
     checks.check_solver(solver)
 

@@ -4,7 +4,7 @@ from scorefield.solvers.ancestral import DDIM, DDPM
 from scorefield.solvers.base import AffineSolver, Solver, State, Step
 from scorefield.solvers.fields import DataPrediction, Field, NoisePrediction, PathVelocity
 from scorefield.solvers.multistep import DEIS, DPMSolverPP, Multistep, SASolver, UniPC
-from scorefield.solvers.ode import RK4, Euler, Heun, RungeKutta
+from scorefield.solvers.ode import RK4, Adaptive, Euler, Heun, RungeKutta
 from scorefield.solvers.sde import AnnealedLangevin, EulerMaruyama, PredictorCorrector
 from scorefield.solvers.singlestep import DPMSolver, DPMSolverPPS
 
@@ -13,6 +13,7 @@ __all__ = [
     "DDPM",
     "DEIS",
     "RK4",
+    "Adaptive",
     "AffineSolver",
     "AnnealedLangevin",
     "DPMSolver",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 Weights = tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Tableau:
     """An explicit method.
 
@@ -46,6 +46,10 @@ class Tableau:
                     f"Tableau: {name} must be {len(self.b)} weights with sum 1; got {len(weights)} with sum "
                     f"{sum(weights):g}"
                 )
+
+    def __repr__(self) -> str:
+        pair = f", embedded={self.order - 1}" if self.embedded else ""
+        return f"Tableau(stages={self.stages}, order={self.order}{pair})"
 
     @property
     def c(self) -> Weights:
