@@ -56,6 +56,7 @@ from .solvers import Euler as Euler
 from .solvers import EulerMaruyama as EulerMaruyama
 from .solvers import Heun as Heun
 from .solvers import Multistep as Multistep
+from .solvers import Picard as Picard
 from .solvers import PredictorCorrector as PredictorCorrector
 from .solvers import RungeKutta as RungeKutta
 from .solvers import SASolver as SASolver

@@ -47,6 +47,8 @@ SOLVERS = [
     sf.RK4(path=CIRCLE),
     sf.RungeKutta(RALSTON, path=EDM_PATH),
     sf.Adaptive(),
+    sf.Picard(),
+    sf.Picard(rule=sf.DDPM(), window=5, tolerance=0.0),
     sf.DPMSolver(order=2),
     sf.DPMSolver(),
     sf.DPMSolverPPS(order=2),
@@ -103,7 +105,12 @@ def test_every_schedule_and_parameterization_samples_alike(solver):
             assert worst < 1e-6, f"{schedule}, {parameterization}"
 
 
-VARIANTS = [sf.Adaptive(tableau=DORMAND_PRINCE), sf.Adaptive(path=EDM_PATH), sf.Adaptive(path=None)]
+VARIANTS = [
+    sf.Picard(tolerance=0.0),
+    sf.Adaptive(tableau=DORMAND_PRINCE),
+    sf.Adaptive(path=EDM_PATH),
+    sf.Adaptive(path=None),
+]
 
 
 @pytest.mark.parametrize("solver", SOLVERS + VARIANTS, ids=name)

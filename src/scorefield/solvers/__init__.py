@@ -5,6 +5,7 @@ from scorefield.solvers.base import AffineSolver, Solver, State, Step
 from scorefield.solvers.fields import DataPrediction, Field, NoisePrediction, PathVelocity
 from scorefield.solvers.multistep import DEIS, DPMSolverPP, Multistep, SASolver, UniPC
 from scorefield.solvers.ode import RK4, Adaptive, Euler, Heun, RungeKutta
+from scorefield.solvers.picard import Picard
 from scorefield.solvers.sde import AnnealedLangevin, EulerMaruyama, PredictorCorrector
 from scorefield.solvers.singlestep import DPMSolver, DPMSolverPPS
 
@@ -27,6 +28,7 @@ __all__ = [
     "Multistep",
     "NoisePrediction",
     "PathVelocity",
+    "Picard",
     "PredictorCorrector",
     "RungeKutta",
     "SASolver",
