@@ -113,15 +113,14 @@ class PathVelocity(Field):
     def along(self, denoiser: Denoiser, times: Tensor, eta: float) -> Along:
         _deterministic(self, eta)
         at = Coordinate.of(self.path, denoiser, times, self.scale)
-        alpha, sigma = denoiser.schedule(times[:-1])
-        of_eps, of_x0 = at.eps_rate[:-1], at.x0_rate[:-1]
+        of_x, of_x0 = at.slope(denoiser)
         return Along(
             at.u,
-            of_eps / sigma,
-            of_x0 - of_eps * alpha / sigma,
+            of_x[:-1],
+            of_x0[:-1],
             at.scale[:-1] / at.scale[1:],
             at.u.diff() / at.scale[1:],
-            torch.zeros_like(sigma),
+            torch.zeros_like(at.u[1:]),
             torch.ones_like,
         )
 
