@@ -117,7 +117,7 @@ class Picard(Solver):
                 new = advance(j, who)
                 settled[inside] += right[inside]
                 change = rms(new - x[j + 1, who]).to("cpu", torch.float64)
-                right[inside] &= (change <= self.tolerance * rule.sigma[j]) & (j + 1 < high[inside])
+                right[inside] &= change <= self.tolerance * rule.sigma[j]
                 x[j + 1, who] = new
             left = settled < steps
             rows, low, high = rows[left], settled[left], high[left]
