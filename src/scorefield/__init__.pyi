@@ -21,6 +21,13 @@ from .distributions import Empirical as Empirical
 from .distributions import Energy as Energy
 from .distributions import Gaussian as Gaussian
 from .distributions import GaussianMixture as GaussianMixture
+from .latents import Encoded as Encoded
+from .latents import attribute_direction as attribute_direction
+from .latents import decode as decode
+from .latents import encode as encode
+from .latents import interpolate as interpolate
+from .latents import move as move
+from .latents import slerp as slerp
 from .likelihood import log_prob as log_prob
 from .parameterizations import X0 as X0
 from .parameterizations import EDMPreconditioning as EDMPreconditioning

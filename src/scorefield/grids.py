@@ -8,6 +8,8 @@ defaults suit data of unit standard deviation; multiply them by another.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -45,19 +47,32 @@ def karras(schedule: Schedule, steps: int, *, rho: float = 7.0, s_max: float = S
     return _to_times(schedule, rho * roots.log())
 
 
-def angular(schedule: Schedule, steps: int, *, power: float = 1.8, scale: float = 2.0) -> Tensor:
+def angular(
+    schedule: Schedule,
+    steps: int,
+    *,
+    power: float = 1.8,
+    scale: float = 2.0,
+    s_max: float = math.inf,
+    s_min: float = 0.0,
+) -> Tensor:
     """theta = atan(s / scale) falls as (1 - i/N)^power from its value at t = 1 to that at t = 0, which is 0 as a rule.
 
     In the angle of scale = data_std Gaussian data turn at a constant rate from noise to data: what remains to resolve
     of other data lies near theta = 0, the more the larger the power. The defaults, for data of unit standard deviation,
-    lie in the flat optimum of most deterministic solvers at 10 to 50 steps (docs/choosing-a-solver.md).
+    lie in the flat optimum of most deterministic solvers at 10 to 50 steps (docs/choosing-a-solver.md). `s_max` and
+    `s_min` are where it begins and ends, if the process goes further.
     """
     if not (power > 0 and scale > 0):
         raise ValueError(f"power and scale must be positive; got {power} and {scale}")
-    start, end = (torch.atan(schedule.noise_ratio(t) / scale) for t in (1.0, 0.0))
+    low, high = _ends(schedule, s_max, s_min)
+    start, end = torch.atan(high / scale), torch.atan(low / scale)
     theta = end + (start - end) * _unit(steps) ** power
     times = schedule.time_of_log_snr(-torch.log(scale * torch.tan(theta)))
-    times[0], times[-1] = 1.0, 0.0
+    if bool(high == schedule.noise_ratio(1.0)):
+        times[0] = 1.0
+    if bool(low == schedule.noise_ratio(0.0)):
+        times[-1] = 0.0
     return times
 
 

@@ -76,17 +76,52 @@ def sample(
         ValueError: for a grid that does not decrease within [0, 1], a start that is not finite, `times` and `nfe`.
     """
     solver, times = _method(denoiser, solver, times, nfe)
+    return run(
+        denoiser,
+        start,
+        solver,
+        times,
+        seed=seed,
+        first_index=first_index,
+        cond=cond,
+        chunk=chunk,
+        progress=progress,
+        callback=callback,
+        trajectory=trajectory,
+        dtype=dtype,
+        device=device,
+    )
+
+
+@torch.no_grad()
+def run(
+    denoiser: Denoiser,
+    start: Sequence[int] | Tensor,
+    solver: Solver,
+    times: Tensor,
+    *,
+    seed: int = 0,
+    first_index: int = 0,
+    cond: Mapping[str, Any] | None = None,
+    chunk: int | None = None,
+    progress: bool = False,
+    callback: Callback | None = None,
+    trajectory: bool = False,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    doing: str = "sampling",
+) -> Samples:
+    """`solver` along `times`, for `sample`, and for what goes the other way: the grid may increase (`latents.encode`).
+
+    Arguments are those of `sample`; `doing` is what the progress bar says.
+    """
     plan = solver.plan(denoiser, times)
     shape, dtype, device = _placement(denoiser, start, dtype, device)
-    size = len_of_chunk(shape, chunk)
-    each, shared = _split(cond or {}, shape[0])
+    parts = list(cut(denoiser, shape, seed, first_index, cond, chunk, dtype, device))
     x, paths, counts, depth, differ = [], [], [], 0, False
-    with _bar(progress, len(plan) * max(1, -(-shape[0] // size))) as advance:
-        for low in range(0, max(shape[0], 1), size):
-            high = min(low + size, shape[0])
-            noise = Noise(seed, torch.arange(first_index + low, first_index + high, device=device), shape[1:], dtype)
-            denoise = _Bound(denoiser, {k: v[low:high] for k, v in each.items()}, shared, high - low)
-            x_t = start[low:high] if isinstance(start, Tensor) else initial(denoiser, times[0], noise)
+    with bar(progress, len(plan) * len(parts), doing) as advance:
+        for rows, noise, denoise in parts:
+            x_t = start[rows] if isinstance(start, Tensor) else initial(denoiser, times[0], noise)
             state, path = solver.init(x_t), [x_t]
             normals = _Normals(noise)
             for step in plan:
@@ -110,6 +145,34 @@ def sample(
         evaluations if differ else None,
         depth,
     )
+
+
+class Part(NamedTuple):
+    """A piece of the batch that fits in memory."""
+
+    rows: slice
+    noise: Noise
+    denoise: Bound
+
+
+def cut(
+    denoiser: Denoiser,
+    shape: Sequence[int],
+    seed: int,
+    first_index: int,
+    cond: Mapping[str, Any] | None,
+    chunk: int | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Iterator[Part]:
+    """The batch in pieces, each with its noise and its condition; an empty batch is one empty piece."""
+    batch, event, size = shape[0], tuple(shape[1:]), len_of_chunk(shape, chunk)
+    each, shared = _split(cond or {}, batch)
+    for low in range(0, max(batch, 1), size):
+        high = min(low + size, batch)
+        noise = Noise(seed, torch.arange(first_index + low, first_index + high, device=device), event, dtype)
+        own = {k: v[low:high] for k, v in each.items()}
+        yield Part(slice(low, high), noise, Bound(denoiser, own, shared, high - low))
 
 
 def initial(denoiser: Denoiser, t: Tensor, noise: Noise) -> Tensor:
@@ -142,7 +205,7 @@ class _Normals:
         return self.block[k - self.first]
 
 
-class _Bound:
+class Bound:
     """The denoiser with its condition bound, counting its calls, and the evaluations of each sample."""
 
     def __init__(self, denoiser: Denoiser, each: dict[str, Tensor], shared: dict[str, Any], batch: int) -> None:
@@ -215,12 +278,12 @@ def _split(cond: Mapping[str, Any], batch: int) -> tuple[dict[str, Tensor], dict
 
 
 @contextlib.contextmanager
-def _bar(show: bool, total: int) -> Iterator[Callable[[], None]]:
+def bar(show: bool, total: int, doing: str = "sampling") -> Iterator[Callable[[], None]]:
     if not show:
         yield lambda: None
         return
     from rich.progress import Progress
 
     with Progress(transient=True) as progress:
-        task = progress.add_task("sampling", total=total)
+        task = progress.add_task(doing, total=total)
         yield lambda: progress.advance(task)
