@@ -86,3 +86,14 @@ def test_a_process_that_starts_noisy_has_no_step_of_length_zero(grid):
     assert float(times[-1]) == 0
     if grid is grids.uniform_log_snr:
         torch.testing.assert_close(times, grids.uniform(6), rtol=0, atol=1e-12)  # geometric in t
+
+
+def test_the_angular_grid_begins_and_ends_where_it_is_told_if_the_process_goes_there():
+    for schedule in (sf.VP(), sf.EDM(), sf.Rectified()):
+        times = grids.angular(schedule, 12, s_max=30.0, s_min=0.1)
+        s = schedule.noise_ratio(times[torch.tensor([0, -1])])
+        torch.testing.assert_close(s, torch.tensor([30.0, 0.1], dtype=torch.float64), rtol=1e-9, atol=0)
+    beyond = grids.angular(sf.VE(from_zero=False), 12, s_max=1e3, s_min=1e-3)
+    assert torch.equal(beyond, grids.angular(sf.VE(from_zero=False), 12))
+    with pytest.raises(ValueError, match="s_min must be below the largest noise ratio"):
+        grids.angular(sf.EDM(), 12, s_max=1.0, s_min=1.0)

@@ -21,6 +21,8 @@ from .distributions import Empirical as Empirical
 from .distributions import Energy as Energy
 from .distributions import Gaussian as Gaussian
 from .distributions import GaussianMixture as GaussianMixture
+from .editing import edit as edit
+from .editing import inpaint as inpaint
 from .latents import Encoded as Encoded
 from .latents import attribute_direction as attribute_direction
 from .latents import decode as decode

@@ -98,12 +98,13 @@ class Solver(abc.ABC):
         return State(x, x)
 
 
-def default_grid(denoiser: Denoiser, steps: int, *, stochastic: bool = False) -> Tensor:
-    """The grid for who names none: in the angle, or uniform in log-SNR for stochastic methods."""
+def default_grid(denoiser: Denoiser, steps: int, *, stochastic: bool = False, s_max: float = math.inf) -> Tensor:
+    """The grid for who names none: in the angle, or uniform in log-SNR for stochastic methods; from `s_max` down."""
     sd = denoiser.data_std
     if stochastic:
-        return grids.uniform_log_snr(denoiser.schedule, steps, s_max=80 * sd, s_min=grids.S_MIN * sd)
-    return grids.angular(denoiser.schedule, steps, scale=2 * sd)
+        high, low = min(80 * sd, s_max), min(grids.S_MIN * sd, s_max / 10)
+        return grids.uniform_log_snr(denoiser.schedule, steps, s_max=high, s_min=low)
+    return grids.angular(denoiser.schedule, steps, scale=2 * sd, s_max=s_max)
 
 
 def finite(solver: Solver, t: Tensor, **coefficients: Tensor) -> None:
