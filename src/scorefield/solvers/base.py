@@ -11,16 +11,26 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.schedules import Schedule, derivative
 
-Denoise = Callable[[Tensor, Tensor], Tensor]  # (x_t, t) -> E[x0 | x_t], with the condition bound
 Normals = Callable[[int], Tensor]  # draw index -> standard normals of the shape of x
+
+
+class Denoise(Protocol):
+    """E[x0 | x_t] with the condition bound: what a step may ask, and what is counted.
+
+    `rows` `(n,)` says which samples of the batch the n rows of x_t belong to, with a time `t` `(n,)` for each: fewer
+    than all where some are done, or the same sample at several times. None: the batch as it is.
+    """
+
+    def __call__(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor: ...
 
 
 class State(NamedTuple):
@@ -51,6 +61,18 @@ class Solver(abc.ABC):
         """Whether the steps draw noise."""
         return False
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether every sample chooses its own steps: a tolerance `rtol`, not the grid, then sets the error."""
+        return False
+
+    def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
+        """This method and a grid for it, within `nfe` evaluations a sample (None: 50)."""
+        nfe = 50 if nfe is None else nfe
+        if nfe < self.evaluations:
+            raise ValueError(f"nfe must be at least {self.evaluations}, one step of {self}; got {nfe}")
+        return self, log_snr_grid(denoiser, nfe // self.evaluations)
+
     @abc.abstractmethod
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
         """One entry a step for the whole grid at once: from `t` `(N,)` to `s` `(N,)`."""
@@ -70,6 +92,12 @@ class Solver(abc.ABC):
 
     def init(self, x: Tensor) -> State:
         return State(x, x)
+
+
+def log_snr_grid(denoiser: Denoiser, steps: int) -> Tensor:
+    """The grid for who names none: uniform in log-SNR, between noise ratios in units of the data's std."""
+    sd = denoiser.data_std
+    return grids.uniform_log_snr(denoiser.schedule, steps, s_max=80 * sd, s_min=grids.S_MIN * sd)
 
 
 def finite(solver: Solver, t: Tensor, **coefficients: Tensor) -> None:
