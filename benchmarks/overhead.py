@@ -41,8 +41,10 @@ def first_order(x: Tensor, draws: int = 0, evaluations: int = 1) -> Tensor:
     return x
 
 
-def trapezoid(x: Tensor) -> Tensor:
+def trapezoid(x: Tensor, draws: int = 0) -> Tensor:
     for _ in range(STEPS):
+        if draws:
+            x = torch.add(x * 0.99, torch.randn(x.shape), alpha=0.01)
         d = x * 0.5
         y = torch.add(x * 0.99, d, alpha=0.01)
         e = y * 0.5
@@ -58,6 +60,7 @@ CASES: list[tuple[sf.Solver, Callable[[Tensor], Tensor]]] = [
     (sf.DDPM(), lambda x: first_order(x, draws=1)),
     (sf.DDIM(eta=1.0), lambda x: first_order(x, draws=1)),
     (sf.EulerMaruyama(), lambda x: first_order(x, draws=1)),
+    (sf.Churn(), lambda x: trapezoid(x, draws=1)),
     (sf.PredictorCorrector(), lambda x: first_order(x, draws=1, evaluations=2)),
     (sf.AnnealedLangevin(steps_per_level=2), lambda x: first_order(x, draws=1, evaluations=2)),
 ]

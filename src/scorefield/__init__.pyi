@@ -46,6 +46,7 @@ from .schedules import VEPower as VEPower
 from .solvers import DDIM as DDIM
 from .solvers import DDPM as DDPM
 from .solvers import AnnealedLangevin as AnnealedLangevin
+from .solvers import Churn as Churn
 from .solvers import Euler as Euler
 from .solvers import EulerMaruyama as EulerMaruyama
 from .solvers import Heun as Heun

@@ -40,6 +40,8 @@ SOLVERS = [
     sf.PredictorCorrector(),
     sf.PredictorCorrector(predictor=sf.DDPM(), corrections=2),
     sf.AnnealedLangevin(),
+    sf.Churn(),
+    sf.Churn(sf.DDIM(), amount=10.0),
 ]
 name = lambda value: repr(value).split("(_")[0] if isinstance(value, sf.Discrete) else repr(value)  # noqa: E731
 

@@ -2,6 +2,7 @@
 
 from scorefield.solvers.ancestral import DDIM, DDPM
 from scorefield.solvers.base import AffineSolver, Solver, State, Step
+from scorefield.solvers.churn import Churn
 from scorefield.solvers.ode import Euler, Heun
 from scorefield.solvers.sde import AnnealedLangevin, EulerMaruyama, PredictorCorrector
 
@@ -10,6 +11,7 @@ __all__ = [
     "DDPM",
     "AffineSolver",
     "AnnealedLangevin",
+    "Churn",
     "Euler",
     "EulerMaruyama",
     "Heun",
