@@ -45,13 +45,18 @@ from .schedules import SubVP as SubVP
 from .schedules import VEPower as VEPower
 from .solvers import DDIM as DDIM
 from .solvers import DDPM as DDPM
+from .solvers import DEIS as DEIS
 from .solvers import AnnealedLangevin as AnnealedLangevin
 from .solvers import Churn as Churn
+from .solvers import DPMSolverPP as DPMSolverPP
 from .solvers import Euler as Euler
 from .solvers import EulerMaruyama as EulerMaruyama
 from .solvers import Heun as Heun
+from .solvers import Multistep as Multistep
 from .solvers import PredictorCorrector as PredictorCorrector
+from .solvers import SASolver as SASolver
 from .solvers import Solver as Solver
+from .solvers import UniPC as UniPC
 from .solvers.langevin import mala as mala
 from .solvers.langevin import ula as ula
 

@@ -174,9 +174,13 @@ def _grid(denoiser: Denoiser, solver: Solver, times: Tensor | None, nfe: int | N
     if nfe is not None:
         raise ValueError("give either times or nfe, not both")
     times = as_time(times)
-    if times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()):
+    if times.ndim != 1 or len(times) < 2:
+        raise ValueError(f"times must be a grid (N + 1,) with N at least 1; got shape {tuple(times.shape)}")
+    if bool((rising := times.diff() >= 0).any()):
+        i = int(rising.nonzero()[0, 0])
         raise ValueError(
-            f"times must be a decreasing grid (N + 1,), from noise to data, with N at least 1; got {times.tolist()}"
+            f"times must decrease, from noise to data; got times[{i}] = {float(times[i]):g} and "
+            f"times[{i + 1}] = {float(times[i + 1]):g}"
         )
     return solver, times
 

@@ -23,7 +23,14 @@ SCHEDULES = [
     sf.Discrete.linear(),
 ]
 PARAMETERIZATIONS = [sf.X0(), sf.Eps(), sf.V(), sf.Velocity(), sf.Score(), sf.EDMPreconditioning()]
+Multistep = sf.Multistep
 CIRCLE, EDM_PATH = sf.Cosine(alpha_min=0.0), sf.EDM(sigma_max=1e4)
+FIELDS = [
+    sf.solvers.DataPrediction(),
+    sf.solvers.NoisePrediction(),
+    sf.solvers.PathVelocity(CIRCLE),
+    sf.solvers.PathVelocity(sf.Rectified()),
+]
 SOLVERS = [
     sf.DDPM(),
     sf.DDPM(large_variance=True),
@@ -42,6 +49,16 @@ SOLVERS = [
     sf.AnnealedLangevin(),
     sf.Churn(),
     sf.Churn(sf.DDIM(), amount=10.0),
+    *(Multistep(order, field, corrector=False) for order in (1, 2, 3, 4) for field in FIELDS),
+    *(Multistep(order, field) for order in (2, 3, 4, 5) for field in FIELDS),
+    sf.DPMSolverPP(),
+    sf.DPMSolverPP(order=3),
+    sf.DPMSolverPP(eta=1.0),
+    sf.DEIS(),
+    sf.UniPC(),
+    sf.UniPC(order=4),
+    sf.SASolver(),
+    sf.SASolver(order=3, eta=0.5),
 ]
 name = lambda value: repr(value).split("(_")[0] if isinstance(value, sf.Discrete) else repr(value)  # noqa: E731
 

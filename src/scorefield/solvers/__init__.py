@@ -3,20 +3,31 @@
 from scorefield.solvers.ancestral import DDIM, DDPM
 from scorefield.solvers.base import AffineSolver, Solver, State, Step
 from scorefield.solvers.churn import Churn
+from scorefield.solvers.fields import DataPrediction, Field, NoisePrediction, PathVelocity
+from scorefield.solvers.multistep import DEIS, DPMSolverPP, Multistep, SASolver, UniPC
 from scorefield.solvers.ode import Euler, Heun
 from scorefield.solvers.sde import AnnealedLangevin, EulerMaruyama, PredictorCorrector
 
 __all__ = [
     "DDIM",
     "DDPM",
+    "DEIS",
     "AffineSolver",
     "AnnealedLangevin",
     "Churn",
+    "DPMSolverPP",
+    "DataPrediction",
     "Euler",
     "EulerMaruyama",
+    "Field",
     "Heun",
+    "Multistep",
+    "NoisePrediction",
+    "PathVelocity",
     "PredictorCorrector",
+    "SASolver",
     "Solver",
     "State",
     "Step",
+    "UniPC",
 ]

@@ -1,0 +1,174 @@
+"""Multistep methods: Adams-Bashforth and Adams-Moulton in the coordinates of the field.
+
+With the field F of `fields.py` known at this node and at earlier ones, the integral of
+
+    x_s = keep x_t + int K(v) F(v) dv + noise z
+
+is taken of the polynomial through them: F at k nodes gives order k. The predictor (Adams-Bashforth) extrapolates from
+the nodes up to t. The corrector (Adams-Moulton) repeats the step with F at its end, once that is known: the evaluation
+is the one the next step needs anyway, so it costs nothing (UniC of Zhao et al. 2023). Both are linear, hence so is
+their sum, and a method is nothing but its numbers:
+
+    x_s = keep x_t + sum_j w_j F_j + noise z.
+
+Grids are of any spacing, weights come from Gauss-Legendre quadrature of K times the Lagrange polynomials, to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scorefield.denoisers import Denoiser
+from scorefield.schedules import Cosine
+from scorefield.solvers.base import Denoise, Normals, Solver, State, Step, finite
+from scorefield.solvers.fields import Along, DataPrediction, Field, NoisePrediction, PathVelocity
+
+TRIGONOMETRIC: Field = PathVelocity(Cosine(0.0))
+DATA: Field = DataPrediction()
+NOISE: Field = NoisePrediction()
+
+_NODES, _WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(16))
+
+
+class _MultistepStep(NamedTuple):
+    of_x: float  # F = of_x x + of_x0 D
+    of_x0: float
+    keep: float
+    weights: tuple[float, ...]  # of F at this node and the ones before it
+    noise: float
+
+
+@dataclass(frozen=True)
+class Multistep(Solver):
+    """Variable-step Adams methods in any `Field`; one evaluation a step.
+
+    Args:
+        order: the predictor reads F at `order` nodes, or at one fewer with a corrector, which reads one more; at the
+            start, as many as there are.
+        field: what is extrapolated.
+        corrector: correct each step with the evaluation at its end, at no cost.
+        finish: nodes the last predictor reads on a grid that ends at sigma = 0; the one before it reads one more, and
+            so on up to all. The exponential fields, whose step to sigma = 0 is infinitely long in lambda, take it with
+            1 whatever this says.
+        midpoint: read a straight line through two nodes in the middle of the step instead of integrating it against
+            the kernel, as DPM-Solver++(2M) and UniPC (B2) were published.
+        eta: 0 for the ODE, 1 for the reverse SDE; for fields with stochastic steps only.
+    """
+
+    order: int = 4  # type: ignore[misc]  # a field here, where a class constant elsewhere
+    field: Field = TRIGONOMETRIC
+    corrector: bool = True
+    finish: int = 1
+    midpoint: bool = False
+    eta: float = 0.0
+
+    def __post_init__(self) -> None:
+        name, lowest = type(self).__name__, 1 + self.corrector
+        if not lowest <= self.order <= 5:
+            raise ValueError(f"{name}: order must be {lowest} to 5 with corrector={self.corrector}; got {self.order}")
+        if self.finish < 1 or not self.eta >= 0:
+            raise ValueError(f"{name}: finish must be at least 1 and eta at least 0; got {self.finish} and {self.eta}")
+
+    @property
+    def stochastic(self) -> bool:
+        return self.eta > 0
+
+    def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
+        along = self.field.along(denoiser, torch.cat([t, s[-1:]]), self.eta)
+        n, most = len(t), self.order - self.corrector
+        nodes = torch.arange(1, n + 1).clamp(max=most)
+        if float(denoiser.schedule.sigma(s[-1])) == 0:
+            nodes = torch.minimum(nodes, torch.arange(n, 0, -1) + self.finish - 1)
+        nodes = torch.where(torch.isfinite(along.variable[1:]), nodes, 1)
+        weights = torch.zeros(n, most + 1, dtype=torch.float64)
+        predictor = _weights(along, nodes, 0, most, self.midpoint)
+        weights[:, :-1] = predictor
+        if self.corrector and n > 1:
+            # the correction of step i - 1, x_t <- x_t + sum_j (moulton_j - bashforth_j) F_j, is made in step i
+            correction = _weights(along, nodes, 1, most + 1, self.midpoint)
+            correction[:, 1:] -= predictor
+            weights[1:] += along.keep[1:, None] * correction[:-1]
+        finite(self, t, x=along.keep, field=weights.sum(1), noise=along.noise)
+        of_x, of_x0 = (torch.as_tensor(c, dtype=torch.float64).expand(n) for c in (along.of_x, along.of_x0))
+        columns = (of_x.tolist(), of_x0.tolist(), along.keep.tolist(), weights.tolist(), along.noise.tolist())
+        rows = enumerate(zip(*columns, strict=True))
+        return [_MultistepStep(p, q, a, tuple(w[: i + 1]), c) for i, (p, q, a, w, c) in rows]
+
+    def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
+        c: _MultistepStep = step.coefficients
+        x, x0 = state.x, denoise(state.x, step.t)
+        field = x0 if c.of_x == 0 else torch.add(x * c.of_x, x0, alpha=c.of_x0)
+        fields = (field, *state.past)
+        x = x * c.keep
+        for weight, f in zip(c.weights, fields, strict=False):
+            if weight:
+                x = x.add_(f, alpha=weight)
+        if c.noise:
+            x = x.add_(normals(step.index), alpha=c.noise)
+        return State(x, x0, fields[: self.order - self.corrector])
+
+
+def _weights(along: Along, nodes: Tensor, ahead: int, width: int, midpoint: bool) -> Tensor:
+    """int K(v) l_j(v) dv over each step, `(N, width)`: column j belongs to the node `j - ahead` steps before its start.
+
+    l_j are the Lagrange polynomials of the first `nodes + ahead` columns, `nodes` `(N,)`; the others have weight 0.
+    """
+    v = torch.where(torch.isfinite(along.variable), along.variable, 0.0)
+    columns = torch.arange(width)
+    used = columns < (nodes + ahead)[:, None]  # (N, width)
+    at = v[(torch.arange(len(nodes))[:, None] + ahead - columns).clamp(min=0)]
+    start, h = v[:-1, None], v.diff()[:, None]
+    points = start + h * (1 + _NODES) / 2  # (N, Q)
+    kernel = _WEIGHTS * along.kernel(points)
+    kernel = kernel / kernel.sum(1, keepdim=True)
+    if midpoint:
+        points = torch.where((nodes + ahead == 2)[:, None], start + h / 2, points)
+    # l_j is the product of (v - v_m) / (v_j - v_m) over the other nodes m
+    others = used[:, None, :] & ~torch.eye(width, dtype=torch.bool)
+    gaps = torch.where(others, at[:, :, None] - at[:, None, :], 1.0)
+    factors = torch.where(others[..., None], (points[:, None, None, :] - at[:, None, :, None]) / gaps[..., None], 1.0)
+    average = (factors.prod(2) * kernel[:, None, :]).sum(2)
+    return torch.where(used, average, 0.0) * along.mass[:, None]
+
+
+@dataclass(frozen=True)
+class DPMSolverPP(Multistep):
+    """DPM-Solver++(2M) and, with order = 3, (3M) (Lu et al. 2022b); with eta = 1, SDE-DPM-Solver++."""
+
+    order: int = 2  # type: ignore[misc]
+    field: Field = DATA
+    corrector: bool = False
+    midpoint: bool = True
+
+
+@dataclass(frozen=True)
+class DEIS(Multistep):
+    """DEIS with polynomials in lambda (Zhang & Chen 2023), which is DPM-Solver's multistep form."""
+
+    order: int = 3  # type: ignore[misc]
+    field: Field = NOISE
+    corrector: bool = False
+
+
+@dataclass(frozen=True)
+class UniPC(Multistep):
+    """UniPC (Zhao et al. 2023), B2, data prediction. Its UniPC-p is of order p + 1, which is the `order` here."""
+
+    order: int = 3  # type: ignore[misc]
+    field: Field = DATA
+    midpoint: bool = True
+
+
+@dataclass(frozen=True)
+class SASolver(Multistep):
+    """Stochastic Adams (Xue et al. 2023): any eta = tau, exact kernels, predictor and corrector with one noise."""
+
+    order: int = 4  # type: ignore[misc]
+    field: Field = DATA
+    eta: float = 1.0
