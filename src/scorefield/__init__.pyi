@@ -46,6 +46,7 @@ from .schedules import VEPower as VEPower
 from .solvers import DDIM as DDIM
 from .solvers import DDPM as DDPM
 from .solvers import DEIS as DEIS
+from .solvers import AdaptiveSDE as AdaptiveSDE
 from .solvers import AnnealedLangevin as AnnealedLangevin
 from .solvers import Churn as Churn
 from .solvers import DPMSolverPP as DPMSolverPP

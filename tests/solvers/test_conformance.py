@@ -49,6 +49,7 @@ SOLVERS = [
     sf.AnnealedLangevin(),
     sf.Churn(),
     sf.Churn(sf.DDIM(), amount=10.0),
+    sf.AdaptiveSDE(rtol=0.1, atol=0.1),
     *(Multistep(order, field, corrector=False) for order in (1, 2, 3, 4) for field in FIELDS),
     *(Multistep(order, field) for order in (2, 3, 4, 5) for field in FIELDS),
     sf.DPMSolverPP(),

@@ -1,5 +1,6 @@
 """Solvers: how x_t becomes x_s."""
 
+from scorefield.solvers.adaptive_sde import AdaptiveSDE
 from scorefield.solvers.ancestral import DDIM, DDPM
 from scorefield.solvers.base import AffineSolver, Solver, State, Step
 from scorefield.solvers.churn import Churn
@@ -12,6 +13,7 @@ __all__ = [
     "DDIM",
     "DDPM",
     "DEIS",
+    "AdaptiveSDE",
     "AffineSolver",
     "AnnealedLangevin",
     "Churn",
