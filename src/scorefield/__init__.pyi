@@ -52,12 +52,16 @@ from .solvers import Churn as Churn
 from .solvers import DPMSolverPP as DPMSolverPP
 from .solvers import Euler as Euler
 from .solvers import EulerMaruyama as EulerMaruyama
+from .solvers import Exponential as Exponential
 from .solvers import Heun as Heun
 from .solvers import Multistep as Multistep
+from .solvers import Overdamped as Overdamped
 from .solvers import PredictorCorrector as PredictorCorrector
 from .solvers import SASolver as SASolver
 from .solvers import Solver as Solver
+from .solvers import Underdamped as Underdamped
 from .solvers import UniPC as UniPC
+from .solvers.langevin import baoab as baoab
 from .solvers.langevin import mala as mala
 from .solvers.langevin import ula as ula
 

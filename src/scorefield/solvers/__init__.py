@@ -4,6 +4,7 @@ from scorefield.solvers.adaptive_sde import AdaptiveSDE
 from scorefield.solvers.ancestral import DDIM, DDPM
 from scorefield.solvers.base import AffineSolver, Solver, State, Step
 from scorefield.solvers.churn import Churn
+from scorefield.solvers.dynamics import Dynamics, Exponential, Overdamped, Underdamped
 from scorefield.solvers.fields import DataPrediction, Field, NoisePrediction, PathVelocity
 from scorefield.solvers.multistep import DEIS, DPMSolverPP, Multistep, SASolver, UniPC
 from scorefield.solvers.ode import Euler, Heun
@@ -19,17 +20,21 @@ __all__ = [
     "Churn",
     "DPMSolverPP",
     "DataPrediction",
+    "Dynamics",
     "Euler",
     "EulerMaruyama",
+    "Exponential",
     "Field",
     "Heun",
     "Multistep",
     "NoisePrediction",
+    "Overdamped",
     "PathVelocity",
     "PredictorCorrector",
     "SASolver",
     "Solver",
     "State",
     "Step",
+    "Underdamped",
     "UniPC",
 ]
