@@ -98,8 +98,8 @@ class Problem:
         return x
 
     def errors(self, x: Tensor) -> tuple[float, float]:
-        """(RMS, median): root mean square of x - reference over that of the reference, and its samples' median."""
-        apart = relative_distance(x, self.reference)
+        """(RMS, median) of the first len(x) samples' distances to the reference, over its root mean square."""
+        apart = relative_distance(x, self.reference[: len(x)])
         return float(apart.square().mean().sqrt()), float(apart.median())
 
 
