@@ -4,16 +4,23 @@ from scorefield.solvers.ancestral import DDIM, DDPM
 from scorefield.solvers.base import AffineSolver, Solver, State, Step
 from scorefield.solvers.fields import DataPrediction, Field, NoisePrediction, PathVelocity
 from scorefield.solvers.multistep import DEIS, DPMSolverPP, Multistep, SASolver, UniPC
-from scorefield.solvers.ode import Euler, Heun
+from scorefield.solvers.ode import RK4, Adaptive, Euler, Heun, RungeKutta
+from scorefield.solvers.picard import Picard
+from scorefield.solvers.recommended import Recommended, recommended
 from scorefield.solvers.sde import AnnealedLangevin, EulerMaruyama, PredictorCorrector
+from scorefield.solvers.singlestep import DPMSolver, DPMSolverPPS
 
 __all__ = [
     "DDIM",
     "DDPM",
     "DEIS",
+    "RK4",
+    "Adaptive",
     "AffineSolver",
     "AnnealedLangevin",
+    "DPMSolver",
     "DPMSolverPP",
+    "DPMSolverPPS",
     "DataPrediction",
     "Euler",
     "EulerMaruyama",
@@ -22,10 +29,14 @@ __all__ = [
     "Multistep",
     "NoisePrediction",
     "PathVelocity",
+    "Picard",
     "PredictorCorrector",
+    "Recommended",
+    "RungeKutta",
     "SASolver",
     "Solver",
     "State",
     "Step",
     "UniPC",
+    "recommended",
 ]
