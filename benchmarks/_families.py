@@ -2,7 +2,7 @@
 
     A   2-D, 8 anisotropic Gaussians, standard deviations .03 to .4 along random axes, unequal weights
     B   64-D, 10 Gaussians of rank 4 plus a diagonal, unequal weights
-    C   the 1,797 digits of 8 x 8 pixels in [-1, 1], as the library scales them, smoothed with h = 0.1
+    C   the 1,797 digits of 8 x 8 pixels in [0, 1], smoothed with h = 0.1
 
 on two settings, `vp` from t = 1 and `edm` from sigma = 80; every run goes to sigma = 0. An instance of A and B is a
 seed; C is one distribution, and its seed is that of the start alone.
@@ -43,7 +43,7 @@ def family(name: str, seed: int = 0) -> sf.Distribution:
         return _low_rank(np.random.default_rng((2, seed)))
     if name == "C":
         pixels = torch.from_numpy(load_digits(return_X_y=True)[0]) / 16  # float64
-        return sf.Empirical(2 * pixels - 1, SMOOTHING)
+        return sf.Empirical(pixels, SMOOTHING)
     raise ValueError(f"family must be one of {', '.join(FAMILIES)}; got {name!r}")
 
 
