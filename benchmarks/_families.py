@@ -58,7 +58,7 @@ def _anisotropic(rng: np.random.Generator, components: int = 8) -> sf.GaussianMi
 def _low_rank(rng: np.random.Generator, components: int = 10, dim: int = 64, rank: int = 4) -> sf.GaussianMixture:
     factors = 0.3 * rng.standard_normal((components, dim, rank))
     diagonals = rng.uniform(0.05, 0.2, (components, dim)) ** 2
-    means = 0.6 * rng.standard_normal((components, dim))
+    means = rng.standard_normal((components, dim))
     return sf.GaussianMixture.low_rank(_weights(rng, components), means, diagonals, factors)
 
 
