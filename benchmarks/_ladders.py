@@ -31,14 +31,14 @@ def uniform_t(spacing: str) -> Ladder:
             "trailing": np.arange(1000, 0, -1000 / n).round() - 1,
             "linspace-ddim": np.linspace(0, 999, n).round()[::-1],
         }[spacing]
-        return _end(_noise_ratio(_time(s) * (k + 1) / 1000))
+        return _end(noise_ratio(time_of(s) * (k + 1) / 1000))
 
     return ladder
 
 
 def vp_sigmas(eps: float) -> Ladder:
     """k-diffusion's get_sigmas_vp: uniform in t down to `eps`."""
-    return lambda s, n: _end(_noise_ratio(np.linspace(_time(s), eps, n)))
+    return lambda s, n: _end(noise_ratio(np.linspace(time_of(s), eps, n)))
 
 
 def flow(shift: float) -> Ladder:
@@ -62,12 +62,12 @@ def _end(ladder: np.ndarray) -> np.ndarray:
     return np.append(ladder, 0.0)
 
 
-def _time(s: float) -> float:
+def time_of(s: float) -> float:
     low, high = VP_BETA
     return (math.sqrt(low**2 + 2 * (high - low) * math.log1p(s**2)) - low) / (high - low)
 
 
-def _noise_ratio(t: np.ndarray) -> np.ndarray:
+def noise_ratio(t: np.ndarray) -> np.ndarray:
     low, high = VP_BETA
     return np.sqrt(np.expm1(low * t + (high - low) * t**2 / 2))
 

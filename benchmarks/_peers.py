@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from _ladders import LADDERS, Ladder
+from _ladders import LADDERS, Ladder, time_of
 
 Denoise = Callable[[Tensor, float], Tensor]
 Run = Callable[[Denoise, Tensor, float, int], Tensor]  # (denoise, start, s_T, n) -> x0
@@ -113,11 +113,12 @@ def walk(scheduler: Any, ladder: Sequence[float] | np.ndarray, denoise: Denoise,
     n = len(ladder) - 1
     scheduler.set_timesteps(n)
     scheduler.sigmas = torch.as_tensor(np.asarray(ladder), dtype=torch.float64)
-    scheduler.timesteps = torch.arange(n)
+    times = [round(1000 * time_of(s)) for s in np.asarray(ladder)[:-1].tolist()]  # only SA-Solver's tau reads them
+    scheduler.timesteps = torch.tensor(times)
     scheduler.set_begin_index(0)
-    for i, s in enumerate(np.asarray(ladder)[:-1].tolist()):
+    for t, s in zip(times, np.asarray(ladder)[:-1].tolist(), strict=True):
         x0 = denoise(x.double() * math.hypot(1, s), s)
-        x = scheduler.step(x0, i, x, return_dict=False, **options)[0]
+        x = scheduler.step(x0, t, x, return_dict=False, **options)[0]
     return x.double()
 
 
