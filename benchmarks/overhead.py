@@ -57,6 +57,8 @@ CASES: list[tuple[sf.Solver, Callable[[Tensor], Tensor]]] = [
     (sf.Heun(), trapezoid),
     (sf.DDPM(), lambda x: first_order(x, draws=1)),
     (sf.DDIM(eta=1.0), lambda x: first_order(x, draws=1)),
+    (sf.AnalyticDPM(), lambda x: first_order(x, draws=1)),
+    (sf.GaussianExact(sf.EulerMaruyama()), lambda x: first_order(x, draws=1)),
     (sf.EulerMaruyama(), lambda x: first_order(x, draws=1)),
     (sf.PredictorCorrector(), lambda x: first_order(x, draws=1, evaluations=2)),
     (sf.AnnealedLangevin(steps_per_level=2), lambda x: first_order(x, draws=1, evaluations=2)),

@@ -46,16 +46,20 @@ from .schedules import VEPower as VEPower
 from .solvers import DDIM as DDIM
 from .solvers import DDPM as DDPM
 from .solvers import DEIS as DEIS
+from .solvers import AnalyticDPM as AnalyticDPM
 from .solvers import AnnealedLangevin as AnnealedLangevin
 from .solvers import DPMSolverPP as DPMSolverPP
 from .solvers import Euler as Euler
 from .solvers import EulerMaruyama as EulerMaruyama
+from .solvers import GaussianExact as GaussianExact
 from .solvers import Heun as Heun
 from .solvers import Multistep as Multistep
 from .solvers import PredictorCorrector as PredictorCorrector
 from .solvers import SASolver as SASolver
 from .solvers import Solver as Solver
+from .solvers import StochasticAdams as StochasticAdams
 from .solvers import UniPC as UniPC
+from .solvers import discretisation_bias as discretisation_bias
 from .solvers.langevin import mala as mala
 from .solvers.langevin import ula as ula
 

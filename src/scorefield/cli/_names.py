@@ -20,6 +20,8 @@ SOLVERS: Table = {
     "heun": ("scorefield.solvers:Heun", {}),
     "euler-maruyama": ("scorefield.solvers:EulerMaruyama", {}),
     "predictor-corrector": ("scorefield.solvers:PredictorCorrector", {}),
+    "analytic-dpm": ("scorefield.solvers:AnalyticDPM", {}),
+    "stochastic-adams": ("scorefield.solvers:StochasticAdams", {}),
     "annealed-langevin": ("scorefield.solvers:AnnealedLangevin", {}),
 }
 

@@ -2,8 +2,17 @@
 
 from scorefield.solvers.ancestral import DDIM, DDPM
 from scorefield.solvers.base import AffineSolver, Solver, State, Step
+from scorefield.solvers.bias import Bias, discretisation_bias
+from scorefield.solvers.exact_variance import (
+    AnalyticDPM,
+    CalibratedVariance,
+    GaussianExact,
+    GaussianVariance,
+    X0Variance,
+    calibrate,
+)
 from scorefield.solvers.fields import DataPrediction, Field, NoisePrediction, PathVelocity
-from scorefield.solvers.multistep import DEIS, DPMSolverPP, Multistep, SASolver, UniPC
+from scorefield.solvers.multistep import DEIS, DPMSolverPP, Multistep, SASolver, StochasticAdams, UniPC
 from scorefield.solvers.ode import Euler, Heun
 from scorefield.solvers.sde import AnnealedLangevin, EulerMaruyama, PredictorCorrector
 
@@ -12,12 +21,17 @@ __all__ = [
     "DDPM",
     "DEIS",
     "AffineSolver",
+    "AnalyticDPM",
     "AnnealedLangevin",
+    "Bias",
+    "CalibratedVariance",
     "DPMSolverPP",
     "DataPrediction",
     "Euler",
     "EulerMaruyama",
     "Field",
+    "GaussianExact",
+    "GaussianVariance",
     "Heun",
     "Multistep",
     "NoisePrediction",
@@ -27,5 +41,9 @@ __all__ = [
     "Solver",
     "State",
     "Step",
+    "StochasticAdams",
     "UniPC",
+    "X0Variance",
+    "calibrate",
+    "discretisation_bias",
 ]

@@ -134,9 +134,7 @@ class PathVelocity(Field):
         )
 
 
-def _on_path(
-    path: Schedule, u: Tensor, eta: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]]:
+def _on_path(path: Schedule, u: Tensor, eta: Tensor) -> tuple[Tensor, Tensor, Tensor, Callable[[Tensor], Tensor]]:
     """(keep, mass, noise, kernel) of z on the steps of `u` `(N + 1,)`.
 
     The noise is what is missing from the variance r^2 = a^2 + b^2 of unit Gaussian data, an exact solution:

@@ -177,3 +177,16 @@ class SASolver(Multistep):
     order: int = 4  # type: ignore[misc]
     field: Field = DATA
     eta: float = 1.0
+
+
+@dataclass(frozen=True)
+class StochasticAdams(Multistep):
+    """The SDE on the circle while the noise exceeds the data, sigma > alpha data_std, and the ODE from there on.
+
+    Gaussian data of standard deviation data_std keep it exactly, in any number of steps. By `quiet` the start is
+    forgotten (e^-4 of it is left at s = 80), so that what a trained model gets wrong at high noise is drawn anew rather
+    than carried along.
+    """
+
+    eta: float = 1.0
+    quiet: float = 1.0
