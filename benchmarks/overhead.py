@@ -41,12 +41,16 @@ def first_order(x: Tensor, draws: int = 0, evaluations: int = 1) -> Tensor:
     return x
 
 
-def trapezoid(x: Tensor) -> Tensor:
+def staged(x: Tensor, stages: int) -> Tensor:
+    """Runge-Kutta and singlestep exponential steps: every point from x and the predictions before it."""
     for _ in range(STEPS):
-        d = x * 0.5
-        y = torch.add(x * 0.99, d, alpha=0.01)
-        e = y * 0.5
-        x = (x * 0.99).add_(d, alpha=0.01).add_(y, alpha=0.01).add_(e, alpha=0.01)
+        y, predictions = x, []
+        for _ in range(stages):
+            predictions.append(y * 0.5)
+            y = x * 0.99
+            for d in predictions:
+                y = y.add_(d, alpha=0.01)
+        x = y
     return x
 
 
@@ -54,7 +58,12 @@ CASES: list[tuple[sf.Solver, Callable[[Tensor], Tensor]]] = [
     (sf.Euler(), first_order),
     (sf.Euler(path=sf.Cosine(alpha_min=0.0)), first_order),
     (sf.DDIM(), first_order),
-    (sf.Heun(), trapezoid),
+    (sf.Heun(), lambda x: staged(x, 2)),
+    (sf.RK4(), lambda x: staged(x, 4)),
+    (sf.DPMSolver(order=2), lambda x: staged(x, 2)),
+    (sf.DPMSolver(order=3), lambda x: staged(x, 3)),
+    (sf.DPMSolverPPS(order=2), lambda x: staged(x, 2)),
+    (sf.DPMSolverPPS(order=3), lambda x: staged(x, 3)),
     (sf.DDPM(), lambda x: first_order(x, draws=1)),
     (sf.DDIM(eta=1.0), lambda x: first_order(x, draws=1)),
     (sf.AnalyticDPM(), lambda x: first_order(x, draws=1)),

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Noise
 from scorefield.schedules import Schedule, as_time
-from scorefield.solvers import DDIM, Bias, Solver, discretisation_bias
+from scorefield.solvers import Bias, Solver, discretisation_bias, recommended
+from scorefield.solvers.base import DEFAULT_NFE
 
 CHUNK_ELEMENTS = 2**22  # numbers in x at a time, 16 MB in float32: a network needs some hundred times that besides
 DRAWN_AT_ONCE = 2**15  # normals: for small batches an operation's fixed cost is what a draw costs
@@ -39,9 +39,11 @@ class Samples(NamedTuple):
     """What `sample` returns."""
 
     x: Tensor  # (B, *event)
-    nfe: int  # network evaluations for each sample
+    nfe: int  # network evaluations for each sample; where samples differ, the most that any needed
     trajectory: Tensor | None = None  # (N + 1, B, *event), if asked for
     times: Tensor | None = None  # (N + 1,)
+    evaluations: Tensor | None = None  # (B,) network evaluations, where samples may differ
+    depth: int = 0  # network calls one after another: below nfe where some are made at once
     settings: Settings | None = None
 
     @property
@@ -79,9 +81,10 @@ def sample(
     Args:
         denoiser: E[x0 | x_t].
         start: the shape `(B, *event)`, or a tensor of that shape to start from at times[0].
-        solver: DDIM() unless given.
+        solver: `solvers.recommended` for that many evaluations unless given.
         times: the grid, decreasing, `(N + 1,)`; the solver ends at times[-1].
-        nfe: instead of `times`: a grid uniform in log-SNR of at most this many evaluations a sample (default 50).
+        nfe: instead of `times`: a grid of at most this many evaluations a sample (default 30); refused by solvers that
+            choose their own steps.
         seed, first_index: sample i is a function of (seed, first_index + i) alone.
         cond: keyword arguments of the denoiser; tensors with a leading dimension B are cut into chunks with the batch.
         chunk: samples at a time; chosen by memory unless given.
@@ -93,17 +96,17 @@ def sample(
     Raises:
         ValueError: for a grid that does not decrease within [0, 1], a start that is not finite, `times` and `nfe`.
     """
-    solver = solver or DDIM()
-    times = _grid(denoiser, solver, times, nfe)
+    solver, times = _method(denoiser, solver, times, nfe)
     plan = solver.plan(denoiser, times)
     shape, dtype, device = _placement(denoiser, start, dtype, device)
     size = len_of_chunk(shape, chunk)
-    x, paths, evaluations = [], [], 0
+    each, shared = _split(cond or {}, shape[0])
+    x, paths, counts, depth, differ = [], [], [], 0, False
     with _bar(progress, len(plan) * max(1, -(-shape[0] // size))) as advance:
         for low in range(0, max(shape[0], 1), size):
             high = min(low + size, shape[0])
             noise = Noise(seed, torch.arange(first_index + low, first_index + high, device=device), shape[1:], dtype)
-            denoise = _Bound(denoiser, _slice(cond, slice(low, high), shape[0]))
+            denoise = _Bound(denoiser, {k: v[low:high] for k, v in each.items()}, shared, high - low)
             x_t = start[low:high] if isinstance(start, Tensor) else initial(denoiser, times[0], noise)
             state, path = solver.init(x_t), [x_t]
             normals = _Normals(noise)
@@ -117,12 +120,16 @@ def sample(
             x.append(state.x)
             if trajectory:
                 paths.append(torch.stack(path))
-            evaluations = denoise.calls
+            counts.append(denoise.evaluations)
+            depth, differ = max(depth, denoise.calls), differ or denoise.whole < denoise.calls
+    evaluations = torch.cat(counts)
     return Samples(
         torch.cat(x) if len(x) > 1 else x[0],
-        evaluations,
+        int(evaluations.max()) if len(evaluations) else depth,
         torch.cat(paths, 1) if trajectory else None,
         times if trajectory else None,
+        evaluations if differ else None,
+        depth,
         Settings(solver, times, denoiser.schedule, denoiser.data_std),
     )
 
@@ -158,28 +165,37 @@ class _Normals:
 
 
 class _Bound:
-    """The denoiser with its condition bound, counting its calls."""
+    """The denoiser with its condition bound, counting its calls, and the evaluations of each sample."""
 
-    def __init__(self, denoiser: Denoiser, cond: Mapping[str, Any]) -> None:
-        self.denoiser, self.cond, self.calls = denoiser, cond, 0
+    def __init__(self, denoiser: Denoiser, each: dict[str, Tensor], shared: dict[str, Any], batch: int) -> None:
+        self.denoiser, self.each, self.shared, self.batch = denoiser, each, shared, batch
+        self.calls = self.whole = 0  # all calls, and those with the batch as it is
+        self.apart = torch.zeros(batch, dtype=torch.int64)  # evaluations in the other calls
 
-    def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
+    @property
+    def evaluations(self) -> Tensor:
+        return self.apart + self.whole
+
+    def __call__(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor:
         self.calls += 1
-        x0 = self.denoiser(x_t, t, **self.cond)
+        each = self.each
+        if rows is None:
+            self.whole += 1
+        else:
+            self.apart += torch.bincount(rows.cpu(), minlength=self.batch)
+            each = {key: value[rows] for key, value in each.items()}
+        x0 = self.denoiser(x_t, t, **each, **self.shared)
         if self.calls == 1 and x0.shape != x_t.shape:
             raise ValueError(f"the denoiser must return the shape of x_t, {tuple(x_t.shape)}; got {tuple(x0.shape)}")
         return x0
 
 
-def _grid(denoiser: Denoiser, solver: Solver, times: Tensor | None, nfe: int | None) -> Tensor:
+def _method(denoiser: Denoiser, solver: Solver | None, times: Tensor | None, nfe: int | None) -> tuple[Solver, Tensor]:
+    """The solver and its grid, each the given one or the default for the other."""
     if times is None:
-        nfe = 50 if nfe is None else nfe
-        if nfe < solver.evaluations:
-            raise ValueError(f"nfe must be at least {solver.evaluations}, one step of {solver}; got {nfe}")
-        sd = denoiser.data_std
-        return grids.uniform_log_snr(
-            denoiser.schedule, nfe // solver.evaluations, s_max=80 * sd, s_min=grids.S_MIN * sd
-        )
+        if solver is None:
+            return recommended(denoiser.schedule, DEFAULT_NFE if nfe is None else nfe, data_std=denoiser.data_std)
+        return solver.within(denoiser, nfe)
     if nfe is not None:
         raise ValueError("give either times or nfe, not both")
     times = as_time(times)
@@ -191,7 +207,7 @@ def _grid(denoiser: Denoiser, solver: Solver, times: Tensor | None, nfe: int | N
             f"times must decrease, from noise to data; got times[{i}] = {float(times[i]):g} and "
             f"times[{i + 1}] = {float(times[i + 1]):g}"
         )
-    return times
+    return solver or recommended(denoiser.schedule, len(times) - 1, data_std=denoiser.data_std).solver, times
 
 
 def _placement(
@@ -214,11 +230,10 @@ def _placement(
     return shape, dtype, device
 
 
-def _slice(cond: Mapping[str, Any] | None, part: slice, batch: int) -> dict[str, Any]:
-    return {
-        key: value[part] if isinstance(value, Tensor) and value.ndim and len(value) == batch else value
-        for key, value in (cond or {}).items()
-    }
+def _split(cond: Mapping[str, Any], batch: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(what each sample has of its own: tensors with a leading dimension B, what all share)."""
+    each = {k: v for k, v in cond.items() if isinstance(v, Tensor) and v.ndim and len(v) == batch}
+    return each, {k: v for k, v in cond.items() if k not in each}
 
 
 @contextlib.contextmanager

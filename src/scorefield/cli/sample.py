@@ -17,8 +17,11 @@ _NOTICEABLE = 0.01  # of the standard deviation
 def sample(
     run: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint file.", show_default=False)],
     n: Annotated[int, typer.Option("--n", min=1, help="Number of samples.")] = 64,
-    solver: Annotated[str, typer.Option("--solver", help=f"One of: {', '.join(SOLVERS)}.")] = "ddim",
-    nfe: Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations a sample.")] = 50,
+    solver: Annotated[
+        str | None,
+        typer.Option("--solver", help=f"One of: {', '.join(SOLVERS)}. [default: the best known for --nfe]"),
+    ] = None,
+    nfe: Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations a sample.")] = 30,
     label: Annotated[
         list[int] | None,
         typer.Option("--label", help="Class; repeat it for several in turn. Without it, no class is asked for."),
@@ -32,12 +35,12 @@ def sample(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
 ) -> None:
     """Sample a trained model with any solver: a PNG grid, and the numbers as .npz."""
-    if solver not in SOLVERS:
+    if solver is not None and solver not in SOLVERS:
         raise unknown("solver", solver, SOLVERS)
     if not run.exists():
         raise FileNotFoundError(f"no run at {run}")
     if out is None:
-        out = (run if run.is_dir() else run.parent) / f"samples-{solver}-nfe{nfe}-seed{seed}.png"
+        out = (run if run.is_dir() else run.parent) / f"samples-{solver or 'recommended'}-nfe{nfe}-seed{seed}.png"
     if out.suffix != ".png":
         raise ValueError(f"--out must end in .png; got {out}")
     arrays = out.with_suffix(".npz")

@@ -13,19 +13,26 @@ from scorefield.solvers.exact_variance import (
 )
 from scorefield.solvers.fields import DataPrediction, Field, NoisePrediction, PathVelocity
 from scorefield.solvers.multistep import DEIS, DPMSolverPP, Multistep, SASolver, StochasticAdams, UniPC
-from scorefield.solvers.ode import Euler, Heun
+from scorefield.solvers.ode import RK4, Adaptive, Euler, Heun, RungeKutta
+from scorefield.solvers.picard import Picard
+from scorefield.solvers.recommended import Recommended, recommended
 from scorefield.solvers.sde import AnnealedLangevin, EulerMaruyama, PredictorCorrector
+from scorefield.solvers.singlestep import DPMSolver, DPMSolverPPS
 
 __all__ = [
     "DDIM",
     "DDPM",
     "DEIS",
+    "RK4",
+    "Adaptive",
     "AffineSolver",
     "AnalyticDPM",
     "AnnealedLangevin",
     "Bias",
     "CalibratedVariance",
+    "DPMSolver",
     "DPMSolverPP",
+    "DPMSolverPPS",
     "DataPrediction",
     "Euler",
     "EulerMaruyama",
@@ -36,7 +43,10 @@ __all__ = [
     "Multistep",
     "NoisePrediction",
     "PathVelocity",
+    "Picard",
     "PredictorCorrector",
+    "Recommended",
+    "RungeKutta",
     "SASolver",
     "Solver",
     "State",
@@ -46,4 +56,5 @@ __all__ = [
     "X0Variance",
     "calibrate",
     "discretisation_bias",
+    "recommended",
 ]

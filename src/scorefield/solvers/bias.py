@@ -65,10 +65,11 @@ class _Gaussian(Denoiser):
         super().__init__()
         self.schedule, self.data_std, self.mean = schedule, std, mean
 
-    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor:
         alpha, sigma = self.schedule(t)
+        mean = self.mean if rows is None else self.mean[rows]
         gain = alpha * self.data_std**2 / ((alpha * self.data_std) ** 2 + sigma**2)
-        return self.mean + pad_right(gain, x_t) * (x_t - pad_right(alpha, x_t) * self.mean)
+        return mean + pad_right(gain, x_t) * (x_t - pad_right(alpha, x_t) * mean)
 
 
 @torch.no_grad()

@@ -23,11 +23,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Randomness, randn_like
 from scorefield.schedules import pad_right
 from scorefield.solvers.ancestral import DDIM
-from scorefield.solvers.base import AffineSolver, Denoise, Normals, Solver, State, Step, finite
+from scorefield.solvers.base import DEFAULT_NFE, AffineSolver, Denoise, Normals, Solver, State, Step, finite
 
 
 class X0Variance(abc.ABC):
@@ -131,6 +132,10 @@ class AnalyticDPM(Solver):
     @property
     def stochastic(self) -> bool:
         return True
+
+    def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
+        nfe = DEFAULT_NFE if nfe is None else nfe
+        return self, grids.angular(denoiser.schedule, nfe, power=1.2, scale=denoiser.data_std)
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
         rows = DDIM(self.eta).coefficients(denoiser, t, s)

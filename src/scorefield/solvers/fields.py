@@ -113,20 +113,25 @@ class PathVelocity(Field):
     """dz/du on a path z = a(u) x0 / sd + b(u) eps, `base.Coordinate`, along its time u; `None`: the process's own t.
 
     On `Cosine(0)` u is the angle atan(sigma / (alpha sd)) and Gaussian data of standard deviation sd = data_std stand
-    still, so that only what is not Gaussian is left to extrapolate; on `Rectified()` u = s / (s + sd).
+    still, so that only what is not Gaussian is left to extrapolate; on `Rectified()` u = s / (s + sd). `scale` takes
+    sd to be so many data_std instead of one.
     """
 
     path: Schedule | None = None
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise ValueError(f"PathVelocity: scale must be positive; got {self.scale}")
 
     def along(self, denoiser: Denoiser, times: Tensor, eta: Tensor) -> Along:
-        at = Coordinate.of(self.path, denoiser, times)
-        alpha, sigma = denoiser.schedule(times[:-1])
-        of_eps, of_x0 = at.eps_rate[:-1], at.x0_rate[:-1]
+        at = Coordinate.of(self.path, denoiser, times, self.scale)
+        of_x, of_x0 = at.slope(denoiser)
         keep, mass, noise, kernel = _on_path(self.path or denoiser.schedule, at.u, eta)
         return Along(
             at.u,
-            of_eps / sigma,
-            of_x0 - of_eps * alpha / sigma,
+            of_x[:-1],
+            of_x0[:-1],
             keep * at.scale[:-1] / at.scale[1:],
             mass / at.scale[1:],
             noise / at.scale[1:],

@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.schedules import Cosine
-from scorefield.solvers.base import Denoise, Normals, Solver, State, Step, finite
+from scorefield.solvers.base import DEFAULT_NFE, Denoise, Normals, Solver, State, Step, finite
 from scorefield.solvers.fields import NODES, WEIGHTS, Along, DataPrediction, Field, NoisePrediction, PathVelocity
 
 TRIGONOMETRIC: Field = PathVelocity(Cosine(0.0))
@@ -185,8 +186,12 @@ class StochasticAdams(Multistep):
 
     Gaussian data of standard deviation data_std keep it exactly, in any number of steps. By `quiet` the start is
     forgotten (e^-4 of it is left at s = 80), so that what a trained model gets wrong at high noise is drawn anew rather
-    than carried along.
+    than carried along. Given a number of evaluations only, it takes the grid it was tuned with.
     """
 
     eta: float = 1.0
     quiet: float = 1.0
+
+    def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
+        nfe = DEFAULT_NFE if nfe is None else nfe
+        return self, grids.angular(denoiser.schedule, nfe, power=1.5, scale=1.5 * denoiser.data_std)
