@@ -53,6 +53,7 @@ def test_all_fields_are_one_sde_as_steps_shrink():
 def test_below_quiet_the_step_is_the_odes():
     """The plan has noise above the ratio and none below; a quiet above the grid is the ODE to the last bit."""
     exact = sf.ExactDenoiser(sf.distributions.eight_gaussians(), sf.EDM())
+    exact.data_std = 0.3  # the unit of `quiet`
     times = grids.uniform_log_snr(sf.EDM(), 16, s_max=50.0)
     plan = sf.StochasticAdams(quiet=0.7).plan(exact, times)
     ratio = (sf.EDM().noise_ratio(times[1:]) / exact.data_std).tolist()
