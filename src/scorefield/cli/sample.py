@@ -68,7 +68,7 @@ def sample(
     off = drawn.bias.std - 1
     if abs(off) > _NOTICEABLE:
         typer.echo(
-            f"note: with {solver} in {nfe} evaluations the steps alone make Gaussian data of this model's variance "
+            f"note: with {solver} at --nfe {nfe} the steps alone make Gaussian data of this model's variance "
             f"{abs(off):.1%} too {'wide' if off > 0 else 'narrow'}; a larger --nfe makes it less"
         )
 
