@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import scorefield as sf
+from scorefield.training import checkpoint
 
 PICTURES = {"samples.png", "forward.png", "reverse.png", "training.png", "levels.png", "neighbours.png"}
 TRAINED = {".lock", "recipe.toml", "checkpoints", "metrics.jsonl", "training.png", "levels.png"}
@@ -133,7 +134,7 @@ def test_sample_says_what_its_steps_do_to_gaussian_data(quickstart, cli):
         done = cli("sample", quickstart[0], "--n", "1", "--solver", solver, "--nfe", "6", "--out", f"{solver}.png")
         assert done.returncode == 0, done.stderr
         said[solver] = done.stdout
-    denoiser = sf.training.checkpoint.load(model(quickstart[0])).denoiser
+    denoiser = checkpoint.load(model(quickstart[0])).denoiser
     _, times = sf.DDPM().within(denoiser, 6)
     bias = sf.discretisation_bias(sf.DDPM(), denoiser.schedule, times, data_std=denoiser.data_std)
     assert bias.std < 0.9
@@ -212,7 +213,7 @@ class TestBadInput:
         assert "cannot write to file/deep" in refused("sample", quickstart[0], "--out", "file/deep/x.png")
 
     def test_too_few_evaluations_for_the_solver(self, quickstart, refused):
-        line = refused("sample", quickstart[0], "--solver", "heun", "--nfe", "1", "--out", "x.png")
+        line = refused("sample", quickstart[0], "--solver", "predictor-corrector", "--nfe", "1", "--out", "x.png")
         assert "nfe must be at least 2" in line
 
     def test_device_that_is_not_there(self, refused, tmp_path):
