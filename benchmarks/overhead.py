@@ -54,6 +54,20 @@ def staged(x: Tensor, stages: int) -> Tensor:
     return x
 
 
+def multistep(x: Tensor, draws: bool = False) -> Tensor:
+    """A field of x and D, and four of them to combine."""
+    past = (x, x, x)
+    for _ in range(STEPS):
+        field = torch.add(x * 0.9, x * 0.5, alpha=0.1)
+        past = (field, *past[:3])
+        x = x * 0.99
+        for f in past:
+            x = x.add_(f, alpha=0.01)
+        if draws:
+            x = x.add_(torch.randn(x.shape), alpha=0.01)
+    return x
+
+
 CASES: list[tuple[sf.Solver, Callable[[Tensor], Tensor]]] = [
     (sf.Euler(), first_order),
     (sf.Euler(path=sf.Cosine(alpha_min=0.0)), first_order),
@@ -66,6 +80,10 @@ CASES: list[tuple[sf.Solver, Callable[[Tensor], Tensor]]] = [
     (sf.DPMSolverPPS(order=3), lambda x: staged(x, 3)),
     (sf.DDPM(), lambda x: first_order(x, draws=1)),
     (sf.DDIM(eta=1.0), lambda x: first_order(x, draws=1)),
+    (sf.AnalyticDPM(), lambda x: first_order(x, draws=1)),
+    (sf.Multistep(), multistep),
+    (sf.StochasticAdams(quiet=0.0), lambda x: multistep(x, draws=True)),
+    (sf.GaussianExact(sf.EulerMaruyama()), lambda x: first_order(x, draws=1)),
     (sf.EulerMaruyama(), lambda x: first_order(x, draws=1)),
     (sf.PredictorCorrector(), lambda x: first_order(x, draws=1, evaluations=2)),
     (sf.AnnealedLangevin(steps_per_level=2), lambda x: first_order(x, draws=1, evaluations=2)),

@@ -48,12 +48,14 @@ from .solvers import DDPM as DDPM
 from .solvers import DEIS as DEIS
 from .solvers import RK4 as RK4
 from .solvers import Adaptive as Adaptive
+from .solvers import AnalyticDPM as AnalyticDPM
 from .solvers import AnnealedLangevin as AnnealedLangevin
 from .solvers import DPMSolver as DPMSolver
 from .solvers import DPMSolverPP as DPMSolverPP
 from .solvers import DPMSolverPPS as DPMSolverPPS
 from .solvers import Euler as Euler
 from .solvers import EulerMaruyama as EulerMaruyama
+from .solvers import GaussianExact as GaussianExact
 from .solvers import Heun as Heun
 from .solvers import Multistep as Multistep
 from .solvers import Picard as Picard
@@ -61,7 +63,9 @@ from .solvers import PredictorCorrector as PredictorCorrector
 from .solvers import RungeKutta as RungeKutta
 from .solvers import SASolver as SASolver
 from .solvers import Solver as Solver
+from .solvers import StochasticAdams as StochasticAdams
 from .solvers import UniPC as UniPC
+from .solvers import discretisation_bias as discretisation_bias
 from .solvers.langevin import mala as mala
 from .solvers.langevin import ula as ula
 

@@ -68,6 +68,12 @@ SOLVERS = [
     sf.UniPC(order=4),
     sf.SASolver(),
     sf.SASolver(order=3, eta=0.5),
+    *(Multistep(2, field, eta=0.7, corrector=False) for field in FIELDS),
+    sf.StochasticAdams(),
+    sf.StochasticAdams(order=3, quiet=0.1),
+    sf.AnalyticDPM(),
+    sf.AnalyticDPM(eta=0.0),
+    sf.GaussianExact(sf.EulerMaruyama()),
 ]
 name = lambda value: repr(value).split("(_")[0] if isinstance(value, sf.Discrete) else repr(value)  # noqa: E731
 

@@ -147,7 +147,7 @@ def test_the_recommended_solver_is_this_near_the_exact_path(nfe, bound):
         (lambda: recommended(sf.VP(), 0), "nfe must be at least 1; got 0"),
         (lambda: recommended(sf.VP(), 8, data_std=0.0), "data_std must be positive; got 0.0"),
         (lambda: grids.angular(sf.VP(), 8, power=0.0), "power and scale must be positive"),
-        (lambda: sf.sample(mixture(sf.VP()), (2, 2), solver=sf.Multistep(eta=1.0)), "eta must be 0 with PathVelocity"),
+        (lambda: sf.Multistep(eta=-1.0), "eta and quiet at least 0; got 1, -1.0 and 0.0"),
     ],
 )
 def test_bad_arguments_get_one_clear_line(make, message):

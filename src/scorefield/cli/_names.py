@@ -26,6 +26,8 @@ SOLVERS: Table = {
     "sa-solver": ("scorefield.solvers:SASolver", {}),
     "euler-maruyama": ("scorefield.solvers:EulerMaruyama", {}),
     "predictor-corrector": ("scorefield.solvers:PredictorCorrector", {}),
+    "analytic-dpm": ("scorefield.solvers:AnalyticDPM", {}),
+    "stochastic-adams": ("scorefield.solvers:StochasticAdams", {}),
     "annealed-langevin": ("scorefield.solvers:AnnealedLangevin", {}),
 }
 

@@ -2,8 +2,17 @@
 
 from scorefield.solvers.ancestral import DDIM, DDPM
 from scorefield.solvers.base import AffineSolver, Solver, State, Step
+from scorefield.solvers.bias import Bias, discretisation_bias
+from scorefield.solvers.exact_variance import (
+    AnalyticDPM,
+    CalibratedVariance,
+    GaussianExact,
+    GaussianVariance,
+    X0Variance,
+    calibrate,
+)
 from scorefield.solvers.fields import DataPrediction, Field, NoisePrediction, PathVelocity
-from scorefield.solvers.multistep import DEIS, DPMSolverPP, Multistep, SASolver, UniPC
+from scorefield.solvers.multistep import DEIS, DPMSolverPP, Multistep, SASolver, StochasticAdams, UniPC
 from scorefield.solvers.ode import RK4, Adaptive, Euler, Heun, RungeKutta
 from scorefield.solvers.picard import Picard
 from scorefield.solvers.recommended import Recommended, recommended
@@ -17,7 +26,10 @@ __all__ = [
     "RK4",
     "Adaptive",
     "AffineSolver",
+    "AnalyticDPM",
     "AnnealedLangevin",
+    "Bias",
+    "CalibratedVariance",
     "DPMSolver",
     "DPMSolverPP",
     "DPMSolverPPS",
@@ -25,6 +37,8 @@ __all__ = [
     "Euler",
     "EulerMaruyama",
     "Field",
+    "GaussianExact",
+    "GaussianVariance",
     "Heun",
     "Multistep",
     "NoisePrediction",
@@ -37,6 +51,10 @@ __all__ = [
     "Solver",
     "State",
     "Step",
+    "StochasticAdams",
     "UniPC",
+    "X0Variance",
+    "calibrate",
+    "discretisation_bias",
     "recommended",
 ]
