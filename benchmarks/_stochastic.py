@@ -1,7 +1,7 @@
 """`solvers.py --table stochastic`: how far samples drawn with noise are from exact ones, over the Monte Carlo floor.
 
-Sliced W2 and the total variation of the mode weights (of C: of the digit of the nearest datum), each over its floor, the
-same between two exact sets of the same sizes. And the standard deviation of the generated N(0, 0.5^2) over 0.5, the
+Sliced W2 and the total variation of the mode weights (of C: of the digit of the nearest datum), each over its floor,
+the same between two exact sets of the same sizes. And the standard deviation of the generated N(0, 0.5^2) over 0.5, the
 score being exact: what a sampler's steps alone do to Gaussian data.
 """
 

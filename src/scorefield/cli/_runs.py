@@ -157,7 +157,7 @@ def draw(
     shape: tuple[int, ...],
     *,
     solver: str | None = None,
-    nfe: int = 30,
+    nfe: int | None = None,
     label: Tensor | None = None,
     seed: int = 0,
     first_index: int = 0,

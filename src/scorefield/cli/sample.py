@@ -21,7 +21,10 @@ def sample(
         str | None,
         typer.Option("--solver", help=f"One of: {', '.join(SOLVERS)}. [default: the best known for --nfe]"),
     ] = None,
-    nfe: Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations a sample.")] = 30,
+    nfe: Annotated[
+        int | None,
+        typer.Option("--nfe", min=1, help="Network evaluations a sample. [default: 30; `adaptive` finds its own]"),
+    ] = None,
     label: Annotated[
         list[int] | None,
         typer.Option("--label", help="Class; repeat it for several in turn. Without it, no class is asked for."),
@@ -40,7 +43,8 @@ def sample(
     if not run.exists():
         raise FileNotFoundError(f"no run at {run}")
     if out is None:
-        out = (run if run.is_dir() else run.parent) / f"samples-{solver or 'recommended'}-nfe{nfe}-seed{seed}.png"
+        stem = "-".join(["samples", solver or "recommended", *([f"nfe{nfe}"] if nfe else []), f"seed{seed}"])
+        out = (run if run.is_dir() else run.parent) / f"{stem}.png"
     if out.suffix != ".png":
         raise ValueError(f"--out must end in .png; got {out}")
     arrays = out.with_suffix(".npz")
@@ -68,7 +72,7 @@ def sample(
     off = drawn.bias.std - 1
     if abs(off) > _NOTICEABLE:
         typer.echo(
-            f"note: with {solver} at --nfe {nfe} the steps alone make Gaussian data of this model's variance "
+            f"note: with {solver} at --nfe {drawn.nfe} the steps alone make Gaussian data of this model's variance "
             f"{abs(off):.1%} too {'wide' if off > 0 else 'narrow'}; a larger --nfe makes it less"
         )
 
