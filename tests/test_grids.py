@@ -74,3 +74,15 @@ def test_a_process_to_pure_noise_starts_where_log_snr_is_finite():
 def test_bad_input_gets_one_clear_line(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("grid", [grids.uniform_log_snr, grids.karras])
+def test_a_process_that_starts_noisy_has_no_step_of_length_zero(grid):
+    """Its noise ratio at t = 0 is the grid's own end: N steps, all of them downwards, in equal ratios."""
+    blurred = sf.VE(0.01, 30.0, from_zero=False)
+    times = grid(blurred, 6)
+    assert len(times) == 7
+    assert bool((times.diff() < 0).all())
+    assert float(times[-1]) == 0
+    if grid is grids.uniform_log_snr:
+        torch.testing.assert_close(times, grids.uniform(6), rtol=0, atol=1e-12)  # geometric in t

@@ -8,7 +8,7 @@ import torch
 import scorefield as sf
 
 f64 = torch.float64
-SCHEDULES = [sf.VP(), sf.SubVP(), sf.EDM(), sf.Rectified(), sf.Discrete.linear()]
+SCHEDULES = [sf.VP(), sf.SubVP(), sf.VE(0.003, 50.0, from_zero=False), sf.EDM(), sf.Rectified(), sf.Discrete.linear()]
 
 
 @pytest.fixture(scope="module")

@@ -92,6 +92,7 @@ def test_trajectory_and_callback_see_every_step(exact):
     result = sf.sample(
         exact,
         (5, 2),
+        solver=sf.DDIM(),
         times=times,
         trajectory=True,
         chunk=2,
@@ -172,7 +173,8 @@ def test_a_path_that_does_not_reach_the_grid_is_refused():
         ({"times": torch.tensor([0.0, 1.0])}, "times must"),
         ({"times": torch.tensor([1.0])}, "times must"),
         ({"times": torch.tensor([1.0, 0.0]), "nfe": 5}, "either times or nfe"),
-        ({"nfe": 1, "solver": sf.Heun()}, "nfe must be at least 2"),
+        ({"nfe": 0, "solver": sf.Heun()}, "nfe must be at least 1"),
+        ({"nfe": 1, "solver": sf.PredictorCorrector()}, "nfe must be at least 2"),
         ({"chunk": 0}, "chunk must be at least 1"),
         ({"seed": -1}, "seed"),
     ],

@@ -53,9 +53,9 @@ def log_prob(
     if not bool(torch.isfinite(x).all()):
         raise ValueError("x must be finite; got NaN or infinity")
     schedule, d = denoiser.schedule, x[:1].numel() if len(x) else 1
-    times = grids.uniform_log_snr(
-        schedule, 2 * steps + 1, s_max=s_max * denoiser.data_std, s_min=s_min * denoiser.data_std
-    )[:-1].flip(0)
+    low, high = s_min * denoiser.data_std, s_max * denoiser.data_std
+    to_zero = int(schedule.noise_ratio(0.0) < low)  # the grid's own last step, which the integral does not take
+    times = grids.uniform_log_snr(schedule, 2 * steps + to_zero, s_max=high, s_min=low)[: 2 * steps + 1].flip(0)
     alphas = schedule.alpha(times).tolist()
     log_s = -schedule.log_snr(times)
     directions = _directions(x, probes, seed)

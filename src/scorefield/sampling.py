@@ -16,13 +16,23 @@ from torch import Tensor
 
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Noise
-from scorefield.schedules import as_time
-from scorefield.solvers import DDIM, Solver
+from scorefield.schedules import Schedule, as_time
+from scorefield.solvers import Bias, Solver, discretisation_bias, recommended
+from scorefield.solvers.base import DEFAULT_NFE
 
 CHUNK_ELEMENTS = 2**22  # numbers in x at a time, 16 MB in float32: a network needs some hundred times that besides
 DRAWN_AT_ONCE = 2**15  # normals: for small batches an operation's fixed cost is what a draw costs
 
 Callback = Callable[[Tensor, Tensor, Tensor], None]
+
+
+class Settings(NamedTuple):
+    """How samples were made: enough to say what the steps alone do to them."""
+
+    solver: Solver
+    times: Tensor  # (N + 1,)
+    schedule: Schedule
+    data_std: float
 
 
 class Samples(NamedTuple):
@@ -34,6 +44,18 @@ class Samples(NamedTuple):
     times: Tensor | None = None  # (N + 1,)
     evaluations: Tensor | None = None  # (B,) network evaluations, where samples may differ
     depth: int = 0  # network calls one after another: below nfe where some are made at once
+    settings: Settings | None = None
+
+    @property
+    def bias(self) -> Bias:
+        """The error budget: the mean and std these steps give Gaussian data of data_std, over the true ones.
+
+        Computed when asked for, in the time of a run on a few numbers: `solvers.discretisation_bias`.
+        """
+        if self.settings is None:
+            raise ValueError("these samples do not say how they were made; see solvers.discretisation_bias")
+        solver, times, schedule, data_std = self.settings
+        return discretisation_bias(solver, schedule, times, data_std=data_std)
 
 
 @torch.no_grad()
@@ -59,10 +81,10 @@ def sample(
     Args:
         denoiser: E[x0 | x_t].
         start: the shape `(B, *event)`, or a tensor of that shape to start from at times[0].
-        solver: DDIM() unless given.
+        solver: `solvers.recommended` for that many evaluations unless given.
         times: the grid, decreasing, `(N + 1,)`; the solver ends at times[-1].
-        nfe: instead of `times`: a grid uniform in log-SNR of at most this many evaluations a sample (default 50);
-            refused by solvers that choose their own steps.
+        nfe: instead of `times`: a grid of at most this many evaluations a sample (default 30); refused by solvers that
+            choose their own steps.
         seed, first_index: sample i is a function of (seed, first_index + i) alone.
         cond: keyword arguments of the denoiser; tensors with a leading dimension B are cut into chunks with the batch.
         chunk: samples at a time; chosen by memory unless given.
@@ -74,8 +96,7 @@ def sample(
     Raises:
         ValueError: for a grid that does not decrease within [0, 1], a start that is not finite, `times` and `nfe`.
     """
-    solver = solver or DDIM()
-    solver, times = _grid(denoiser, solver, times, nfe)
+    solver, times = _method(denoiser, solver, times, nfe)
     plan = solver.plan(denoiser, times)
     shape, dtype, device = _placement(denoiser, start, dtype, device)
     size = len_of_chunk(shape, chunk)
@@ -109,6 +130,7 @@ def sample(
         times if trajectory else None,
         evaluations if differ else None,
         depth,
+        Settings(solver, times, denoiser.schedule, denoiser.data_std),
     )
 
 
@@ -168,8 +190,11 @@ class _Bound:
         return x0
 
 
-def _grid(denoiser: Denoiser, solver: Solver, times: Tensor | None, nfe: int | None) -> tuple[Solver, Tensor]:
+def _method(denoiser: Denoiser, solver: Solver | None, times: Tensor | None, nfe: int | None) -> tuple[Solver, Tensor]:
+    """The solver and its grid, each the given one or the default for the other."""
     if times is None:
+        if solver is None:
+            return recommended(denoiser.schedule, DEFAULT_NFE if nfe is None else nfe, data_std=denoiser.data_std)
         return solver.within(denoiser, nfe)
     if nfe is not None:
         raise ValueError("give either times or nfe, not both")
@@ -182,7 +207,7 @@ def _grid(denoiser: Denoiser, solver: Solver, times: Tensor | None, nfe: int | N
             f"times must decrease, from noise to data; got times[{i}] = {float(times[i]):g} and "
             f"times[{i + 1}] = {float(times[i + 1]):g}"
         )
-    return solver, times
+    return solver or recommended(denoiser.schedule, len(times) - 1, data_std=denoiser.data_std).solver, times
 
 
 def _placement(

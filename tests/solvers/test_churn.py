@@ -67,10 +67,11 @@ def test_a_vp_model_rescaled_is_a_ve_model_under_churn_too():
 
 def test_without_churn_the_inner_solver_is_left():
     exact = sf.ExactDenoiser(eight_gaussians(), sf.VP())
-    plain = sf.sample(exact, (16, 2), solver=sf.DDIM(), nfe=12, dtype=f64).x
-    assert torch.equal(sf.sample(exact, (16, 2), solver=sf.Churn(sf.DDIM(), amount=0), nfe=12, dtype=f64).x, plain)
+    run = {"times": sf.grids.angular(exact.schedule, 12), "dtype": f64}
+    plain = sf.sample(exact, (16, 2), solver=sf.DDIM(), **run).x
+    assert torch.equal(sf.sample(exact, (16, 2), solver=sf.Churn(sf.DDIM(), amount=0), **run).x, plain)
     below = sf.Churn(sf.DDIM(), s_max=1e-6)  # an interval that holds no level of the grid
-    assert torch.equal(sf.sample(exact, (16, 2), solver=below, nfe=12, dtype=f64).x, plain)
+    assert torch.equal(sf.sample(exact, (16, 2), solver=below, **run).x, plain)
 
 
 @pytest.mark.parametrize("noise", [1.0, 1.05])

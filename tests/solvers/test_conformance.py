@@ -8,6 +8,7 @@ from torch import nn
 
 import scorefield as sf
 from scorefield import checks, grids
+from scorefield.solvers.tableaus import DORMAND_PRINCE, RALSTON
 
 f64 = torch.float64
 
@@ -42,6 +43,16 @@ SOLVERS = [
     sf.Heun(),
     sf.Heun(path=CIRCLE),
     sf.Heun(path=EDM_PATH),
+    sf.RK4(),
+    sf.RK4(path=CIRCLE),
+    sf.RungeKutta(RALSTON, path=EDM_PATH),
+    sf.Adaptive(),
+    sf.Picard(),
+    sf.Picard(rule=sf.DDPM(), window=5, tolerance=0.0),
+    sf.DPMSolver(order=2),
+    sf.DPMSolver(),
+    sf.DPMSolverPPS(order=2),
+    sf.DPMSolverPPS(),
     sf.EulerMaruyama(),
     sf.EulerMaruyama(eta=0.0),
     sf.PredictorCorrector(),
@@ -60,6 +71,12 @@ SOLVERS = [
     sf.UniPC(order=4),
     sf.SASolver(),
     sf.SASolver(order=3, eta=0.5),
+    *(Multistep(2, field, eta=0.7, corrector=False) for field in FIELDS),
+    sf.StochasticAdams(),
+    sf.StochasticAdams(order=3, quiet=0.1),
+    sf.AnalyticDPM(),
+    sf.AnalyticDPM(eta=0.0),
+    sf.GaussianExact(sf.EulerMaruyama()),
 ]
 name = lambda value: repr(value).split("(_")[0] if isinstance(value, sf.Discrete) else repr(value)  # noqa: E731
 
@@ -97,7 +114,15 @@ def test_every_schedule_and_parameterization_samples_alike(solver):
             assert worst < 1e-6, f"{schedule}, {parameterization}"
 
 
-@pytest.mark.parametrize("solver", SOLVERS, ids=name)
+VARIANTS = [
+    sf.Picard(tolerance=0.0),
+    sf.Adaptive(tableau=DORMAND_PRINCE),
+    sf.Adaptive(path=EDM_PATH),
+    sf.Adaptive(path=None),
+]
+
+
+@pytest.mark.parametrize("solver", SOLVERS + VARIANTS, ids=name)
 def test_every_solver_keeps_the_contract(solver):
     checks.check_solver(solver)
 
@@ -148,7 +173,7 @@ class StaleNoise(sf.DDPM):
 
 class FirstOrderHeun(sf.Heun):
     def coefficients(self, denoiser, t, s):
-        return [c._replace(correct=None) for c in super().coefficients(denoiser, t, s)]
+        return [stages[:1] for stages in super().coefficients(denoiser, t, s)]
 
 
 @pytest.mark.parametrize(

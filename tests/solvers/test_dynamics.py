@@ -1,4 +1,4 @@
-"""Langevin dynamics, with and without momentum: stationary laws in closed form, mixing, and what they do to a sampler."""
+"""Langevin dynamics, with and without momentum: stationary laws in closed form, mixing, and their work in samplers."""
 
 import itertools
 import math

@@ -33,7 +33,7 @@ class Budget:
     """How much is computed."""
 
     samples: int | None = None  # as many as there are held-out digits, unless fewer
-    nfe: int = 50
+    nfe: int = 30
     scored: int = 256  # digits whose likelihood is taken
     likelihood_steps: int = 12
     probes: int = 2
@@ -307,7 +307,7 @@ def _report(folder: Path, m: Measured, held_out: Bits, device: torch.device) -> 
     sections = [
         Section(
             "Samples",
-            f"Ten samples of each class, {m.nfe} network evaluations each (DDIM). Row c was asked for digit c. "
+            f"Ten samples of each class, {m.nfe} network evaluations each. Row c was asked for digit c. "
             "Nothing was chosen: sample i is a function of the seed and i.",
             folder / "samples.png",
         ),

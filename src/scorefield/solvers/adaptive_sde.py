@@ -36,7 +36,7 @@ from torch import Tensor
 from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.schedules import VP, Schedule, derivative, pad_right
-from scorefield.solvers.base import Coordinate, Denoise, Normals, Solver, State, Step, finite, log_snr_grid
+from scorefield.solvers.base import Coordinate, Denoise, Normals, Solver, State, Step, default_grid, finite
 
 ATTEMPTS = 10_000  # between two nodes of the grid; their draws are numbered by it
 ROUNDING = 1e-9  # relative: intervals of the path's time that differ by less are the same
@@ -180,7 +180,7 @@ class AdaptiveSDE(Solver):
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
         if nfe is not None:
             raise ValueError(f"nfe: AdaptiveSDE chooses its own steps; set rtol (now {self.rtol:g}) instead of {nfe}")
-        return self, log_snr_grid(denoiser, 1)
+        return self, default_grid(denoiser, 1, stochastic=True)
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[_Segment]:
         schedule, sd = denoiser.schedule, denoiser.data_std

@@ -9,6 +9,7 @@ itself, a frozen dataclass, remembers nothing.
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -31,6 +32,9 @@ class Denoise(Protocol):
     """
 
     def __call__(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor: ...
+
+
+DEFAULT_NFE = 30
 
 
 class State(NamedTuple):
@@ -67,11 +71,11 @@ class Solver(abc.ABC):
         return False
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
-        """This method and a grid for it, within `nfe` evaluations a sample (None: 50)."""
-        nfe = 50 if nfe is None else nfe
+        """This method and a grid for it, within `nfe` evaluations a sample (None: DEFAULT_NFE)."""
+        nfe = DEFAULT_NFE if nfe is None else nfe
         if nfe < self.evaluations:
             raise ValueError(f"nfe must be at least {self.evaluations}, one step of {self}; got {nfe}")
-        return self, log_snr_grid(denoiser, nfe // self.evaluations)
+        return self, default_grid(denoiser, nfe // self.evaluations, stochastic=self.stochastic)
 
     @abc.abstractmethod
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
@@ -94,10 +98,12 @@ class Solver(abc.ABC):
         return State(x, x)
 
 
-def log_snr_grid(denoiser: Denoiser, steps: int) -> Tensor:
-    """The grid for who names none: uniform in log-SNR, between noise ratios in units of the data's std."""
+def default_grid(denoiser: Denoiser, steps: int, *, stochastic: bool = False) -> Tensor:
+    """The grid for who names none: in the angle, or uniform in log-SNR for stochastic methods."""
     sd = denoiser.data_std
-    return grids.uniform_log_snr(denoiser.schedule, steps, s_max=80 * sd, s_min=grids.S_MIN * sd)
+    if stochastic:
+        return grids.uniform_log_snr(denoiser.schedule, steps, s_max=80 * sd, s_min=grids.S_MIN * sd)
+    return grids.angular(denoiser.schedule, steps, scale=2 * sd)
 
 
 def finite(solver: Solver, t: Tensor, **coefficients: Tensor) -> None:
@@ -160,14 +166,15 @@ class Coordinate:
     scale: Tensor  # z / x
     x0_rate: Tensor  # dz/du = x0_rate x0 + eps_rate eps
     eps_rate: Tensor
+    t: Tensor  # the process's time
 
     @classmethod
-    def of(cls, path: Schedule | None, denoiser: Denoiser, t: Tensor) -> Coordinate:
-        schedule = denoiser.schedule
+    def of(cls, path: Schedule | None, denoiser: Denoiser, t: Tensor, scale: float = 1.0) -> Coordinate:
+        """The points of the path with the noise ratios of the process at `t`; `sd` is `scale` times data_std."""
         if path is None:
-            return cls(t, torch.ones_like(t), derivative(schedule.alpha, t), derivative(schedule.sigma, t))
-        sd = denoiser.data_std
-        alpha, sigma = schedule(t)
+            return cls.at(path, denoiser, t)
+        sd = scale * denoiser.data_std
+        alpha, sigma = denoiser.schedule(t)
         u = path.time_of_log_snr(torch.log(alpha * sd / sigma))
         a, b = path(u)
         reached = torch.isclose(b * alpha * sd, a * sigma, rtol=1e-6, atol=1e-9)
@@ -176,5 +183,26 @@ class Coordinate:
             raise ValueError(
                 f"path {path} does not reach the noise ratio sigma / (alpha data_std) = {worst:g} of the grid"
             )
-        scale = torch.hypot(a, b) / torch.hypot(alpha * sd, sigma)
-        return cls(u, scale, derivative(path.alpha, u) / sd, derivative(path.sigma, u))
+        return cls._between(path, denoiser, u, t, sd)
+
+    @classmethod
+    def at(cls, path: Schedule | None, denoiser: Denoiser, u: Tensor) -> Coordinate:
+        """The points at the path's own times `u`, which must lie between ones that `of` has found."""
+        schedule = denoiser.schedule
+        if path is None:
+            return cls(u, torch.ones_like(u), derivative(schedule.alpha, u), derivative(schedule.sigma, u), u)
+        a, b = path(u)
+        sd = denoiser.data_std
+        return cls._between(path, denoiser, u, schedule.time_of_log_snr(torch.log(a / b) - math.log(sd)), sd)
+
+    @classmethod
+    def _between(cls, path: Schedule, denoiser: Denoiser, u: Tensor, t: Tensor, sd: float) -> Coordinate:
+        (a, b), (alpha, sigma) = path(u), denoiser.schedule(t)
+        # not torch.hypot: its last bit depends on where in its vector a number stands
+        scale = torch.sqrt((a * a + b * b) / ((alpha * sd) ** 2 + sigma * sigma))
+        return cls(u, scale, derivative(path.alpha, u) / sd, derivative(path.sigma, u), t)
+
+    def slope(self, denoiser: Denoiser) -> tuple[Tensor, Tensor]:
+        """(p, q) with dz/du = p x + q D: eps is (x - alpha D) / sigma."""
+        alpha, sigma = denoiser.schedule(self.t)
+        return self.eps_rate / sigma, self.x0_rate - self.eps_rate * alpha / sigma

@@ -1,29 +1,29 @@
-"""Explicit integration of the probability-flow ODE.
+"""Explicit Runge-Kutta integration of the probability-flow ODE, on a grid or to a tolerance.
 
 In a coordinate u along a path z = a(u) x0 / sd + b(u) eps the ODE is dz/du = a'(u) D / sd + b'(u) eps, whatever the
 path: a `Schedule` says which. `path=None` is the denoiser's own process in its own t. Others reach the same x_s along
-another curve,
-straighter or less straight: `EDM(...)` is Karras et al.'s choice, `Cosine(0)` a circle on which Gaussian data is solved
-exactly.
+another curve, straighter or less straight: `EDM(...)` is Karras et al.'s choice, `Cosine(0)` a circle on which Gaussian
+data is solved exactly.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from scorefield import grids
 from scorefield.denoisers import Denoiser
-from scorefield.schedules import Schedule
-from scorefield.solvers.base import AffineSolver, Coordinate, Denoise, Normals, Solver, State, Step, finite
+from scorefield.schedules import Cosine, Schedule, pad_right
+from scorefield.solvers.adaptive import StepError, integrate
+from scorefield.solvers.base import AffineSolver, Coordinate, Denoise, Normals, Solver, State, Step
+from scorefield.solvers.staged import Scheme, StagedSolver
+from scorefield.solvers.tableaus import BOGACKI_SHAMPINE, CLASSICAL, EULER, HEUN, RALSTON, Tableau
 
-
-def _slope(denoiser: Denoiser, at: Coordinate, t: Tensor) -> tuple[Tensor, Tensor]:
-    """(of x, of D) in dz/du at `t`: eps is (x - alpha D) / sigma."""
-    alpha, sigma = denoiser.schedule(t)
-    return at.eps_rate / sigma, at.x0_rate - at.eps_rate * alpha / sigma
+CIRCLE = Cosine(alpha_min=0.0)
+_LOWER = (EULER, HEUN, RALSTON, CLASSICAL)  # by their evaluations, 1 to 4: what a last step may take
 
 
 @dataclass(frozen=True)
@@ -34,49 +34,204 @@ class Euler(AffineSolver):
 
     def weights(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         here, there = Coordinate.of(self.path, denoiser, t), Coordinate.of(self.path, denoiser, s)
-        of_x, of_x0 = _slope(denoiser, here, t)
+        of_x, of_x0 = here.slope(denoiser)
         h = there.u - here.u
         return (here.scale + h * of_x) / there.scale, h * of_x0 / there.scale, torch.zeros_like(t)
 
 
-class _HeunStep(NamedTuple):
-    predict: tuple[float, float]  # the Euler step, from (x, D)
-    correct: tuple[float, float, float, float] | None  # the trapezoid, from (x, D, x_predicted, D_predicted)
+@dataclass(frozen=True)
+class RungeKutta(StagedSolver):
+    """Any explicit Runge-Kutta method in any coordinate, of the tableau's order: an evaluation for each of its stages.
+
+    A stage at the end of the step is evaluated there, at sigma(s) > 0. The step to sigma = 0 has no stages: it is
+    E[x0 | x_t], one evaluation.
+
+    Args:
+        tableau: see `solvers.tableaus`. Error estimates are `Adaptive`'s matter, and a stage that only they need is not
+            evaluated.
+        path: the coordinate; None for the process's own time.
+        finish: evaluations of the last step above sigma = 0, fewer than the tableau's; 0 for the tableau's own.
+    """
+
+    tableau: Tableau
+    path: Schedule | None = None
+    finish: int = 0
+
+    @property
+    def order(self) -> int:  # type: ignore[override]
+        return self.tableau.order
+
+    @property
+    def evaluations(self) -> int:  # type: ignore[override]
+        return self.tableau.stages - self.tableau.fsal
+
+    def lower(self, evaluations: int) -> RungeKutta:
+        return RungeKutta(_LOWER[min(evaluations, len(_LOWER)) - 1], self.path)
+
+    def scheme(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Scheme:
+        """z_i = z_t + h sum_j a_ij k_j with k = dz/du = p x + q D, and x = z / scale."""
+        here, there = Coordinate.of(self.path, denoiser, t), Coordinate.of(self.path, denoiser, s)
+        h = there.u - here.u
+
+        def point(c: float) -> Coordinate:
+            return here if c == 0 else there if c == 1 else Coordinate.at(self.path, denoiser, here.u + c * h)
+
+        stages = [point(c) for c in self.tableau.c[: self.evaluations]]
+        rows = (*self.tableau.a, self.tableau.b)[: self.evaluations]
+        ends = [*stages[1:], there]
+        p, q = zip(*(stage.slope(denoiser) for stage in stages), strict=True)
+        return Scheme(
+            t=[stage.t for stage in stages],
+            p=list(p),
+            q=list(q),
+            a=[here.scale / end.scale for end in ends],
+            b=[[h * w / end.scale for w in row] for row, end in zip(rows, ends, strict=True)],
+        )
 
 
 @dataclass(frozen=True)
-class Heun(Solver):
-    """The trapezoidal corrector on Euler's step: second order, two evaluations a step and one in the last, to sigma =
-    0.
+class Heun(RungeKutta):
+    """Euler's step corrected by the trapezoid: second order, two evaluations a step and one in the last, to sigma = 0.
 
     Karras et al. (2022), alg. 1, when the path (or the process) is EDM.
     """
 
+    tableau: Tableau = field(default=HEUN, init=False, repr=False)
     path: Schedule | None = None
-    order: ClassVar[int] = 2
-    evaluations: int = 2
 
-    def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> list[_HeunStep]:
-        predict = Euler(self.path).coefficients(denoiser, t, s)
-        here, there = Coordinate.of(self.path, denoiser, t), Coordinate.of(self.path, denoiser, s)
-        half = (there.u - here.u) / 2
-        (x1, d1), (x2, d2) = _slope(denoiser, here, t), _slope(denoiser, there, s)
-        trapezoid = ((here.scale + half * x1), half * d1, half * x2, half * d2)
-        last = denoiser.schedule.sigma(s) == 0
-        rows = [torch.where(last, 0.0, c / there.scale) for c in trapezoid]
-        finite(self, t, **dict(zip(("x", "x0", "x_s", "x0_s"), rows, strict=True)))
-        columns = zip(*(row.tolist() for row in rows), strict=True)
-        return [
-            _HeunStep((p.x, p.x0), None if final else c)
-            for p, c, final in zip(predict, columns, last.tolist(), strict=True)
-        ]
+
+@dataclass(frozen=True)
+class RK4(RungeKutta):
+    """The classical Runge-Kutta method: fourth order, four evaluations a step and one in the last, to sigma = 0.
+
+    With an nfe budget the step before that takes what is left, 1 to 4 evaluations, at that order.
+    """
+
+    tableau: Tableau = field(default=CLASSICAL, init=False, repr=False)
+    path: Schedule | None = None
+
+
+class _Leg(NamedTuple):
+    """From one node to the next."""
+
+    denoiser: Denoiser
+    here: Coordinate  # 0-d
+    there: Coordinate
+    to_data: bool  # end with E[x0 | x]
+
+
+@dataclass(frozen=True)
+class Adaptive(Solver):
+    """An embedded Runge-Kutta pair with a step control for each sample: as many evaluations as `rtol` asks for.
+
+    No grid and no nfe is needed. `Samples.evaluations` says what each sample took; one that has arrived takes no part
+    in further calls. A step takes 3 evaluations with BOGACKI_SHAMPINE, of order 3(2), and 6 with DORMAND_PRINCE, of
+    order 5(4). The error at the end is proportional to the tolerance.
+
+    The grid's nodes are where the solution is reported, not its steps. A step to sigma = 0, where eps has no meaning,
+    is integrated down to the noise ratio s = `s_min` and ends with E[x0 | x] there. Along the flow x0 = E[x0 | x] -
+    s^2 score(x0) / 2 + ..., so that leaves an error of s_min^2 / (2 w) for data smooth on the scale w, all in units of
+    the data's std: 2e-5 at w = 0.1.
+
+    Args:
+        rtol, atol: of a step, relative and in units of the data's standard deviation (where the path has unit variance,
+            as the default has). float32 bears no less than 1e-5.
+        tableau: see `solvers.tableaus`; below a tolerance of 1e-4 DORMAND_PRINCE takes fewer evaluations.
+        path: the coordinate; None for the process's own time. On the default, a circle, Gaussian data stand still.
+        s_min: noise ratio, in units of the data's std, where the integration ends if the grid ends at sigma = 0.
+        max_steps: for each sample between two nodes.
+
+    Raises:
+        RuntimeError: in sampling, if a sample does not arrive: how many, and where the first one stands.
+
+    References: Bogacki & Shampine (1989); Dormand & Prince (1980); Gustafsson (1991).
+    """
+
+    rtol: float = 1e-3
+    atol: float = 1e-3
+    tableau: Tableau = BOGACKI_SHAMPINE
+    path: Schedule | None = CIRCLE
+    s_min: float = grids.S_MIN
+    max_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        if not (self.rtol >= 0 and self.atol > 0 and self.s_min > 0 and self.max_steps >= 1):
+            raise ValueError(
+                "Adaptive: rtol must be at least 0, atol and s_min positive and max_steps at least 1; "
+                f"got {self.rtol}, {self.atol}, {self.s_min} and {self.max_steps}"
+            )
+
+    @property
+    def adaptive(self) -> bool:
+        return True
+
+    @property
+    def order(self) -> int:  # type: ignore[override]
+        return self.tableau.order
+
+    @property
+    def evaluations(self) -> int:  # type: ignore[override]
+        return self.tableau.stages - 1
+
+    def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
+        if nfe is not None:
+            raise ValueError(
+                f"nfe cannot be given to Adaptive, where rtol and atol decide how many evaluations a sample takes; "
+                f"got {nfe}"
+            )
+        return self, torch.tensor([1.0, 0.0], dtype=torch.float64)
+
+    def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> list[_Leg]:
+        schedule = denoiser.schedule
+        to_data = schedule.sigma(s) == 0
+        low = schedule.time_of_log_snr(-torch.log(torch.tensor(self.s_min * denoiser.data_std, dtype=torch.float64)))
+        ends = torch.where(to_data, torch.minimum(t, low), s)
+        here, there = (_each(Coordinate.of(self.path, denoiser, time)) for time in (t, ends))
+        return [_Leg(denoiser, *leg) for leg in zip(here, there, to_data.tolist(), strict=True)]
 
     def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
-        predict, correct = step.coefficients
-        x, x0 = state.x, denoise(state.x, step.t)
-        x_s = torch.add(x * predict[0], x0, alpha=predict[1])
-        if correct is None:
-            return State(x_s, x0)
-        x0_s = denoise(x_s, step.s)
-        a, b, c, d = correct
-        return State((x * a).add_(x0, alpha=b).add_(x_s, alpha=c).add_(x0_s, alpha=d), x0_s)
+        leg: _Leg = step.coefficients
+        if not len(state.x):
+            return state
+        x, past = state.x, state.past
+        if leg.here.t == leg.there.t:  # the grid is nearer to the data than s_min
+            x0 = denoise(x, leg.here.t)
+        else:
+            x, x0, past = self._travel(denoise, x, past, leg)
+        return State(x0, x0) if leg.to_data else State(x, x0, past)
+
+    def _travel(self, denoise: Denoise, x: Tensor, past: tuple, leg: _Leg) -> tuple[Tensor, Tensor, tuple]:
+        """(x, E[x0 | x], the step control) at the end of the leg."""
+
+        def velocity(z: Tensor, u: Tensor, rows: Tensor) -> Tensor:
+            at = Coordinate.at(self.path, leg.denoiser, u)
+            p, q = at.slope(leg.denoiser)
+            x = z / pad_right(at.scale, z)
+            return pad_right(p, x) * x + pad_right(q, x) * denoise(x, at.t, rows)
+
+        try:
+            end = integrate(
+                velocity,
+                leg.here.scale * x,
+                leg.here.u,
+                leg.there.u,
+                rtol=self.rtol,
+                atol=self.atol,
+                tableau=self.tableau,
+                control=past[0] if past else None,
+                max_steps=self.max_steps,
+            )
+        except StepError as error:
+            t = Coordinate.at(self.path, leg.denoiser, error.u[:1]).t
+            raise RuntimeError(
+                f"Adaptive: {len(error.rows)} of {len(x)} samples did not reach t = {float(leg.there.t):g} in "
+                f"{error.tried} steps: the first, number {int(error.rows[0])}, stands at t = {float(t):g}, its step at "
+                f"{float(error.h[0]):.2g} in u. Is the denoiser finite and smooth there? Else raise rtol or max_steps."
+            ) from error
+        x, (p, q) = end.x / leg.there.scale, leg.there.slope(leg.denoiser)
+        return x, (end.control.rate - p * x) / q, (end.control,)  # the velocity there is p x + q E[x0 | x]
+
+
+def _each(coordinates: Coordinate) -> list[Coordinate]:
+    columns = (coordinates.u, coordinates.scale, coordinates.x0_rate, coordinates.eps_rate, coordinates.t)
+    return [Coordinate(*row) for row in zip(*columns, strict=True)]
