@@ -27,6 +27,8 @@ SOLVERS: Table = {
     "deis": ("scorefield.solvers:DEIS", {}),
     "unipc": ("scorefield.solvers:UniPC", {}),
     "sa-solver": ("scorefield.solvers:SASolver", {}),
+    "edm-churn": ("scorefield.solvers:Churn", {}),
+    "adaptive-sde": ("scorefield.solvers:AdaptiveSDE", {}),
     "euler-maruyama": ("scorefield.solvers:EulerMaruyama", {}),
     "predictor-corrector": ("scorefield.solvers:PredictorCorrector", {}),
     "analytic-dpm": ("scorefield.solvers:AnalyticDPM", {}),
