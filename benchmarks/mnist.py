@@ -103,7 +103,7 @@ def main() -> None:
         stem = OUT / f"mnist-{name}-{options.cpu_seconds:.0f}"
         picture(samples[best][:100], stem.with_suffix(".png"))
         stem.with_suffix(".json").write_text(json.dumps(row, indent=1))
-        save_model(method.network, stem.with_suffix(".safetensors"))
+        save_model(method.network, str(stem.with_suffix(".safetensors")))
 
 
 if __name__ == "__main__":

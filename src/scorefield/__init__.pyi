@@ -68,11 +68,13 @@ from .solvers import RungeKutta as RungeKutta
 from .solvers import SASolver as SASolver
 from .solvers import Solver as Solver
 from .solvers import StochasticAdams as StochasticAdams
+from .solvers import Tuned as Tuned
 from .solvers import Underdamped as Underdamped
 from .solvers import UniPC as UniPC
 from .solvers import discretisation_bias as discretisation_bias
 from .solvers.langevin import baoab as baoab
 from .solvers.langevin import mala as mala
 from .solvers.langevin import ula as ula
+from .tuning import tune as tune
 
 __version__: str

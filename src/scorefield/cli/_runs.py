@@ -22,7 +22,7 @@ from scorefield.data import Transform
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.recipes import Experiment, Recipe, build, dumps
 from scorefield.sampling import Callback, sample
-from scorefield.solvers import Bias
+from scorefield.solvers import Bias, Solver
 from scorefield.training import Run, checkpoint, checkpoints, distributed, fit
 from scorefield.training.checkpoint import Checkpoint
 from scorefield.training.loggers import Logger, TensorBoard, WandB
@@ -156,7 +156,7 @@ def draw(
     transform: Transform | None,
     shape: tuple[int, ...],
     *,
-    solver: str | None = None,
+    solver: str | Solver | None = None,
     nfe: int | None = None,
     label: Tensor | None = None,
     seed: int = 0,
@@ -169,7 +169,7 @@ def draw(
     result = sample(
         denoiser,
         shape,
-        solver=None if solver is None else resolve("solver", solver, SOLVERS),
+        solver=resolve("solver", solver, SOLVERS) if isinstance(solver, str) else solver,
         nfe=nfe,
         cond={} if label is None else {"label": label.to(device)},
         seed=seed,

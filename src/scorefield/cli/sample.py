@@ -36,6 +36,9 @@ def sample(
         typer.Option("--out", help="PNG to write, with an .npz beside it. [default: in the run]", show_default=False),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
+    tuned: Annotated[
+        bool, typer.Option("--tuned/--no-tuned", help="Use what `scorefield tune` kept in the run.")
+    ] = True,
 ) -> None:
     """Sample a trained model with any solver: a PNG grid, and the numbers as .npz."""
     if solver is not None and solver not in SOLVERS:
@@ -53,14 +56,15 @@ def sample(
     import torch
 
     from scorefield import plots
-    from scorefield.cli import _pictures, _runs
+    from scorefield.cli import _pictures, _runs, _tuned
 
     loaded = _runs.load_run(run)
     denoiser, transform = loaded.denoiser.to(_runs.device_of(device)), loaded.transform
     labels = _labels(label, n, getattr(denoiser.net, "num_classes", None))
     tensor = None if labels is None else torch.tensor(labels)
+    own = _tuned.read(run, nfe) if tuned and solver is None and nfe is not None and run.is_dir() else None
     drawn = _runs.draw(
-        denoiser, transform, (n, *loaded.meta["event_shape"]), solver=solver, nfe=nfe, label=tensor, seed=seed
+        denoiser, transform, (n, *loaded.meta["event_shape"]), solver=own or solver, nfe=nfe, label=tensor, seed=seed
     )
     figure = _pictures.of_samples(drawn.raw, transform)
     if figure is not None:
@@ -68,12 +72,12 @@ def sample(
     numbers = {"samples": drawn.model, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}
     _runs.save_npz(arrays, **numbers, **({} if labels is None else {"label": labels}))
     written = arrays if figure is None else f"{out}, {arrays.name}"
-    typer.echo(f"{n} samples, {drawn.nfe} evaluations each: {written}")
+    typer.echo(f"{n} samples, {drawn.nfe} evaluations each{', tuned' if own else ''}: {written}")
     off = drawn.bias.std - 1
     if abs(off) > _NOTICEABLE:
         typer.echo(
-            f"note: with {solver} at --nfe {drawn.nfe} the steps alone make Gaussian data of this model's variance "
-            f"{abs(off):.1%} too {'wide' if off > 0 else 'narrow'}; a larger --nfe makes it less"
+            f"note: with {solver or 'the default'} at --nfe {drawn.nfe} the steps alone make Gaussian data of this "
+            f"model's variance {abs(off):.1%} too {'wide' if off > 0 else 'narrow'}; a larger --nfe makes it less"
         )
 
 

@@ -21,6 +21,7 @@ from scorefield.solvers.picard import Picard
 from scorefield.solvers.recommended import Recommended, recommended
 from scorefield.solvers.sde import AnnealedLangevin, EulerMaruyama, PredictorCorrector
 from scorefield.solvers.singlestep import DPMSolver, DPMSolverPPS
+from scorefield.solvers.tuned import Tuned
 
 __all__ = [
     "DDIM",
@@ -60,6 +61,7 @@ __all__ = [
     "State",
     "Step",
     "StochasticAdams",
+    "Tuned",
     "Underdamped",
     "UniPC",
     "X0Variance",

@@ -16,6 +16,7 @@ Grids are of any spacing, weights come from Gauss-Legendre quadrature of K times
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -34,7 +35,9 @@ DATA: Field = DataPrediction()
 NOISE: Field = NoisePrediction()
 
 
-class _MultistepStep(NamedTuple):
+class Row(NamedTuple):
+    """One step."""
+
     of_x: float  # F = of_x x + of_x0 D
     of_x0: float
     keep: float
@@ -42,8 +45,29 @@ class _MultistepStep(NamedTuple):
     noise: float
 
 
+class RowSolver(Solver):
+    """Whatever is a row of numbers a step, and one evaluation; `memory`: fields of earlier steps that a step reads."""
+
+    @property
+    @abc.abstractmethod
+    def memory(self) -> int: ...
+
+    def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
+        c: Row = step.coefficients
+        x, x0 = state.x, denoise(state.x, step.t)
+        field = x0 if c.of_x == 0 else torch.add(x * c.of_x, x0, alpha=c.of_x0)
+        fields = (field, *state.past)
+        x = x * c.keep
+        for weight, f in zip(c.weights, fields, strict=False):
+            if weight:
+                x = x.add_(f, alpha=weight)
+        if c.noise:
+            x = x.add_(normals(step.index), alpha=c.noise)
+        return State(x, x0, fields[: self.memory])
+
+
 @dataclass(frozen=True)
-class Multistep(Solver):
+class Multistep(RowSolver):
     """Variable-step Adams methods in any `Field`; one evaluation a step.
 
     Args:
@@ -83,6 +107,10 @@ class Multistep(Solver):
     def stochastic(self) -> bool:
         return self.eta > 0
 
+    @property
+    def memory(self) -> int:
+        return self.order - self.corrector
+
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
         ratio = denoiser.schedule.noise_ratio(s)
         noisy = (ratio > 0) & (ratio >= self.quiet * denoiser.data_std)
@@ -104,20 +132,7 @@ class Multistep(Solver):
         of_x, of_x0 = (torch.as_tensor(c, dtype=torch.float64).expand(n) for c in (along.of_x, along.of_x0))
         columns = (of_x.tolist(), of_x0.tolist(), along.keep.tolist(), weights.tolist(), along.noise.tolist())
         rows = enumerate(zip(*columns, strict=True))
-        return [_MultistepStep(p, q, a, tuple(w[: i + 1]), c) for i, (p, q, a, w, c) in rows]
-
-    def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
-        c: _MultistepStep = step.coefficients
-        x, x0 = state.x, denoise(state.x, step.t)
-        field = x0 if c.of_x == 0 else torch.add(x * c.of_x, x0, alpha=c.of_x0)
-        fields = (field, *state.past)
-        x = x * c.keep
-        for weight, f in zip(c.weights, fields, strict=False):
-            if weight:
-                x = x.add_(f, alpha=weight)
-        if c.noise:
-            x = x.add_(normals(step.index), alpha=c.noise)
-        return State(x, x0, fields[: self.order - self.corrector])
+        return [Row(p, q, a, tuple(w[: i + 1]), c) for i, (p, q, a, w, c) in rows]
 
 
 def _weights(along: Along, nodes: Tensor, ahead: int, width: int, midpoint: bool) -> Tensor:
