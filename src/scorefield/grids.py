@@ -45,17 +45,18 @@ def karras(schedule: Schedule, steps: int, *, rho: float = 7.0, s_max: float = S
     return _to_times(schedule, rho * roots.log())
 
 
-def angular(schedule: Schedule, steps: int, *, power: float = 1.8, scale: float = 2.0) -> Tensor:
-    """theta = atan(s / scale) falls as (1 - i/N)^power from its value at t = 1 to that at t = 0, which is 0 as a rule.
+def angular(schedule: Schedule, steps: int, *, power: float = 1.9, scale: float = 2.0, onset: float = 1.2) -> Tensor:
+    """theta = atan(s / scale) falls as (1 - (i/N)^onset)^power from its value at t = 1 to that at t = 0, 0 as a rule.
 
     In the angle of scale = data_std Gaussian data turn at a constant rate from noise to data: what remains to resolve
-    of other data lies near theta = 0, the more the larger the power. The defaults, for data of unit standard deviation,
-    lie in the flat optimum of most deterministic solvers at 10 to 50 steps (docs/choosing-a-solver.md).
+    of other data lies near theta = 0, the more the larger the power, and where they are far from round, as pictures
+    are, at the beginning too: a larger onset steps more gently there. The defaults, for data of unit standard
+    deviation, lie in the flat optimum of most deterministic solvers at 5 to 50 steps (docs/choosing-a-solver.md).
     """
-    if not (power > 0 and scale > 0):
-        raise ValueError(f"power and scale must be positive; got {power} and {scale}")
+    if not (power > 0 and scale > 0 and onset > 0):
+        raise ValueError(f"power, scale and onset must be positive; got {power}, {scale} and {onset}")
     start, end = (torch.atan(schedule.noise_ratio(t) / scale) for t in (1.0, 0.0))
-    theta = end + (start - end) * _unit(steps) ** power
+    theta = end + (start - end) * (1 - _unit(steps).flip(0) ** onset) ** power
     times = schedule.time_of_log_snr(-torch.log(scale * torch.tan(theta)))
     times[0], times[-1] = 1.0, 0.0
     return times

@@ -6,12 +6,13 @@ On the circle z = cos(theta) x0 / sd + sin(theta) eps a multistep method is a ro
 
 and where the exact path z*(u) is known, by many steps of the same model, the best row of step i, given the states
 that the steps before it lead to, is a linear least-squares problem in a handful of unknowns: no gradients. Weights
-1 / (error of the sample) keep the few that change modes from deciding for all. Grids are tried from a family of two
+1 / (error of the sample) keep the few that change modes from deciding for all. Grids are tried from a family of three
 parameters, `grids.angular`, and the best kept. Held-out noise then says whether it was worth it.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from scorefield.solvers import Multistep
 from scorefield.solvers.base import Coordinate
 from scorefield.solvers.tuned import CIRCLE, Tuned
 
-POWERS, SCALES = (1.2, 1.4, 1.6, 1.8, 2.0, 2.3), (1.0, 1.5, 2.0, 3.0)  # the grids that are tried
+POWERS, SCALES, ONSETS = (1.3, 1.6, 1.9, 2.3), (1.0, 2.0, 3.5), (1.0, 1.3)  # the grids that are tried
 MEMORY = 4  # fields a row reads
 ROUNDS = 3  # of least squares with new weights
 
@@ -72,7 +73,7 @@ def tune(
 
     Args:
         event_shape: of a sample.
-        paths: trajectories to fit on. Costs some 2 (teacher_steps + 1.5) + 36 nfe evaluations of each.
+        paths: trajectories to fit on. Costs some 2 (teacher_steps + 1.5) + 75 nfe evaluations of each.
         teacher_steps: of the fine trajectories.
         cond: the denoiser's keyword arguments for 2 `paths` samples: the first half is fitted on.
         progress: called with the fraction that is done.
@@ -94,9 +95,10 @@ def tune(
     teacher = _Teacher(denoiser, first, teacher_steps, parts[0])
     said(0.2)
     best: tuple[float, Tuned] | None = None
-    tried = [(power, scale) for power in POWERS for scale in SCALES]
-    for k, (power, scale) in enumerate(tried):
-        times = grids.angular(denoiser.schedule, nfe, power=power, scale=scale * denoiser.data_std)
+    tried = list(itertools.product(POWERS, SCALES, ONSETS))
+    for k, (power, scale, onset) in enumerate(tried):
+        sd = denoiser.data_std
+        times = grids.angular(denoiser.schedule, nfe, power=power, scale=scale * sd, onset=onset)
         score, rows = _fit(denoiser, first, times, teacher, parts[0])
         if best is None or score < best[0]:
             ratios = (denoiser.schedule.noise_ratio(times) / denoiser.data_std).tolist()

@@ -135,7 +135,7 @@ class AnalyticDPM(Solver):
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
         nfe = DEFAULT_NFE if nfe is None else nfe
-        return self, grids.angular(denoiser.schedule, nfe, power=1.2, scale=denoiser.data_std)
+        return self, grids.angular(denoiser.schedule, nfe, power=1.2, scale=denoiser.data_std, onset=1.0)
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
         rows = DDIM(self.eta).coefficients(denoiser, t, s)

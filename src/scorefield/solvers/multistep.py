@@ -209,4 +209,4 @@ class StochasticAdams(Multistep):
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
         nfe = DEFAULT_NFE if nfe is None else nfe
-        return self, grids.angular(denoiser.schedule, nfe, power=1.5, scale=1.5 * denoiser.data_std)
+        return self, grids.angular(denoiser.schedule, nfe, power=1.5, scale=1.5 * denoiser.data_std, onset=1.0)
