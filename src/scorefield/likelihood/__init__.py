@@ -4,7 +4,7 @@
 without integrating anything.
 """
 
-from scorefield.likelihood.bits import BitsPerDim, bits_per_dim
+from scorefield.likelihood.bits import BitsPerDim, bits_per_dim, dequantized
 from scorefield.likelihood.bound import Elbo, elbo
 from scorefield.likelihood.density import LogProb, log_prob
 from scorefield.likelihood.divergence import Divergence, Exact, Hadamard, Rademacher
@@ -18,6 +18,7 @@ __all__ = [
     "LogProb",
     "Rademacher",
     "bits_per_dim",
+    "dequantized",
     "elbo",
     "log_prob",
 ]

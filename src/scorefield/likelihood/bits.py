@@ -24,7 +24,7 @@ from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.likelihood.density import log_prob
 from scorefield.likelihood.divergence import FIRST_DRAW, Divergence
-from scorefield.randomness import Noise
+from scorefield.randomness import Stream
 
 
 class BitsPerDim(NamedTuple):
@@ -82,7 +82,9 @@ def bits_per_dim(
         ValueError: for data that never were integers, or a model that saw them bare.
     """
     if transform.levels is None:
-        raise ValueError("bits per dimension are for integers, and these data are continuous: log_prob gives their density")
+        raise ValueError(
+            "bits per dimension are for integers, and these data are continuous: log_prob gives their density"
+        )
     if draws < 1:
         raise ValueError(f"draws must be at least 1; got {draws}")
     low, high = (float(end) for end in torch.aminmax(x_raw)) if x_raw.numel() else (0.0, 0.0)
@@ -91,15 +93,12 @@ def bits_per_dim(
     d = math.prod(x_raw.shape[1:])
     data.bits_per_dim(torch.zeros(1), transform, d)  # refuses a model of bare integers, before any work
     index = torch.arange(first_index, first_index + len(x_raw), device=x_raw.device)
-    noise = Noise(seed, index, tuple(x_raw.shape[1:]))
     results = []
     for k in range(draws):
-        y = x_raw.float() + noise.uniform(FIRST_DRAW + 1 + k)
-        y = torch.minimum(y, torch.nextafter(x_raw.float() + 1, x_raw.float()))  # a sum may round up
         results.append(
             log_prob(
                 denoiser,
-                y,
+                dequantized(x_raw, seed, index, k),
                 transform=transform,
                 tolerance=tolerance,
                 probes=probes,
@@ -122,3 +121,10 @@ def bits_per_dim(
         weighted,
         torch.stack([r.evaluations for r in results]).sum(0),
     )
+
+
+def dequantized(x_raw: Tensor, seed: int, index: Tensor, draw: int = 0) -> Tensor:
+    """y = x_raw + u, float32, as `bits_per_dim` sees it: u is a function of (seed, index, draw), `index` `(B,)` int64."""
+    stream = Stream(seed, index)
+    stream.draw = FIRST_DRAW + 1 + draw  # draw FIRST_DRAW is the probes'
+    return data.dequantize(x_raw, stream)

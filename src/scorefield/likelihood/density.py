@@ -155,9 +155,7 @@ def _log_prob(
     first = flow(z, at(theta0), rows)
     near = near_tail(first.kappa(z, at(theta0)), flow(z, at(4 * theta0), rows).kappa(z, at(4 * theta0)), theta0)
     start, end = math.asinh(theta0 / BEND), math.asinh(theta1 / BEND)
-    opening = Control(
-        at(FIRST * (end - start)), at(1.0), pad_right(angle_rate(at(theta0)), z) * torch.cat(first, 1)
-    )
+    opening = Control(at(FIRST * (end - start)), at(1.0), pad_right(angle_rate(at(theta0)), z) * torch.cat(first, 1))
     y = torch.cat([z, torch.zeros_like(first.q)], 1)
     done = integrate(slope, y, start, end, judge=judge, control=opening)
 

@@ -119,7 +119,9 @@ class Hadamard(_Probes):
         d = math.prod(event)
         n = _order(d)
         if self.probes > n:
-            raise ValueError(f"probes must be at most {n} for {d} dimensions, where the trace is exact; got {self.probes}")
+            raise ValueError(
+                f"probes must be at most {n} for {d} dimensions, where the trace is exact; got {self.probes}"
+            )
         order = Noise(seed, index, (n,)).uniform(FIRST_DRAW)
         rows = order.argsort(dim=1, stable=True)[:, : self.probes]  # (B, K)
         entries = parity(rows.T[:, :, None] & torch.arange(d, device=x.device))  # (K, B, d)
