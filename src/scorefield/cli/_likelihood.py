@@ -50,7 +50,7 @@ def run(folder: Path, named: str | None, job: Job, out: Path, *, device: str | N
     quantised = transform is not None and transform.levels is not None
     event = tuple(loaded.meta["event_shape"])
     d = math.prod(event)
-    if quantised:
+    if transform is not None and quantised:
         data.bits_per_dim(torch.zeros(1), transform, d)  # refuses a model of bare integers
     elif job.draws > 1:
         raise ValueError("--draws is of dequantisation noise, and these data are continuous")
@@ -227,10 +227,8 @@ def _draw(
     axes_of_curves(axes[0], x=s["unit"], y="count")
     if image:
         order = values.argsort()  # fewest bits first
-        for ax, rows, title in (
-            (axes[1], order[:SHOWN], "most likely"),
-            (axes[2], order.flip(0)[:SHOWN], "least likely"),
-        ):
+        ends = {"most likely": order[:SHOWN], "least likely": order.flip(0)[:SHOWN]}
+        for ax, (title, rows) in zip(axes[1:], ends.items(), strict=True):
             shown = _pictures.unit(source.batch(chosen[rows]).x, transform)
             pixels = plots.to_pixels(shown)
             ax.imshow(np.concatenate(list(np.pad(pixels, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)), 1))

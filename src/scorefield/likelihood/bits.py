@@ -88,27 +88,26 @@ def bits_per_dim(
     if draws < 1:
         raise ValueError(f"draws must be at least 1; got {draws}")
     low, high = (float(end) for end in torch.aminmax(x_raw)) if x_raw.numel() else (0.0, 0.0)
-    if not (0 <= low and high <= transform.levels - 1) or (x_raw.is_floating_point() and bool((x_raw % 1 != 0).any())):
+    if not (low >= 0 and high <= transform.levels - 1) or (x_raw.is_floating_point() and bool((x_raw % 1 != 0).any())):
         raise ValueError(f"x_raw must be integers in 0..{transform.levels - 1}; got values in {low:g}..{high:g}")
     d = math.prod(x_raw.shape[1:])
     data.bits_per_dim(torch.zeros(1), transform, d)  # refuses a model of bare integers, before any work
     index = torch.arange(first_index, first_index + len(x_raw), device=x_raw.device)
-    results = []
-    for k in range(draws):
-        results.append(
-            log_prob(
-                denoiser,
-                dequantized(x_raw, seed, index, k),
-                transform=transform,
-                tolerance=tolerance,
-                probes=probes,
-                divergence=divergence,
-                seed=(seed + k * 2**32) % 2**64,  # other probes for each draw
-                first_index=first_index,
-                cond=cond,
-                **options,
-            )
+    results = [
+        log_prob(
+            denoiser,
+            dequantized(x_raw, seed, index, k),
+            transform=transform,
+            tolerance=tolerance,
+            probes=probes,
+            divergence=divergence,
+            seed=(seed + k * 2**32) % 2**64,  # other probes for each draw
+            first_index=first_index,
+            cond=cond,
+            **options,
         )
+        for k in range(draws)
+    ]
     unit = d * math.log(2)
     log_p = torch.stack([r.log_prob for r in results])
     exact = math.isinf(results[0].degrees)
@@ -124,7 +123,7 @@ def bits_per_dim(
 
 
 def dequantized(x_raw: Tensor, seed: int, index: Tensor, draw: int = 0) -> Tensor:
-    """y = x_raw + u, float32, as `bits_per_dim` sees it: u is a function of (seed, index, draw), `index` `(B,)` int64."""
+    """y = x_raw + u, float32, as `bits_per_dim` sees it; u is a function of (seed, index, draw), `index` `(B,)`."""
     stream = Stream(seed, index)
     stream.draw = FIRST_DRAW + 1 + draw  # draw FIRST_DRAW is the probes'
     return data.dequantize(x_raw, stream)

@@ -1,8 +1,8 @@
 """The evidence lower bound of each sample, with its Monte-Carlo error.
 
 It is the negative of `losses.continuous_bound`, in which one (t, eps) gives an unbiased estimate: here the mean over
-`draws` of them, t stratified over equal parts of its law. Two neighbouring strata have nearly the same mean, so that the
-halved squared difference of their values estimates their variance, from above.
+`draws` of them, t stratified over equal parts of its law. Neighbouring strata have nearly the same mean, so half the
+squared difference of their values estimates their variance, from above.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from scorefield.denoisers import Denoiser
 from scorefield.likelihood.divergence import FIRST_DRAW
 from scorefield.losses import Importance, continuous_bound
 from scorefield.randomness import Noise
+
+
+OWN_DRAWS = FIRST_DRAW + 2**20  # others than those of probes and dequantisation
 
 
 class Elbo(NamedTuple):
@@ -65,8 +68,8 @@ def elbo(
     where, noise = Noise(seed, index, (), torch.float64), Noise(seed, index, tuple(x.shape[1:]), x.dtype)
     values = []
     for k in range(draws):
-        t = law.quantile((k + where.uniform(FIRST_DRAW + k).cpu()) / draws)
-        eps = noise.normal(FIRST_DRAW + k)
+        t = law.quantile((k + where.uniform(OWN_DRAWS + k).cpu()) / draws)
+        eps = noise.normal(OWN_DRAWS + k)
         bound = continuous_bound(denoiser, x, t_min=t_min, t_max=t_max, t=t, eps=eps, times=law, cond=cond)
         values.append(-bound.double())
     pairs = torch.stack(values).reshape(draws // 2, 2, len(x))

@@ -5,14 +5,13 @@
     Hadamard      the same, v_k orthogonal: distinct rows of a Hadamard matrix, times one vector of signs
 
 The variance of a Rademacher product is 2 sum_{i != j} S_ij^2, S the symmetric part of J: nothing of the diagonal. All n
-rows of a Hadamard matrix together give the trace itself, since H^T H = n I, of which the first d columns suffice for any
-d <= n. So K rows drawn without replacement are a survey of a finite population, whose mean has the unbiased variance
-estimate
+rows of a Hadamard matrix H, cut to their first d <= n entries, together give the trace itself, since H^T H = n I. So K
+rows drawn without replacement are a survey of a finite population, whose mean has the unbiased variance estimate
 
     (1 - K / n) S^2 / K,      S^2 the sample variance of the K products,
 
-0 at K = n, where the answer is exact. The signs make each v_k a Rademacher vector, whatever the rows drawn: the variance
-is (n - K) / (n - 1) of that of independent ones.
+0 at K = n, where the answer is exact. The signs make each v_k a Rademacher vector, whatever the rows drawn: the
+variance is (n - K) / (n - 1) of that of independent ones.
 """
 
 from __future__ import annotations
@@ -119,9 +118,7 @@ class Hadamard(_Probes):
         d = math.prod(event)
         n = _order(d)
         if self.probes > n:
-            raise ValueError(
-                f"probes must be at most {n} for {d} dimensions, where the trace is exact; got {self.probes}"
-            )
+            raise ValueError(f"probes must be at most {n} for {d} dimensions, where they are exact; got {self.probes}")
         order = Noise(seed, index, (n,)).uniform(FIRST_DRAW)
         rows = order.argsort(dim=1, stable=True)[:, : self.probes]  # (B, K)
         entries = parity(rows.T[:, :, None] & torch.arange(d, device=x.device))  # (K, B, d)

@@ -133,9 +133,9 @@ class Tail(NamedTuple):
 def near_tail(kappa: Tensor, kappa4: Tensor, theta: float) -> Tail:
     """int_0^theta kappa at a fixed z, from kappa `(B, C)` at theta and at 4 theta.
 
-    A density that is smooth at the scale of theta has an odd kappa = a theta + b theta^3, and two points tell a and b; the
-    error is the share of b. Where kappa is not of that form (the error of a network, edges and spikes of the data) it says
-    nothing of what lies below theta: nothing is added, and the error is a line through 0 and the value at 4 theta.
+    A density that is smooth at the scale of theta has an odd kappa = a theta + b theta^3, and two points tell a and b;
+    the error is the share of b. Where kappa is not of that form (the error of a network, edges and spikes of the data)
+    it says nothing of what lies below theta: nothing is added, and the error is a line through 0 and kappa at 4 theta.
     """
     line, line4 = kappa.mean(1) * theta / 2, kappa4.mean(1) * theta / 8
     smooth = (line - line4).abs() <= line4.abs() / 2

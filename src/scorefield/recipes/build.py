@@ -80,7 +80,7 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
 
 
 def held_out(spec: Data, *, data_dir: Path | None = None) -> tuple[Source, bool]:
-    """(the data to judge a model by, whether they were held out): where there are no others, those it was trained on."""
+    """(data to judge a model by, whether they were held out); if none were, those it was trained on."""
     source, test = _sources(spec, data_dir)
     return _Chosen(test if test is not None else source, spec.conditional), test is not None
 
