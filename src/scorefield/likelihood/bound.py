@@ -21,7 +21,6 @@ from scorefield.likelihood.divergence import FIRST_DRAW
 from scorefield.losses import Importance, continuous_bound
 from scorefield.randomness import Noise
 
-
 OWN_DRAWS = FIRST_DRAW + 2**20  # others than those of probes and dequantisation
 
 

@@ -38,11 +38,11 @@ class Divergence(abc.ABC):
 
     @abc.abstractmethod
     def combine(self, products: Tensor) -> Tensor:
-        """The estimates of the trace to carry along, `(C, B)`, from the products `(K, B)`."""
+        """The estimates of the trace to carry along, `(B, C)`, from the products `(B, K)`."""
 
     @abc.abstractmethod
     def stderr(self, estimates: Tensor, dims: int) -> Tensor:
-        """Standard error of the mean of `estimates` `(C, B)`, `(B,)`; NaN where it cannot be known."""
+        """Standard error of the mean of `estimates` `(B, C)`, `(B,)`; NaN where it cannot be known."""
 
     @property
     @abc.abstractmethod
@@ -61,10 +61,10 @@ class Exact(Divergence):
         return basis.expand(d, *x.shape)
 
     def combine(self, products: Tensor) -> Tensor:
-        return products.sum(0, keepdim=True)
+        return products.sum(1, keepdim=True)
 
     def stderr(self, estimates: Tensor, dims: int) -> Tensor:
-        return torch.zeros_like(estimates[0])
+        return torch.zeros_like(estimates[:, 0])
 
     @property
     def degrees(self) -> float:
@@ -84,8 +84,11 @@ class _Probes(Divergence):
 
     def stderr(self, estimates: Tensor, dims: int) -> Tensor:
         if self.probes == 1:  # one probe says nothing of its own error
-            return torch.full_like(estimates[0], math.nan)
-        return estimates.std(0) * math.sqrt(self.unseen(dims) / self.probes)
+            return torch.full_like(estimates[:, 0], math.nan)
+        # not torch.std: its last bit for a single row is another than among many
+        deviations = estimates - estimates.mean(1, keepdim=True)
+        variance = deviations.square().sum(1) / self.degrees
+        return torch.sqrt(variance * self.unseen(dims) / self.probes)
 
     def unseen(self, dims: int) -> float:
         """The share of all vectors there are that was not drawn."""
@@ -118,7 +121,7 @@ class Hadamard(_Probes):
         d = math.prod(event)
         n = _order(d)
         if self.probes > n:
-            raise ValueError(f"probes must be at most {n} for {d} dimensions, where they are exact; got {self.probes}")
+            raise ValueError(f"probes must be at most {n} in {d} dimensions, where they are exact; got {self.probes}")
         order = Noise(seed, index, (n,)).uniform(FIRST_DRAW)
         rows = order.argsort(dim=1, stable=True)[:, : self.probes]  # (B, K)
         entries = parity(rows.T[:, :, None] & torch.arange(d, device=x.device))  # (K, B, d)

@@ -115,11 +115,11 @@ class Flow:
             prediction = (x0 - mean) / sd
             products = []
             for k, v in enumerate(vectors):
-                (g,) = torch.autograd.grad(prediction, point, v, retain_graph=k + 1 < len(vectors))
+                (g,) = torch.autograd.grad(prediction, point, v, retain_graph=k + 1 < len(vectors)) if len(v) else (v,)
                 # (cos v - J^T v) . v: the difference first, it is small
                 products.append((v * (pad_right(cos, v) * v - g)).flatten(1).double().sum(1))
         f = pad_right(cos, z) * z - prediction.detach().flatten(1).double()
-        q = self.divergence.combine(torch.stack(products)).T
+        q = self.divergence.combine(torch.stack(products, 1))
         return Rates(f / pad_right(sin, f), q / pad_right(sin, q))
 
 
