@@ -27,7 +27,7 @@ def integers():
 
 
 def test_bits_of_dequantised_integers_are_an_upper_bound_and_importance_weighting_closes_the_gap(integers):
-    """Mean over 300: the gap of Jensen is E[log p_bin] against log E[p_bin], some 1e-2 bits here; 16 draws take most."""
+    """Mean over 300: the gap of Jensen is E[log p_bin] against log E[p_bin], some 1e-2 bits; 16 draws take most."""
     exact = float(code_length(integers).mean())
     r = sf.bits_per_dim(sf.ExactDenoiser(NORMAL, sf.VP()), integers, STEP, draws=16, tolerance=1e-3)
     assert r.importance_weighted is not None
@@ -73,7 +73,7 @@ def test_what_was_never_quantised_has_no_bits(x, transform, line):
 
 @pytest.mark.parametrize("schedule", [sf.VP(), sf.EDM(), sf.Rectified()], ids=lambda s: type(s).__name__)
 def test_the_elbo_of_an_exact_model_is_the_likelihood_on_average(schedule):
-    """On average over the data the bound is tight; the prior's mismatch is below the error. 4.5 standard errors of 500."""
+    """On average over the data the bound is tight, the prior's mismatch below the error: 4.5 standard errors of 500."""
     law = MIXTURE
     x, denoiser = law.sample(500, generator=seeded(0)), sf.ExactDenoiser(MIXTURE, schedule)
     bound = sf.elbo(denoiser, x, draws=64)
@@ -106,7 +106,7 @@ def test_the_elbo_of_an_imperfect_model_is_below_the_likelihood():
 
 
 def test_the_elbos_error_covers_its_spread_over_seeds():
-    """Reported from neighbouring strata, hence from above: 1 to 1.6 times the spread over 40 seeds, give or take 20%."""
+    """Reported from neighbouring strata, hence from above: 1 to 1.6 times the spread over 40 seeds, and 20%."""
     law = wide_mixture(3)
     x, denoiser = law.sample(20, generator=seeded(0)), sf.ExactDenoiser(law, sf.VP())
     runs = [sf.elbo(denoiser, x, draws=32, seed=seed) for seed in range(40)]

@@ -99,7 +99,7 @@ def test_divergence_and_score_of_the_flow_are_those_of_the_noised_density():
     ids=["rademacher", "hadamard", "mixture", "digits"],
 )
 def test_the_interval_covers_the_truth_in_95_cases_of_100(law, divergence, n):
-    """Between 93% and 97%, plus 3 standard deviations of the count: were it right, one run in 400 of these would fail."""
+    """Between 93% and 97%, plus 3 standard deviations of the count: one right interval in 400 would fail."""
     x = law.sample(n, generator=seeded(3))
     result, truth = sf.log_prob(sf.ExactDenoiser(law, sf.VP()), x, divergence=divergence), law.log_prob(x)
     low, high = result.interval()
