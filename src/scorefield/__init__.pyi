@@ -2,6 +2,7 @@ from . import checks as checks
 from . import data as data
 from . import distributions as distributions
 from . import grids as grids
+from . import likelihood as likelihood
 from . import losses as losses
 from . import metrics as metrics
 from . import networks as networks
@@ -21,6 +22,8 @@ from .distributions import Empirical as Empirical
 from .distributions import Energy as Energy
 from .distributions import Gaussian as Gaussian
 from .distributions import GaussianMixture as GaussianMixture
+from .likelihood import bits_per_dim as bits_per_dim
+from .likelihood import elbo as elbo
 from .likelihood import log_prob as log_prob
 from .parameterizations import X0 as X0
 from .parameterizations import EDMPreconditioning as EDMPreconditioning
