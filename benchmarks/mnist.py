@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from _mnist import OUT, frechet, load, predictions
@@ -102,6 +103,7 @@ def main() -> None:
         stem = OUT / f"mnist-{name}-{options.cpu_seconds:.0f}"
         picture(samples[best][:100], stem.with_suffix(".png"))
         stem.with_suffix(".json").write_text(json.dumps(row, indent=1))
+        save_model(method.network, str(stem.with_suffix(".safetensors")))
 
 
 if __name__ == "__main__":

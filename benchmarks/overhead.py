@@ -41,9 +41,11 @@ def first_order(x: Tensor, draws: int = 0, evaluations: int = 1) -> Tensor:
     return x
 
 
-def staged(x: Tensor, stages: int) -> Tensor:
+def staged(x: Tensor, stages: int, draws: bool = False) -> Tensor:
     """Runge-Kutta and singlestep exponential steps: every point from x and the predictions before it."""
     for _ in range(STEPS):
+        if draws:
+            x = torch.add(x * 0.99, torch.randn(x.shape), alpha=0.01)
         y, predictions = x, []
         for _ in range(stages):
             predictions.append(y * 0.5)
@@ -51,6 +53,20 @@ def staged(x: Tensor, stages: int) -> Tensor:
             for d in predictions:
                 y = y.add_(d, alpha=0.01)
         x = y
+    return x
+
+
+def multistep(x: Tensor, draws: bool = False) -> Tensor:
+    """A field of x and D, and four of them to combine."""
+    past = (x, x, x)
+    for _ in range(STEPS):
+        field = torch.add(x * 0.9, x * 0.5, alpha=0.1)
+        past = (field, *past[:3])
+        x = x * 0.99
+        for f in past:
+            x = x.add_(f, alpha=0.01)
+        if draws:
+            x = x.add_(torch.randn(x.shape), alpha=0.01)
     return x
 
 
@@ -66,7 +82,12 @@ CASES: list[tuple[sf.Solver, Callable[[Tensor], Tensor]]] = [
     (sf.DPMSolverPPS(order=3), lambda x: staged(x, 3)),
     (sf.DDPM(), lambda x: first_order(x, draws=1)),
     (sf.DDIM(eta=1.0), lambda x: first_order(x, draws=1)),
+    (sf.AnalyticDPM(), lambda x: first_order(x, draws=1)),
+    (sf.Multistep(), multistep),
+    (sf.StochasticAdams(quiet=0.0), lambda x: multistep(x, draws=True)),
+    (sf.GaussianExact(sf.EulerMaruyama()), lambda x: first_order(x, draws=1)),
     (sf.EulerMaruyama(), lambda x: first_order(x, draws=1)),
+    (sf.Churn(), lambda x: staged(x, 2, draws=True)),
     (sf.PredictorCorrector(), lambda x: first_order(x, draws=1, evaluations=2)),
     (sf.AnnealedLangevin(steps_per_level=2), lambda x: first_order(x, draws=1, evaluations=2)),
 ]

@@ -2,6 +2,7 @@ from . import checks as checks
 from . import data as data
 from . import distributions as distributions
 from . import grids as grids
+from . import likelihood as likelihood
 from . import losses as losses
 from . import metrics as metrics
 from . import networks as networks
@@ -30,6 +31,8 @@ from .latents import encode as encode
 from .latents import interpolate as interpolate
 from .latents import move as move
 from .latents import slerp as slerp
+from .likelihood import bits_per_dim as bits_per_dim
+from .likelihood import elbo as elbo
 from .likelihood import log_prob as log_prob
 from .parameterizations import X0 as X0
 from .parameterizations import EDMPreconditioning as EDMPreconditioning
@@ -57,21 +60,33 @@ from .solvers import DDPM as DDPM
 from .solvers import DEIS as DEIS
 from .solvers import RK4 as RK4
 from .solvers import Adaptive as Adaptive
+from .solvers import AdaptiveSDE as AdaptiveSDE
+from .solvers import AnalyticDPM as AnalyticDPM
 from .solvers import AnnealedLangevin as AnnealedLangevin
+from .solvers import Churn as Churn
 from .solvers import DPMSolver as DPMSolver
 from .solvers import DPMSolverPP as DPMSolverPP
 from .solvers import DPMSolverPPS as DPMSolverPPS
 from .solvers import Euler as Euler
 from .solvers import EulerMaruyama as EulerMaruyama
+from .solvers import Exponential as Exponential
+from .solvers import GaussianExact as GaussianExact
 from .solvers import Heun as Heun
 from .solvers import Multistep as Multistep
+from .solvers import Overdamped as Overdamped
 from .solvers import Picard as Picard
 from .solvers import PredictorCorrector as PredictorCorrector
 from .solvers import RungeKutta as RungeKutta
 from .solvers import SASolver as SASolver
 from .solvers import Solver as Solver
+from .solvers import StochasticAdams as StochasticAdams
+from .solvers import Tuned as Tuned
+from .solvers import Underdamped as Underdamped
 from .solvers import UniPC as UniPC
+from .solvers import discretisation_bias as discretisation_bias
+from .solvers.langevin import baoab as baoab
 from .solvers.langevin import mala as mala
 from .solvers.langevin import ula as ula
+from .tuning import tune as tune
 
 __version__: str

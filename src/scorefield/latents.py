@@ -226,7 +226,8 @@ def _times(denoiser: Denoiser, nfe: int, s_min: float, s_max: float) -> Tensor:
     if not 0 < s_min < s_max:
         raise ValueError(f"s_min and s_max must be positive, s_min the smaller; got {s_min} and {s_max}")
     sd = denoiser.data_std
-    return grids.angular(denoiser.schedule, nfe, scale=2 * sd, s_max=s_max * sd, s_min=s_min * sd)
+    # even at both ends: the path is walked both ways
+    return grids.angular(denoiser.schedule, nfe, power=1.8, scale=2 * sd, onset=1.0, s_max=s_max * sd, s_min=s_min * sd)
 
 
 def _prior(denoiser: Denoiser, t: Tensor, like: Tensor) -> tuple[Tensor | float, Tensor | float]:

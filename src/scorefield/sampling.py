@@ -16,14 +16,23 @@ from torch import Tensor
 
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Noise
-from scorefield.schedules import as_time
-from scorefield.solvers import Solver, recommended
+from scorefield.schedules import Schedule, as_time
+from scorefield.solvers import Bias, Solver, discretisation_bias, recommended
 from scorefield.solvers.base import DEFAULT_NFE
 
 CHUNK_ELEMENTS = 2**22  # numbers in x at a time, 16 MB in float32: a network needs some hundred times that besides
 DRAWN_AT_ONCE = 2**15  # normals: for small batches an operation's fixed cost is what a draw costs
 
 Callback = Callable[[Tensor, Tensor, Tensor], None]
+
+
+class Settings(NamedTuple):
+    """How samples were made: enough to say what the steps alone do to them."""
+
+    solver: Solver
+    times: Tensor  # (N + 1,)
+    schedule: Schedule
+    data_std: float
 
 
 class Samples(NamedTuple):
@@ -35,6 +44,18 @@ class Samples(NamedTuple):
     times: Tensor | None = None  # (N + 1,)
     evaluations: Tensor | None = None  # (B,) network evaluations, where samples may differ
     depth: int = 0  # network calls one after another: below nfe where some are made at once
+    settings: Settings | None = None
+
+    @property
+    def bias(self) -> Bias:
+        """The error budget: the mean and std these steps give Gaussian data of data_std, over the true ones.
+
+        Computed when asked for, in the time of a run on a few numbers: `solvers.discretisation_bias`.
+        """
+        if self.settings is None:
+            raise ValueError("these samples do not say how they were made; see solvers.discretisation_bias")
+        solver, times, schedule, data_std = self.settings
+        return discretisation_bias(solver, schedule, times, data_std=data_std)
 
 
 @torch.no_grad()
@@ -144,6 +165,7 @@ def run(
         times if trajectory else None,
         evaluations if differ else None,
         depth,
+        Settings(solver, times, denoiser.schedule, denoiser.data_std),
     )
 
 

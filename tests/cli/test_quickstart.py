@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import scorefield as sf
+from scorefield.training import checkpoint
+
 PICTURES = {"samples.png", "forward.png", "reverse.png", "training.png", "levels.png", "neighbours.png"}
 TRAINED = {".lock", "recipe.toml", "checkpoints", "metrics.jsonl", "training.png", "levels.png"}
 FILES = PICTURES | TRAINED | {"report.html", "metrics.json", "samples.npz"}
@@ -124,6 +127,21 @@ def test_sample_writes_a_grid_and_numbers(quickstart, cli, tmp_path, solver):
         assert arrays["label"].tolist() == [3] * 6
 
 
+def test_sample_says_what_its_steps_do_to_gaussian_data(quickstart, cli):
+    """DDPM in 6 evaluations is far too narrow, by the amount the library computes; a step without bias says nothing."""
+    said = {}
+    for solver in ("ddpm", "stochastic-adams"):
+        done = cli("sample", quickstart[0], "--n", "1", "--solver", solver, "--nfe", "6", "--out", f"{solver}.png")
+        assert done.returncode == 0, done.stderr
+        said[solver] = done.stdout
+    denoiser = checkpoint.load(model(quickstart[0])).denoiser
+    _, times = sf.DDPM().within(denoiser, 6)
+    bias = sf.discretisation_bias(sf.DDPM(), denoiser.schedule, times, data_std=denoiser.data_std)
+    assert bias.std < 0.9
+    assert f"{1 - bias.std:.1%} too narrow" in said["ddpm"]
+    assert "too" not in said["stochastic-adams"]
+
+
 def test_sample_i_depends_on_the_seed_and_i_alone(quickstart, cli, tmp_path):
     for n, name in ((2, "few.png"), (5, "more.png")):
         assert cli("sample", quickstart[0], "--n", n, "--nfe", "4", "--seed", "1", "--out", name).returncode == 0
@@ -195,7 +213,7 @@ class TestBadInput:
         assert "cannot write to file/deep" in refused("sample", quickstart[0], "--out", "file/deep/x.png")
 
     def test_too_few_evaluations_for_the_solver(self, quickstart, refused):
-        line = refused("sample", quickstart[0], "--solver", "heun", "--nfe", "1", "--out", "x.png")
+        line = refused("sample", quickstart[0], "--solver", "predictor-corrector", "--nfe", "1", "--out", "x.png")
         assert "nfe must be at least 2" in line
 
     def test_device_that_is_not_there(self, refused, tmp_path):

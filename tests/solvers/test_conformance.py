@@ -58,6 +58,9 @@ SOLVERS = [
     sf.PredictorCorrector(),
     sf.PredictorCorrector(predictor=sf.DDPM(), corrections=2),
     sf.AnnealedLangevin(),
+    sf.Churn(),
+    sf.Churn(sf.DDIM(), amount=10.0),
+    sf.AdaptiveSDE(rtol=0.1, atol=0.1),
     *(Multistep(order, field, corrector=False) for order in (1, 2, 3, 4) for field in FIELDS),
     *(Multistep(order, field) for order in (2, 3, 4, 5) for field in FIELDS),
     sf.DPMSolverPP(),
@@ -68,6 +71,12 @@ SOLVERS = [
     sf.UniPC(order=4),
     sf.SASolver(),
     sf.SASolver(order=3, eta=0.5),
+    *(Multistep(2, field, eta=0.7, corrector=False) for field in FIELDS),
+    sf.StochasticAdams(),
+    sf.StochasticAdams(order=3, quiet=0.1),
+    sf.AnalyticDPM(),
+    sf.AnalyticDPM(eta=0.0),
+    sf.GaussianExact(sf.EulerMaruyama()),
 ]
 name = lambda value: repr(value).split("(_")[0] if isinstance(value, sf.Discrete) else repr(value)  # noqa: E731
 

@@ -1,5 +1,6 @@
 """Multistep methods against loops written out, closed forms, and each other."""
 
+import functools
 import math
 
 import pytest
@@ -23,6 +24,14 @@ def mixture(schedule):
 
 def noise(n=16):
     return torch.randn(n, 2, dtype=f64, generator=torch.Generator().manual_seed(0))
+
+
+@functools.cache
+def solution():
+    """(start, the end of the probability-flow ODE from it, which Runge-Kutta of order 4 finds to 1e-6)."""
+    exact = mixture(sf.VP())
+    times = grids.angular(exact.schedule, 500)
+    return noise(256), sf.sample(exact, noise(256), solver=sf.RK4(path=sf.Cosine(0.0)), times=times).x
 
 
 @pytest.mark.parametrize("schedule", [sf.VP(), sf.SubVP(), sf.EDM(), sf.Rectified()])
@@ -117,16 +126,15 @@ def test_the_recommended_solver_uses_as_many_evaluations_as_it_may(schedule, nfe
 @pytest.mark.parametrize(("nfe", "bound"), [(5, 0.2), (8, 0.12), (10, 0.08), (15, 0.01), (20, 0.003), (30, 0.0007)])
 def test_the_recommended_solver_is_this_near_the_exact_path(nfe, bound):
     """RMS over the rms of x, on a mixture that was not among those the constants were searched on; the bound is about
-    twice what was seen, and DPM-Solver++(2M), log-SNR grid, must be at least 2.5 times farther off."""
+    twice what was seen, and DPM-Solver++(2M), log-SNR grid, must be at least twice as far off."""
     exact = mixture(sf.VP())
-    x_t = noise(256)
-    solution = sf.sample(exact, x_t, solver=sf.Heun(path=sf.Cosine(0.0)), times=grids.angular(exact.schedule, 2000)).x
-    error = lambda x: float((x - solution).norm() / solution.norm())  # noqa: E731
+    x_t, x_0 = solution()
+    error = lambda x: float((x - x_0).norm() / x_0.norm())  # noqa: E731
     ours = error(sf.sample(exact, x_t, nfe=nfe).x)
     times = grids.uniform_log_snr(exact.schedule, nfe)
     theirs = error(sf.sample(exact, x_t, solver=sf.DPMSolverPP(), times=times).x)
     assert ours < bound
-    assert theirs > 2.5 * ours
+    assert theirs > 2 * ours
 
 
 @pytest.mark.parametrize(
@@ -138,8 +146,8 @@ def test_the_recommended_solver_is_this_near_the_exact_path(nfe, bound):
         (lambda: PathVelocity(scale=0.0), "scale must be positive; got 0.0"),
         (lambda: recommended(sf.VP(), 0), "nfe must be at least 1; got 0"),
         (lambda: recommended(sf.VP(), 8, data_std=0.0), "data_std must be positive; got 0.0"),
-        (lambda: grids.angular(sf.VP(), 8, power=0.0), "power and scale must be positive"),
-        (lambda: sf.sample(mixture(sf.VP()), (2, 2), solver=sf.Multistep(eta=1.0)), "eta must be 0 with PathVelocity"),
+        (lambda: grids.angular(sf.VP(), 8, power=0.0), "power, scale and onset must be positive"),
+        (lambda: sf.Multistep(eta=-1.0), "eta and quiet at least 0; got 1, -1.0 and 0.0"),
     ],
 )
 def test_bad_arguments_get_one_clear_line(make, message):

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from scorefield.cli import data, demo, quickstart, sample, train
+from scorefield.cli import data, demo, likelihood, quickstart, sample, train, tune
 from scorefield.cli._errors import Interrupted, one_line
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ app = typer.Typer(
 app.command("quickstart")(quickstart.quickstart)
 app.command("train")(train.train)
 app.command("sample")(sample.sample)
+app.command("tune")(tune.tune)
+app.command("likelihood")(likelihood.likelihood)
 app.add_typer(data.app, name="data")
 app.add_typer(demo.app, name="demo")
 

@@ -22,6 +22,7 @@ from scorefield.data import Transform
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.recipes import Experiment, Recipe, build, dumps
 from scorefield.sampling import Callback, sample
+from scorefield.solvers import Bias, Solver
 from scorefield.training import Run, checkpoint, checkpoints, distributed, fit
 from scorefield.training.checkpoint import Checkpoint
 from scorefield.training.loggers import Logger, TensorBoard, WandB
@@ -147,6 +148,7 @@ class Drawn(NamedTuple):
     model: Tensor  # (N, *event), model units
     raw: Tensor  # the data's own units: grey values, int64, where the data have levels
     nfe: int
+    bias: Bias  # of the solver's steps, on Gaussian data
 
 
 def draw(
@@ -154,8 +156,8 @@ def draw(
     transform: Transform | None,
     shape: tuple[int, ...],
     *,
-    solver: str | None = None,
-    nfe: int = 30,
+    solver: str | Solver | None = None,
+    nfe: int | None = None,
     label: Tensor | None = None,
     seed: int = 0,
     first_index: int = 0,
@@ -167,7 +169,7 @@ def draw(
     result = sample(
         denoiser,
         shape,
-        solver=None if solver is None else resolve("solver", solver, SOLVERS),
+        solver=resolve("solver", solver, SOLVERS) if isinstance(solver, str) else solver,
         nfe=nfe,
         cond={} if label is None else {"label": label.to(device)},
         seed=seed,
@@ -176,7 +178,7 @@ def draw(
         callback=callback,
     )
     x = result.x.cpu()
-    return Drawn(x, _pictures.raw(x, transform), result.nfe)
+    return Drawn(x, _pictures.raw(x, transform), result.nfe, result.bias)
 
 
 def save_npz(path: Path, **arrays: Any) -> Path:

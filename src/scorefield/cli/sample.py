@@ -11,6 +11,8 @@ from scorefield.cli._errors import unknown
 from scorefield.cli._names import SOLVERS
 from scorefield.cli._output import picture_folder
 
+_NOTICEABLE = 0.01  # of the standard deviation
+
 
 def sample(
     run: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint file.", show_default=False)],
@@ -19,7 +21,10 @@ def sample(
         str | None,
         typer.Option("--solver", help=f"One of: {', '.join(SOLVERS)}. [default: the best known for --nfe]"),
     ] = None,
-    nfe: Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations a sample.")] = 30,
+    nfe: Annotated[
+        int | None,
+        typer.Option("--nfe", min=1, help="Network evaluations a sample. [default: 30; `adaptive` finds its own]"),
+    ] = None,
     label: Annotated[
         list[int] | None,
         typer.Option("--label", help="Class; repeat it for several in turn. Without it, no class is asked for."),
@@ -31,6 +36,9 @@ def sample(
         typer.Option("--out", help="PNG to write, with an .npz beside it. [default: in the run]", show_default=False),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
+    tuned: Annotated[
+        bool, typer.Option("--tuned/--no-tuned", help="Use what `scorefield tune` kept in the run.")
+    ] = True,
 ) -> None:
     """Sample a trained model with any solver: a PNG grid, and the numbers as .npz."""
     if solver is not None and solver not in SOLVERS:
@@ -38,7 +46,8 @@ def sample(
     if not run.exists():
         raise FileNotFoundError(f"no run at {run}")
     if out is None:
-        out = (run if run.is_dir() else run.parent) / f"samples-{solver or 'recommended'}-nfe{nfe}-seed{seed}.png"
+        stem = "-".join(["samples", solver or "recommended", *([f"nfe{nfe}"] if nfe else []), f"seed{seed}"])
+        out = (run if run.is_dir() else run.parent) / f"{stem}.png"
     if out.suffix != ".png":
         raise ValueError(f"--out must end in .png; got {out}")
     arrays = out.with_suffix(".npz")
@@ -47,14 +56,15 @@ def sample(
     import torch
 
     from scorefield import plots
-    from scorefield.cli import _pictures, _runs
+    from scorefield.cli import _pictures, _runs, _tuned
 
     loaded = _runs.load_run(run)
     denoiser, transform = loaded.denoiser.to(_runs.device_of(device)), loaded.transform
     labels = _labels(label, n, getattr(denoiser.net, "num_classes", None))
     tensor = None if labels is None else torch.tensor(labels)
+    own = _tuned.read(run, nfe) if tuned and solver is None and nfe is not None and run.is_dir() else None
     drawn = _runs.draw(
-        denoiser, transform, (n, *loaded.meta["event_shape"]), solver=solver, nfe=nfe, label=tensor, seed=seed
+        denoiser, transform, (n, *loaded.meta["event_shape"]), solver=own or solver, nfe=nfe, label=tensor, seed=seed
     )
     figure = _pictures.of_samples(drawn.raw, transform)
     if figure is not None:
@@ -62,7 +72,13 @@ def sample(
     numbers = {"samples": drawn.model, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}
     _runs.save_npz(arrays, **numbers, **({} if labels is None else {"label": labels}))
     written = arrays if figure is None else f"{out}, {arrays.name}"
-    typer.echo(f"{n} samples, {drawn.nfe} evaluations each: {written}")
+    typer.echo(f"{n} samples, {drawn.nfe} evaluations each{', tuned' if own else ''}: {written}")
+    off = drawn.bias.std - 1
+    if abs(off) > _NOTICEABLE:
+        typer.echo(
+            f"note: with {solver or 'the default'} at --nfe {drawn.nfe} the steps alone make Gaussian data of this "
+            f"model's variance {abs(off):.1%} too {'wide' if off > 0 else 'narrow'}; a larger --nfe makes it less"
+        )
 
 
 def _labels(asked: list[int] | None, n: int, classes: int | None) -> list[int] | None:

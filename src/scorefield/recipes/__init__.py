@@ -1,8 +1,20 @@
 """Recipes: what to train, on what, and how, as plain values in a TOML file; presets; and building what they say."""
 
 from scorefield.recipes import presets
-from scorefield.recipes.build import Experiment, build
+from scorefield.recipes.build import Experiment, build, held_out
 from scorefield.recipes.files import difference, dumps, load, loads, override
-from scorefield.recipes.schema import Recipe
+from scorefield.recipes.schema import Data, Recipe
 
-__all__ = ["Experiment", "Recipe", "build", "difference", "dumps", "load", "loads", "override", "presets"]
+__all__ = [
+    "Data",
+    "Experiment",
+    "Recipe",
+    "build",
+    "difference",
+    "dumps",
+    "held_out",
+    "load",
+    "loads",
+    "override",
+    "presets",
+]

@@ -79,6 +79,12 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
     return Experiment(recipe, denoiser, _Chosen(source, recipe.data.conditional), test, transform, options)
 
 
+def held_out(spec: Data, *, data_dir: Path | None = None) -> tuple[Source, bool]:
+    """(data to judge a model by, whether they were held out); if none were, those it was trained on."""
+    source, test = _sources(spec, data_dir)
+    return _Chosen(test if test is not None else source, spec.conditional), test is not None
+
+
 class _Chosen:
     """A source with the conditions that networks take, or none."""
 

@@ -34,6 +34,20 @@ says which samples of the batch these are: those that have arrived are left out.
 Norm = Callable[[Tensor], Tensor]
 """Errors in units of their tolerance, `(n, *event)`, to `(n,)`: each from its own sample alone."""
 
+
+class Trial(NamedTuple):
+    """A step that has been tried, for n of the samples."""
+
+    error: Tensor  # (n, *event), estimated, of x
+    x: Tensor  # (n, *event), at its end
+    rate: Tensor  # (n, *event), f there
+    u: Tensor  # (n,)
+
+
+Judge = Callable[[Trial], Tensor]
+"""The error of a step in units of its tolerance, `(n,)`, where it is another than the norm of x's own error: that of
+something computed from x at the end, say."""
+
 SAFETY, SHORTEST, LONGEST = 0.9, 0.2, 10.0  # factors from one step to the next
 FIRST = 1 / 20  # of the whole: the first step tried
 
@@ -51,6 +65,7 @@ class Integrated(NamedTuple):
     evaluations: Tensor  # (B,) int64, of f
     steps: Tensor  # (B,) int64: those taken; refused ones are not among them
     control: Control
+    error: Tensor  # (B,) float64: the errors of the steps taken, each in units of its tolerance, added up
 
 
 class StepError(RuntimeError):
@@ -75,10 +90,11 @@ def integrate(
     start: Tensor | float,
     end: Tensor | float,
     *,
-    rtol: float,
-    atol: float | Tensor,
+    rtol: float = 0.0,
+    atol: float | Tensor = 1.0,
     tableau: Tableau = DORMAND_PRINCE,
     norm: Norm = rms,
+    judge: Judge | None = None,
     control: Control | None = None,
     max_steps: int = 1000,
 ) -> Integrated:
@@ -92,6 +108,7 @@ def integrate(
         tableau: with an embedded method, and whose last stage is at the end of the step.
         norm: of a sample's error. Where parts of a state count apart, a log-density beside an image, the largest of
             their norms.
+        judge: in place of rtol, atol and norm.
         control: of an integration of the same f that this one continues.
         max_steps: for each sample, refused ones included.
 
@@ -108,7 +125,7 @@ def integrate(
     shortest = 1e-14 * torch.maximum(u.abs(), (end - u).abs())
     rows = (u != end).nonzero()[:, 0]
     evaluations, steps = torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, dtype=torch.int64)
-    x = x.clone()
+    x, total = x.clone(), torch.zeros(batch, dtype=double)
     if control is None:
         step, last = FIRST * (end - u).abs(), torch.ones(batch, dtype=double)
         rate = torch.zeros_like(x)
@@ -126,7 +143,11 @@ def integrate(
         here = x[rows]
         to, slope, error = _step(f, here, rate[rows], u[rows], there, rows, tableau)
         evaluations[rows] += tableau.stages - 1
-        e = norm(error / (atol + rtol * torch.maximum(here.abs(), to.abs()))).to("cpu", double)
+        if judge is None:
+            e = norm(error / (atol + rtol * torch.maximum(here.abs(), to.abs())))
+        else:
+            e = judge(Trial(error, to, slope, there))
+        e = e.to("cpu", double)
         taken = e <= 1  # not if it is NaN
         factor = _factor(e, torch.where(taken, last[rows], 1.0), tableau.order)
         factor = torch.where(refused[rows] | ~taken, factor.clamp(max=1.0), factor)
@@ -137,11 +158,12 @@ def integrate(
         x[moved], rate[moved] = to[taken], slope[taken]
         u[moved], last[moved] = there[taken], e[taken].clamp(min=1e-4)
         steps[moved] += 1
+        total[moved] += e[taken]
         rows = rows[u[rows] != end[rows]]
         stuck = rows if tried == max_steps else rows[step[rows] < shortest[rows]]
         if len(stuck):
             raise StepError(stuck, u[stuck], step[stuck], batch, tried)
-    return Integrated(x, evaluations, steps, Control(step, last, rate))
+    return Integrated(x, evaluations, steps, Control(step, last, rate), total)
 
 
 def _cut(step: Tensor, left: Tensor) -> Tensor:

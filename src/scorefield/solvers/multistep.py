@@ -16,27 +16,28 @@ Grids are of any spacing, weights come from Gauss-Legendre quadrature of K times
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.schedules import Cosine
-from scorefield.solvers.base import Denoise, Normals, Solver, State, Step, finite
-from scorefield.solvers.fields import Along, DataPrediction, Field, NoisePrediction, PathVelocity
+from scorefield.solvers.base import DEFAULT_NFE, Denoise, Normals, Solver, State, Step, finite
+from scorefield.solvers.fields import NODES, WEIGHTS, Along, DataPrediction, Field, NoisePrediction, PathVelocity
 
 TRIGONOMETRIC: Field = PathVelocity(Cosine(0.0))
 DATA: Field = DataPrediction()
 NOISE: Field = NoisePrediction()
 
-_NODES, _WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(16))
 
+class Row(NamedTuple):
+    """One step."""
 
-class _MultistepStep(NamedTuple):
     of_x: float  # F = of_x x + of_x0 D
     of_x0: float
     keep: float
@@ -44,8 +45,29 @@ class _MultistepStep(NamedTuple):
     noise: float
 
 
+class RowSolver(Solver):
+    """Whatever is a row of numbers a step, and one evaluation; `memory`: fields of earlier steps that a step reads."""
+
+    @property
+    @abc.abstractmethod
+    def memory(self) -> int: ...
+
+    def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
+        c: Row = step.coefficients
+        x, x0 = state.x, denoise(state.x, step.t)
+        field = x0 if c.of_x == 0 else torch.add(x * c.of_x, x0, alpha=c.of_x0)
+        fields = (field, *state.past)
+        x = x * c.keep
+        for weight, f in zip(c.weights, fields, strict=False):
+            if weight:
+                x = x.add_(f, alpha=weight)
+        if c.noise:
+            x = x.add_(normals(step.index), alpha=c.noise)
+        return State(x, x0, fields[: self.memory])
+
+
 @dataclass(frozen=True)
-class Multistep(Solver):
+class Multistep(RowSolver):
     """Variable-step Adams methods in any `Field`; one evaluation a step.
 
     Args:
@@ -58,7 +80,9 @@ class Multistep(Solver):
             1 whatever this says.
         midpoint: read a straight line through two nodes in the middle of the step instead of integrating it against
             the kernel, as DPM-Solver++(2M) and UniPC (B2) were published.
-        eta: 0 for the ODE, 1 for the reverse SDE; for fields with stochastic steps only.
+        eta: 0 for the ODE, 1 for the reverse SDE, anything between or above. A step to sigma = 0 takes no noise.
+        quiet: nor do steps that end below this noise ratio sigma / (alpha data_std). Noise is harmless where the field
+            is smooth and costs accuracy near the data, where modes are narrow.
     """
 
     order: int = 4  # type: ignore[misc]  # a field here, where a class constant elsewhere
@@ -67,20 +91,30 @@ class Multistep(Solver):
     finish: int = 1
     midpoint: bool = False
     eta: float = 0.0
+    quiet: float = 0.0
 
     def __post_init__(self) -> None:
         name, lowest = type(self).__name__, 1 + self.corrector
         if not lowest <= self.order <= 5:
             raise ValueError(f"{name}: order must be {lowest} to 5 with corrector={self.corrector}; got {self.order}")
-        if self.finish < 1 or not self.eta >= 0:
-            raise ValueError(f"{name}: finish must be at least 1 and eta at least 0; got {self.finish} and {self.eta}")
+        if self.finish < 1 or not (self.eta >= 0 and self.quiet >= 0):
+            raise ValueError(
+                f"{name}: finish must be at least 1, eta and quiet at least 0; "
+                f"got {self.finish}, {self.eta} and {self.quiet}"
+            )
 
     @property
     def stochastic(self) -> bool:
         return self.eta > 0
 
+    @property
+    def memory(self) -> int:
+        return self.order - self.corrector
+
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
-        along = self.field.along(denoiser, torch.cat([t, s[-1:]]), self.eta)
+        ratio = denoiser.schedule.noise_ratio(s)
+        noisy = (ratio > 0) & (ratio >= self.quiet * denoiser.data_std)
+        along = self.field.along(denoiser, torch.cat([t, s[-1:]]), torch.where(noisy, self.eta, 0.0).double())
         n, most = len(t), self.order - self.corrector
         nodes = torch.arange(1, n + 1).clamp(max=most)
         if float(denoiser.schedule.sigma(s[-1])) == 0:
@@ -98,20 +132,7 @@ class Multistep(Solver):
         of_x, of_x0 = (torch.as_tensor(c, dtype=torch.float64).expand(n) for c in (along.of_x, along.of_x0))
         columns = (of_x.tolist(), of_x0.tolist(), along.keep.tolist(), weights.tolist(), along.noise.tolist())
         rows = enumerate(zip(*columns, strict=True))
-        return [_MultistepStep(p, q, a, tuple(w[: i + 1]), c) for i, (p, q, a, w, c) in rows]
-
-    def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
-        c: _MultistepStep = step.coefficients
-        x, x0 = state.x, denoise(state.x, step.t)
-        field = x0 if c.of_x == 0 else torch.add(x * c.of_x, x0, alpha=c.of_x0)
-        fields = (field, *state.past)
-        x = x * c.keep
-        for weight, f in zip(c.weights, fields, strict=False):
-            if weight:
-                x = x.add_(f, alpha=weight)
-        if c.noise:
-            x = x.add_(normals(step.index), alpha=c.noise)
-        return State(x, x0, fields[: self.order - self.corrector])
+        return [Row(p, q, a, tuple(w[: i + 1]), c) for i, (p, q, a, w, c) in rows]
 
 
 def _weights(along: Along, nodes: Tensor, ahead: int, width: int, midpoint: bool) -> Tensor:
@@ -124,8 +145,8 @@ def _weights(along: Along, nodes: Tensor, ahead: int, width: int, midpoint: bool
     used = columns < (nodes + ahead)[:, None]  # (N, width)
     at = v[(torch.arange(len(nodes))[:, None] + ahead - columns).clamp(min=0)]
     start, h = v[:-1, None], v.diff()[:, None]
-    points = start + h * (1 + _NODES) / 2  # (N, Q)
-    kernel = _WEIGHTS * along.kernel(points)
+    points = start + h * (1 + NODES) / 2  # (N, Q)
+    kernel = WEIGHTS * along.kernel(points)
     kernel = kernel / kernel.sum(1, keepdim=True)
     if midpoint:
         points = torch.where((nodes + ahead == 2)[:, None], start + h / 2, points)
@@ -172,3 +193,20 @@ class SASolver(Multistep):
     order: int = 4  # type: ignore[misc]
     field: Field = DATA
     eta: float = 1.0
+
+
+@dataclass(frozen=True)
+class StochasticAdams(Multistep):
+    """The SDE on the circle while the noise exceeds the data, sigma > alpha data_std, and the ODE from there on.
+
+    Gaussian data of standard deviation data_std keep it exactly, in any number of steps. By `quiet` the start is
+    forgotten (e^-4 of it is left at s = 80), so that what a trained model gets wrong at high noise is drawn anew rather
+    than carried along. Given a number of evaluations only, it takes the grid it was tuned with.
+    """
+
+    eta: float = 1.0
+    quiet: float = 1.0
+
+    def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
+        nfe = DEFAULT_NFE if nfe is None else nfe
+        return self, grids.angular(denoiser.schedule, nfe, power=1.5, scale=1.5 * denoiser.data_std, onset=1.0)

@@ -1,10 +1,11 @@
-"""Euler-Maruyama on the reverse SDE, and predictor-corrector.
+"""Euler-Maruyama on the reverse SDE, predictor-corrector, and annealed Langevin dynamics.
 
 For every eta the process
 
     dx = [f x - (1 + eta^2)/2 g^2 s] dt + eta g dw_bar
 
-run from t = 1 down has the marginals p_t (Anderson 1982 at eta = 1; the probability-flow ODE at eta = 0).
+run from t = 1 down has the marginals p_t (Anderson 1982 at eta = 1; the probability-flow ODE at eta = 0). Langevin
+dynamics at a level leave p_t as it is; which dynamics is a value of its own, see `solvers.dynamics`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from scorefield.denoisers import Denoiser
 from scorefield.solvers.base import AffineSolver, Denoise, Normals, Solver, State, Step
+from scorefield.solvers.dynamics import Dynamics, Overdamped
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,20 @@ class PredictorCorrector(Solver):
     Langevin's step is x + e score + sqrt(2 e) z with e = 2 (snr sigma)^2. Song et al. take e = 2 (snr |z| / |score|)^2
     with the norms averaged over the batch; this is its value for |score| = |z| / sigma, the norm of a score of pure
     noise, so that no sample depends on its neighbours.
+
+    Args:
+        dynamics: the corrector, of step_size = 4 snr^2; with `Underdamped` the velocity goes on from level to level.
     """
 
     predictor: AffineSolver = field(default_factory=EulerMaruyama)
     corrections: int = 1
     snr: float = 0.16
+    dynamics: Dynamics = field(default_factory=Overdamped)
 
     def __post_init__(self) -> None:
-        if self.corrections < 1 or not self.snr > 0:
+        if self.corrections < 1 or not 0 < self.snr < 1:
             raise ValueError(
-                "PredictorCorrector: corrections must be at least 1 and snr positive; "
+                "PredictorCorrector: corrections must be at least 1 and snr positive, below 1 where it is stable; "
                 f"got {self.corrections} and {self.snr}"
             )
 
@@ -71,18 +77,19 @@ class PredictorCorrector(Solver):
         return True
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
-        alpha, sigma = denoiser.schedule(s)
-        langevin = langevin_weights(4 * self.snr**2, alpha, sigma)
+        langevin = self.dynamics.coefficients(denoiser, s, 4 * self.snr**2)
         return list(zip(self.predictor.coefficients(denoiser, t, s), langevin, strict=True))
 
     def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
         predictor, langevin = step.coefficients
         draw = step.index * (1 + self.corrections)
+        carried = state.past
         state = self.predictor.step(denoise, state, Step(draw, step.t, step.s, predictor), normals)
         if langevin is None:
             return state
+        state = state._replace(past=carried)
         for j in range(self.corrections):
-            state = langevin_step(denoise, state.x, step.s, langevin, normals(draw + 1 + j))
+            state = self.dynamics.step(denoise, state, step.s, langevin, draw + 1 + j, normals)
         return state
 
 
@@ -98,12 +105,14 @@ class AnnealedLangevin(Solver):
     1.3 / (step_size * Langevin steps per e-fold of sigma), 2.7% in 500 evaluations here and 13% at step_size = 0.2.
 
     Args:
+        dynamics: what a Langevin step is.
         denoise: end with E[x0 | x], which removes the noise of the last level; otherwise that noise stays.
     """
 
     steps_per_level: int = 5
     step_size: float = 1.0
     denoise: bool = True
+    dynamics: Dynamics = field(default_factory=Overdamped)
 
     def __post_init__(self) -> None:
         if self.steps_per_level < 1 or not 0 < self.step_size < 4:
@@ -121,9 +130,9 @@ class AnnealedLangevin(Solver):
         return True
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
-        alpha, sigma = denoiser.schedule(t)
+        alpha = denoiser.schedule.alpha(t)
         alpha_s, sigma_s = denoiser.schedule(s)
-        langevin = langevin_weights(self.step_size, alpha, sigma)
+        langevin = self.dynamics.coefficients(denoiser, t, self.step_size)
         rescale = torch.where(alpha > 0, alpha_s / alpha, 1.0)
         return list(zip(langevin, rescale.tolist(), (sigma_s == 0).tolist(), strict=True))
 
@@ -131,21 +140,8 @@ class AnnealedLangevin(Solver):
         langevin, rescale, last = step.coefficients
         draw = step.index * self.steps_per_level
         for j in range(self.steps_per_level):
-            state = langevin_step(denoise, state.x, step.t, langevin, normals(draw + j))
+            state = self.dynamics.step(denoise, state, step.t, langevin, draw + j, normals)
         if last and self.denoise:
             x0 = denoise(state.x, step.t)
             return State(x0, x0)
         return state._replace(x=state.x * rescale) if rescale != 1 else state
-
-
-def langevin_weights(step_size: float, alpha: Tensor, sigma: Tensor) -> list[tuple[float, float, float] | None]:
-    """x + (h/2) score + sqrt(h) z at h = step_size sigma^2, as weights of (x, E[x0 | x], z); None where sigma = 0."""
-    half = step_size / 2
-    rows = zip(alpha.tolist(), sigma.tolist(), strict=True)
-    return [(1 - half, half * a, step_size**0.5 * s) if s > 0 else None for a, s in rows]
-
-
-def langevin_step(denoise: Denoise, x: Tensor, t: Tensor, weights: tuple[float, float, float], z: Tensor) -> State:
-    of_x, of_x0, of_z = weights
-    x0 = denoise(x, t)
-    return State(torch.add(x * of_x, x0, alpha=of_x0).add_(z, alpha=of_z), x0)

@@ -1,0 +1,56 @@
+"""`scorefield likelihood`: the density of data under a run, with intervals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scorefield.cli._output import picture_folder
+
+
+def likelihood(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint file.", show_default=False)],
+    data: Annotated[
+        str | None, typer.Option("--data", help="A name, a file or a folder. [default: the run's held-out data]")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many, drawn from the data without replacement.")] = 256,
+    probes: Annotated[
+        int | None,
+        typer.Option("--probes", min=0, help="Of the divergence; 0 is exact. [default: 8, exact up to 16 dimensions]"),
+    ] = None,
+    tolerance: Annotated[float, typer.Option("--tolerance", help="Of the solver, nats for each dimension.")] = 1e-3,
+    draws: Annotated[int, typer.Option("--draws", min=1, help="Of the dequantisation noise, for integers.")] = 1,
+    elbo_draws: Annotated[
+        int, typer.Option("--elbo-draws", min=2, help="Evaluations for the lower bound beside it; even.")
+    ] = 32,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of data, of probes and noise.")] = 0,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where mnist and fashion lie.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="PNG to write, with .npz and .json beside it. [default: in the run]", show_default=False
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
+) -> None:
+    """Bits per dimension (integers) or log-density (continuous data) of data, and where the error comes from."""
+    if not run.exists():
+        raise FileNotFoundError(f"no run at {run}")
+    if not tolerance > 0:
+        raise ValueError(f"--tolerance must be positive; got {tolerance:g}")
+    if elbo_draws % 2:
+        raise ValueError(f"--elbo-draws must be even; got {elbo_draws}")
+    if out is None:
+        out = (run if run.is_dir() else run.parent) / f"likelihood-seed{seed}.png"
+    if out.suffix != ".png":
+        raise ValueError(f"--out must end in .png; got {out}")
+    names = [out.name, *(out.with_suffix(suffix).name for suffix in (".npz", ".json"))]
+    picture_folder(out.parent, "", names, overwrite)
+
+    from scorefield.cli import _likelihood
+
+    job = _likelihood.Job(n, probes, tolerance, draws, elbo_draws, seed)
+    _likelihood.run(run, data, job, out, device=device, data_dir=data_dir)

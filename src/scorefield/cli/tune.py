@@ -1,0 +1,53 @@
+"""`scorefield tune`: a sampler fitted to one trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def tune(
+    run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+    nfe: Annotated[int, typer.Option("--nfe", min=2, help="Network evaluations a sample.", show_default=False)],
+    paths: Annotated[int, typer.Option("--paths", min=2, help="Trajectories to fit on; as many judge it.")] = 128,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the trajectories' noise.")] = 0,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
+) -> None:
+    """Fit a sampler of --nfe evaluations to a trained model: its grid and coefficients, against its own fine paths.
+
+    The result is kept in the run, tuned/nfe-N.json, if it is nearer than the default on held-out noise, and
+    `scorefield sample RUN --nfe N` uses it. Trains nothing.
+    """
+    if not run.is_dir():
+        raise FileNotFoundError(f"no run folder at {run}")
+    import torch
+    from rich.progress import Progress
+
+    from scorefield import tuning
+    from scorefield.cli import _runs, _tuned
+
+    loaded = _runs.load_run(run)
+    denoiser = loaded.denoiser.to(_runs.device_of(device))
+    classes = getattr(denoiser.net, "num_classes", None)
+    labels = {"label": torch.arange(2 * paths).to(next(denoiser.parameters()).device) % classes} if classes else {}
+    with Progress(transient=True, disable=not _runs.at_a_terminal()) as bar:
+        task = bar.add_task("tuning", total=1.0)
+        found = tuning.tune(
+            denoiser,
+            loaded.meta["event_shape"],
+            nfe,
+            paths=paths,
+            seed=seed,
+            cond=labels,
+            progress=lambda fraction: bar.update(task, completed=fraction),
+        )
+    typer.echo(f"distance to the model's own fine paths, {paths} samples of held-out noise, {nfe} evaluations")
+    typer.echo(f"{'':10s} {'RMS':>9s} {'median':>9s}")
+    for name, distance in (("default", found.default), ("tuned", found.tuned), ("fine paths", found.teacher)):
+        typer.echo(f"{name:10s} {distance.rms:9.2g} {distance.median:9.2g}")
+    if found.helps:
+        typer.echo(f"kept: {_tuned.write(run, nfe, found)}")
+    else:
+        typer.echo("not kept: the default is as near")

@@ -1,0 +1,24 @@
+"""Log-densities, bits per dimension and bounds, each with its error.
+
+`log_prob` integrates the probability-flow ODE; `bits_per_dim` applies it to integers; `elbo` bounds it from below
+without integrating anything.
+"""
+
+from scorefield.likelihood.bits import BitsPerDim, bits_per_dim, dequantized
+from scorefield.likelihood.bound import Elbo, elbo
+from scorefield.likelihood.density import LogProb, log_prob
+from scorefield.likelihood.divergence import Divergence, Exact, Hadamard, Rademacher
+
+__all__ = [
+    "BitsPerDim",
+    "Divergence",
+    "Elbo",
+    "Exact",
+    "Hadamard",
+    "LogProb",
+    "Rademacher",
+    "bits_per_dim",
+    "dequantized",
+    "elbo",
+    "log_prob",
+]

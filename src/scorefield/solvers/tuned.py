@@ -1,0 +1,72 @@
+"""A multistep method whose grid and rows of numbers belong to one model: what `tuning.tune` finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scorefield.denoisers import Denoiser
+from scorefield.schedules import Cosine
+from scorefield.solvers.base import Coordinate, Solver, finite
+from scorefield.solvers.multistep import Row, RowSolver
+
+CIRCLE = Cosine(0.0)
+
+
+@dataclass(frozen=True)
+class Tuned(RowSolver):
+    """z_s = r_0 z_t + sum_j r_j F_j on the circle z = cos(theta) x0 / sd + sin(theta) eps, F = dz/du, u = 2 theta / pi.
+
+    Neither the circle nor the noise ratios know the schedule, so the method is that of the model under every reading.
+
+    Args:
+        ratios: sigma / (alpha data_std) at the N + 1 nodes, falling to 0.
+        rows: N of them, (r_0, r_1, ...): of z, of the field at this node, and of those before it.
+    """
+
+    ratios: tuple[float, ...]
+    rows: tuple[tuple[float, ...], ...]
+
+    def __post_init__(self) -> None:
+        falls = all(a > b for a, b in zip(self.ratios, self.ratios[1:], strict=False))
+        if len(self.rows) < 1 or len(self.ratios) != len(self.rows) + 1 or not falls or self.ratios[-1] != 0:
+            raise ValueError(
+                f"Tuned: ratios must fall to 0, one more of them than rows; got {self.ratios} and {len(self.rows)} rows"
+            )
+        if any(not 2 <= len(row) <= i + 2 for i, row in enumerate(self.rows)):
+            raise ValueError("Tuned: row i must hold 2 to i + 2 numbers: of z and of the fields there are")
+
+    @property
+    def memory(self) -> int:
+        return max(len(row) for row in self.rows) - 1
+
+    def grid(self, denoiser: Denoiser) -> Tensor:
+        """Its times `(N + 1,)` on the denoiser's schedule."""
+        s = torch.tensor(self.ratios, dtype=torch.float64) * denoiser.data_std
+        times = denoiser.schedule.time_of_log_snr(-torch.log(s))
+        times[-1] = 0.0
+        return times
+
+    def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
+        if nfe is not None and nfe != len(self.rows):
+            raise ValueError(f"nfe must be {len(self.rows)}, what this method was tuned for; got {nfe}")
+        return self, self.grid(denoiser)
+
+    def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
+        times = torch.cat([t, s[-1:]])
+        own = self.grid(denoiser)
+        if times.shape != own.shape or not bool(torch.isclose(times, own, rtol=1e-9, atol=1e-12).all()):
+            raise ValueError("Tuned: times must be the grid it was tuned on, Tuned.grid(denoiser); leave them out")
+        at = Coordinate.of(CIRCLE, denoiser, times)
+        of_x, of_x0 = at.slope(denoiser)
+        found = []
+        for i, row in enumerate(self.rows):
+            here, there = at.scale[i], at.scale[i + 1]
+            weights = tuple(r / float(there) for r in row[1:])
+            found.append(Row(float(of_x[i]), float(of_x0[i]), row[0] * float(here / there), weights, 0.0))
+        finite(self, t, x=torch.tensor([r.keep for r in found]))
+        return found
