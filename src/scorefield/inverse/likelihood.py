@@ -1,0 +1,94 @@
+"""What was measured, and how well: log p(y | x0).
+
+    y = A(x0) + n,  n ~ N(0, diag(noise_std^2)):   log p(y | x0) = -chi2 / 2 - sum log(noise_std) - M/2 log 2 pi,
+    chi2 = sum ((y - A(x0)) / noise_std)^2,
+
+and at the truth chi2 is that of M degrees of freedom: about M, give or take sqrt(2 M).
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from scorefield.inverse.operators.base import Operator
+
+
+class Likelihood(abc.ABC):
+    """p(y | x0) of B observations y, one for each row of x0 `(B, *event)`."""
+
+    event_shape: tuple[int, ...]
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """B."""
+
+    @abc.abstractmethod
+    def log_prob(self, x0: Tensor) -> Tensor:
+        """log p(y | x0) in nats, `(B,)`."""
+
+    @abc.abstractmethod
+    def rows(self, index: Tensor) -> Self:
+        """The observations of those numbers `(n,)`, in that order, with repetitions."""
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian(Likelihood):
+    """Independent normal noise of known size on every number measured.
+
+    Args:
+        operator: A.
+        y: `(B, *output_shape)`: B observations.
+        noise_std: in the units of y; one, or one for each number, of the shape of `output_shape` or of y. Positive.
+    """
+
+    operator: Operator
+    y: Tensor
+    noise_std: Tensor | float
+
+    def __post_init__(self) -> None:
+        shape = self.operator.output_shape
+        if not self.y.is_floating_point() or self.y.ndim == 0 or tuple(self.y.shape[1:]) != tuple(shape):
+            want = ", ".join(["B", *map(str, shape)])
+            raise ValueError(f"y must be floating point of shape ({want}); got {self.y.dtype}, {tuple(self.y.shape)}")
+        if not bool(torch.isfinite(self.y).all()):
+            raise ValueError("y must be finite; got NaN or infinity")
+        std = torch.as_tensor(self.noise_std)
+        if not bool(((std > 0) & torch.isfinite(std)).all()):
+            raise ValueError(f"noise_std must be positive and finite; got a smallest of {float(std.min()):g}")
+        if std.ndim and std.shape not in (self.y.shape, self.y.shape[1:]):
+            raise ValueError(
+                f"noise_std must be a number, or have shape {tuple(shape)} or {tuple(self.y.shape)}; "
+                f"got {tuple(std.shape)}"
+            )
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        return self.operator.event_shape
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def residual(self, x0: Tensor) -> Tensor:
+        """(y - A(x0)) / noise_std, `(B, *output_shape)`: at the truth, standard normal."""
+        std = self.noise_std.to(x0) if isinstance(self.noise_std, Tensor) else self.noise_std
+        return (self.y.to(x0) - self.operator(x0)) / std
+
+    def chi2(self, x0: Tensor) -> Tensor:
+        """`(B,)`; of M = prod(output_shape) degrees of freedom at the truth."""
+        return self.residual(x0).flatten(1).square().sum(1)
+
+    def log_prob(self, x0: Tensor) -> Tensor:
+        logs = torch.as_tensor(self.noise_std).double().log().expand(self.y.shape).flatten(1).sum(1)
+        size = math.prod(self.operator.output_shape)
+        return -self.chi2(x0) / 2 - logs.to(x0) - size / 2 * math.log(2 * math.pi)
+
+    def rows(self, index: Tensor) -> Gaussian:
+        own = isinstance(self.noise_std, Tensor) and self.noise_std.shape == self.y.shape and self.noise_std.ndim
+        std = self.noise_std[index] if own and isinstance(self.noise_std, Tensor) else self.noise_std
+        return replace(self, y=self.y[index], noise_std=std)

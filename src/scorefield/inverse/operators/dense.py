@@ -1,0 +1,37 @@
+"""A matrix as an operator."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scorefield.inverse.operators.base import LinearOperator
+
+
+class Dense(LinearOperator):
+    """y = A x of the flattened event: a matrix `(M, D)`, for small problems and for compressed sensing.
+
+    Raises:
+        ValueError: if the matrix is not finite, or its columns are not the entries of `event_shape`.
+    """
+
+    def __init__(self, matrix: Any, event_shape: tuple[int, ...] | None = None) -> None:
+        matrix = torch.as_tensor(matrix).detach()
+        if not matrix.is_floating_point():
+            matrix = matrix.to(torch.get_default_dtype())
+        shape = tuple(event_shape) if event_shape is not None else tuple(matrix.shape[1:])
+        if matrix.ndim != 2 or matrix.shape[1] != math.prod(shape):
+            raise ValueError(f"matrix must have shape (M, {math.prod(shape)}); got {tuple(matrix.shape)}")
+        if not bool(torch.isfinite(matrix).all()):
+            raise ValueError("matrix must be finite; got NaN or infinity")
+        self.matrix = matrix
+        self.event_shape, self.output_shape = shape, (len(matrix),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.matrix.to(x).T
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return (y @ self.matrix.to(y)).reshape(len(y), *self.event_shape)

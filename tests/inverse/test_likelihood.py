@@ -1,0 +1,49 @@
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from scorefield.inverse import Gaussian
+from scorefield.inverse.operators import Dense
+
+MATRIX = torch.tensor([[1.0, 2.0, 0.0], [0.0, -1.0, 3.0]], dtype=torch.float64)
+Y = torch.tensor([[1.0, 0.5], [-2.0, 0.1]], dtype=torch.float64)
+X0 = torch.tensor([[0.3, 0.1, 0.2], [1.0, -1.0, 2.0]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("std", [0.3, torch.tensor([0.3, 2.0]), torch.tensor([[0.3, 2.0], [1.0, 0.1]])])
+def test_log_prob_is_the_sum_of_normal_log_densities(std):
+    expected = Normal(X0 @ MATRIX.T, torch.as_tensor(std, dtype=torch.float64).expand(2, 2)).log_prob(Y).sum(1)
+    assert torch.allclose(Gaussian(Dense(MATRIX), Y, std).log_prob(X0), expected, rtol=1e-6)
+
+
+def test_chi2_at_the_truth_has_as_many_degrees_of_freedom_as_numbers_measured():
+    x0 = torch.randn(4000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = x0 @ MATRIX.T + 0.2 * torch.randn(4000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    chi2 = Gaussian(Dense(MATRIX), y, 0.2).chi2(x0)
+    assert float(chi2.mean()) == pytest.approx(2, abs=4 * 2 / math.sqrt(4000))  # four standard errors
+
+
+def test_rows_repeat_observations_with_their_own_noise():
+    likelihood = Gaussian(Dense(MATRIX), Y, torch.tensor([[0.3, 2.0], [1.0, 0.1]]))
+    index = torch.tensor([1, 1, 0])
+    assert torch.equal(likelihood.rows(index).log_prob(X0[index]), likelihood.log_prob(X0)[index])
+
+
+@pytest.mark.parametrize(
+    ("y", "std", "message"),
+    [
+        (torch.zeros(2, 3), 1.0, r"y must be floating point of shape \(B, 2\); got torch.float32, \(2, 3\)"),
+        (torch.tensor([[math.nan, 0.0]]), 1.0, "y must be finite"),
+        (torch.zeros(1, 2), 0.0, "noise_std must be positive and finite; got a smallest of 0"),
+        (torch.zeros(1, 2), torch.ones(3), r"noise_std must be a number, or have shape \(2,\) or \(1, 2\); got \(3,\)"),
+    ],
+)
+def test_bad_observations_are_refused_in_one_line(y, std, message):
+    with pytest.raises(ValueError, match=message):
+        Gaussian(Dense(MATRIX), y, std)
+
+
+def test_the_dense_matrix_of_an_operator_is_the_one_it_was_made_of():
+    assert torch.equal(Dense(MATRIX).dense(), MATRIX)
