@@ -4,7 +4,10 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from training_cases import data, denoiser
 
+from scorefield import training
+from scorefield.training import precision
 from scorefield.training.precision import autocast
 
 CPU = torch.device("cpu")
@@ -44,3 +47,17 @@ def test_products_are_in_bfloat16_only_where_that_is_asked_for():
         with autocast(CPU, enabled):
             assert layer(x).dtype == dtype
     assert layer(x).dtype == torch.float32
+
+
+def test_a_processor_without_bfloat16_trains_in_float32_and_says_so(monkeypatch):
+    monkeypatch.setattr(precision, "native", lambda device: False)
+    with pytest.warns(UserWarning, match="this CPU has no bfloat16 instructions: training in float32 instead"):
+        fast = training.fit(denoiser(), data(), steps=3, batch_size=8, bf16=True, optimizer=training.Muon(bf16=True))
+    plain = training.fit(denoiser(), data(), steps=3, batch_size=8, optimizer=training.Muon())
+    assert fast.history.loss == plain.history.loss
+
+
+def test_a_processor_with_bfloat16_uses_it_when_asked(monkeypatch):
+    monkeypatch.setattr(precision, "native", lambda device: True)
+    fast, plain = (training.fit(denoiser(), data(), steps=3, batch_size=8, bf16=bf16) for bf16 in (True, False))
+    assert fast.history.loss != plain.history.loss

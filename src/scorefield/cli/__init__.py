@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -59,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     args = [a for a in args if a != "--debug"]
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         code = typer.main.get_command(app).main(args, prog_name="scorefield", standalone_mode=False)
     except Interrupted as interruption:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,8 @@ class Options:
         ema_decay: of the averaged weights, ramped up from the start; 0 keeps the last weights.
         power_ema: relative widths of power-function averages kept beside it, e.g. (0.05, 0.1) for `reconstruct`.
         condition_dropout: the share of samples whose conditions are made null, for guidance.
-        bf16: the network's matrix products in bfloat16 (autocast); weights and losses stay float32.
+        bf16: the network's matrix products in bfloat16 (autocast); weights and losses stay float32. A CPU that has no
+            such instructions would only emulate them: there everything stays float32, with a warning.
         channels_last: memory format of images and convolutions.
         compile: torch.compile the network: minutes at first, worth it on a GPU.
         shard: split the weights over the processes (FSDP2).
@@ -147,7 +149,10 @@ class Engine:
             for average in averages.values():
                 average.follow(denoiser)
         self.averages: dict[str, EMA | PowerEMA] = averages
-        self.objective = Objective(denoiser, loss, weight, options.bf16).to(self.device).train()
+        bf16 = options.bf16 and precision.native(self.device)
+        if options.bf16 and not bf16:
+            warnings.warn("this CPU has no bfloat16 instructions: training in float32 instead", stacklevel=3)
+        self.objective = Objective(denoiser, loss, weight, bf16).to(self.device).train()
         self._weights = list(self.objective.parameters())
         self.optimizers = options.optimizer.build(self.objective, options.lr)
         for group in self._groups():

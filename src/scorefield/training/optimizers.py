@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import nn
 
-from scorefield.training import muon
+from scorefield.training import muon, precision
 
 Decay = Callable[[int, int, int], float]
 
@@ -46,8 +46,8 @@ class Muon:
     Args:
         lr_ratio: of Muon's learning rate to AdamW's.
         momentum: of Muon's average.
-        bf16: its matrix products in bfloat16: faster, and rounding that differs between one process and two is no
-            longer small beside a step.
+        bf16: its matrix products in bfloat16, where the device has them: faster, and rounding that differs between one
+            process and two is no longer small beside a step.
         outer: names of submodules, at any depth, that are left to AdamW: the first and last layer, the condition,
             a loss's own.
     """
@@ -64,7 +64,7 @@ class Muon:
         built: list[torch.optim.Optimizer] = [self.adamw.of(rest, lr)] if rest else []
         if not inner:
             return built
-        dtype = torch.bfloat16 if self.bf16 else torch.float32
+        dtype = torch.bfloat16 if self.bf16 and precision.native(inner[0].device) else torch.float32
         return [*built, muon.Muon(inner, self.lr_ratio * lr, momentum=self.momentum, dtype=dtype)]
 
 

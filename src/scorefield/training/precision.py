@@ -4,6 +4,9 @@ Autocast chooses a precision for each operation, but on a CPU two of its choices
 pass of fused attention takes 1.2 (256 positions) to 4 times (64 positions) as long in bfloat16 as in float32, and group
 normalisation of bfloat16 maps whose channels lie together several times as long as of maps in the usual order, which
 is what most networks hand it after attention. `autocast` makes the other choice there, for any network.
+
+A processor without bfloat16 instructions emulates them, and a step takes ten times as long: `native` says which it is,
+and training stays in float32 there.
 """
 
 from __future__ import annotations
@@ -16,6 +19,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+
+def native(device: torch.device) -> bool:
+    """Whether `device` multiplies bfloat16 matrices itself."""
+    return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @contextlib.contextmanager
