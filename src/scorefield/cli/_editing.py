@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
+from rich.table import Table
 from torch import Tensor
 
 from scorefield import editing
@@ -35,26 +37,27 @@ def edit(wanted: Wanted, strengths: list[float], solver: str | None, nfe: int | 
     x, sd = given.x.cpu(), given.denoiser.data_std
     edited = [m.x.cpu() for m in made]
     raw = [_pictures.raw(y, given.transform) for y in edited]
+    power = 2 if method is not None and method.stochastic else 1  # by the SDE and by the ODE
     reached = [
         {
             "strength": s,
             "distance": float(rms(y - x).mean()) / sd,
             "correlation": _correlation(given, x, y),
+            "correlation_of_gaussian_data": math.cos(s * math.pi / 2) ** power,
             "nfe": m.nfe,
         }
         for s, y, m in zip(strengths, edited, made, strict=True)
     ]
-    power = 2 if method is not None and method.stochastic else 1
-    rows = [
-        [f"{r['strength']:g}", number(r["distance"]), number(r["correlation"]),
-         number(math.cos(r["strength"] * math.pi / 2) ** power), str(r["nfe"])]
-        for r in reached
-    ]  # fmt: skip
-    columns = {"given": given.raw, **{f"{s:g}": y for s, y in zip(strengths, raw, strict=True)}}
     head = ["strength", "distance / sd", "correlation", "of Gaussian data", "evaluations"]
-    _write(out, given, _results.table(head, rows), columns, {
-        "edited": torch.stack(edited), "edited_raw": torch.stack(raw), "strength": torch.tensor(strengths),
-    }, {"n": len(x), "data": given.what, "solver": solver or "recommended", "seed": wanted.seed, "reached": reached})  # fmt: skip
+    rows = [[f"{r['strength']:g}", *map(number, list(r.values())[1:4]), str(r["nfe"])] for r in reached]
+    _write(
+        out,
+        given,
+        _results.table(head, rows),
+        {"given": given.raw, **{f"{s:g}": y for s, y in zip(strengths, raw, strict=True)}},
+        {"edited": torch.stack(edited), "edited_raw": torch.stack(raw), "strength": strengths},
+        {"n": len(x), "data": given.what, "solver": solver or "recommended", "seed": wanted.seed, "reached": reached},
+    )
 
 
 def inpaint(wanted: Wanted, mask: str, samples: int, nfe: int, resamples: int, jump: int, out: Path) -> None:
@@ -73,24 +76,32 @@ def inpaint(wanted: Wanted, mask: str, samples: int, nfe: int, resamples: int, j
     there = new.expand(event)
     off = (attempts - x)[:, :, there].double()
     summary = {
-        "n": n, "data": given.what, "mask": mask, "hidden": float(there.double().mean()), "samples": samples,
+        "n": n,
+        "data": given.what,
+        "mask": mask,
+        "hidden": float(there.double().mean()),
+        "samples": samples,
         "distance": float(off.square().mean().sqrt()) / sd,
         "spread": float(off.std(0).square().mean().sqrt()) / sd if samples > 1 else math.nan,
-        "nfe": made.nfe, "resamples": resamples, "jump": jump, "seed": wanted.seed,
-    }  # fmt: skip
+        "nfe": made.nfe,
+        "resamples": resamples,
+        "jump": jump,
+        "seed": wanted.seed,
+    }
     rows = [
         ["made anew", f"{summary['hidden']:.1%}", "of each datum; the rest is kept to the bit"],
         ["distance / sd", number(summary["distance"]), "from what was there, RMS over what is new"],
-        *(
-            [["spread / sd", number(summary["spread"]), "between attempts; no posterior's: replacement is biased"]]
-            * (samples > 1)
-        ),
+        ["spread / sd", number(summary["spread"]), "between attempts; no posterior's: replacement is biased"],
         ["evaluations", str(made.nfe), "for each attempt"],
     ]
-    columns = {"given": given.raw, "kept": _without(given, there), **{str(i + 1): a for i, a in enumerate(raw)}}
-    _write(out, given, _results.table([f"{n} {given.what}", "value", "beside it"], rows), columns, {
-        "inpainted": attempts, "inpainted_raw": raw, "hidden": there,
-    }, summary)  # fmt: skip
+    _write(
+        out,
+        given,
+        _results.table([f"{n} {given.what}", "value", "beside it"], rows),
+        {"given": given.raw, "kept": _without(given, there), **{str(i + 1): a for i, a in enumerate(raw)}},
+        {"inpainted": attempts, "inpainted_raw": raw, "hidden": there},
+        summary,
+    )
 
 
 def hidden(mask: str, event: tuple[int, ...], wanted: Wanted) -> Tensor:
@@ -153,7 +164,14 @@ def _correlation(given: Inputs, x: Tensor, y: Tensor) -> float:
     return float((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt())
 
 
-def _write(out: Path, given: Inputs, table, columns, arrays, summary) -> None:
+def _write(
+    out: Path,
+    given: Inputs,
+    table: Table,
+    columns: dict[str, Tensor],
+    arrays: dict[str, Any],
+    summary: dict[str, Any],
+) -> None:
     shown = {name: _pictures.shown(raw[:SHOWN], given.transform) for name, raw in columns.items()}
     labels = {} if given.label is None else {"label": given.label.cpu()}
     kept = {"x": given.x.cpu(), "raw": given.raw, "rows": given.rows}

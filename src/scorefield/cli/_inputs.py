@@ -90,9 +90,7 @@ def own(path: Path, fit: str | None, event: tuple[int, ...], transform: Transfor
         if len(event) != 3:
             raise ValueError(f"{option}: {path} holds pictures; the run's data have events of shape {event}")
         if levels is None:
-            raise ValueError(
-                f"{option}: this run has no transform of grey values, so it can't read {path}: give numbers"
-            )
+            raise ValueError(f"{option}: the run has no transform of grey values to read {path} with: give numbers")
         source = _fitted(path, fit, event)
         return _Requantised(source, levels)
     if fit is not None:
@@ -187,9 +185,7 @@ def label_of(wanted: Wanted, denoiser: NetworkDenoiser, n: int, given: Tensor | 
         return given
     recipe = wanted.run / _runs.RECIPE
     if classes is not None and recipe.is_file() and recipes.load(recipe).training.condition_dropout == 0:
-        print(
-            "note: this run learned with condition_dropout 0, so never without a class: give --label", file=sys.stderr
-        )
+        print("note: this run never learned to do without a class (condition_dropout 0): give --label", file=sys.stderr)
     return None
 
 

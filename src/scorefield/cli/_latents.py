@@ -58,7 +58,7 @@ def encode(wanted: Wanted, nfe: int, out: Path) -> None:
         out,
         _results.table([f"{len(error)} {given.what}", "value", "beside it"], rows),
         _picture_of_map(given, encoded.z.cpu(), again),
-        {**arrays, **_labels(given), "nfe": encoded.nfe, "weights": _fingerprint(wanted.run)},
+        {**arrays, **_optional(label=given.label), "nfe": encoded.nfe, "weights": _fingerprint(wanted.run)},
         summary,
     )
 
@@ -87,7 +87,7 @@ def decode(wanted: Wanted, path: Path, nfe: int | None, out: Path) -> None:
         out,
         _results.table([f"{len(x)} latents of {path.name}", "value", "beside it"], rows),
         _pictures.of_samples(raw, transform),
-        {"x": x, "raw": raw, "nfe": nfe, **({} if label is None else {"label": label})},
+        {"x": x, "raw": raw, "nfe": nfe, **_optional(label=label)},
         summary,
     )
 
@@ -119,23 +119,14 @@ def interpolate(wanted: Wanted, ends: tuple[str, str], steps: int, nfe: int, out
         out,
         _results.table([given.what, "distance, RMS", "longest step", "error at the ends"], rows),
         _pictures.panels(shown, row_labels=[row[0] for row in rows[:SHOWN]]),
-        {
-            "path": path,
-            "raw": raw,
-            "ends": given.raw,
-            "rows": given.rows,
-            "nfe": nfe,
-            **({} if label is None else {"label": label}),
-        },
+        {"x": path, "raw": raw, "ends": given.raw, "rows": given.rows, "nfe": nfe, **_optional(label=label)},
         {
             "n": n,
             "data": given.what,
             "steps": steps,
             "nfe": nfe,
             "seed": wanted.seed,
-            "pairs": [
-                dict(zip(per_pair, map(float, row), strict=True)) for row in zip(*per_pair.values(), strict=True)
-            ],
+            **{name: values.tolist() for name, values in per_pair.items()},
         },
     )
 
@@ -189,8 +180,8 @@ def _fingerprint(run: Path) -> np.ndarray:
     return np.frombuffer(bytes.fromhex(_tuned.weights_of(run)), np.uint8)
 
 
-def _labels(given: Inputs) -> dict[str, Tensor]:
-    return {} if given.label is None else {"label": given.label.cpu()}
+def _optional(**arrays: Tensor | None) -> dict[str, Tensor]:
+    return {name: array.cpu() for name, array in arrays.items() if array is not None}
 
 
 def _round_trip(error: Tensor) -> dict[str, float]:
@@ -198,12 +189,9 @@ def _round_trip(error: Tensor) -> dict[str, float]:
 
 
 def _round_trip_rows(summary: dict[str, Any]) -> list[list[str]]:
+    scale = f"of data of standard deviation {summary['data_std']:.3g}"
     return [
-        [
-            "round trip, RMS",
-            number(summary["round_trip_rms"]),
-            f"data have standard deviation {summary['data_std']:.3g}",
-        ],
+        ["round trip, RMS", number(summary["round_trip_rms"]), scale],
         ["the worst of them", number(summary["round_trip_worst"]), "a larger --nfe makes it less"],
     ]
 
