@@ -131,6 +131,22 @@ def test_a_path_is_the_librarys_and_begins_and_ends_at_its_ends(runs, ran, tmp_p
     np.testing.assert_allclose(held["x"], expected, atol=1e-5)
 
 
+def test_a_move_is_the_librarys(runs, ran, tmp_path):
+    x = np.random.default_rng(0).normal(size=(6, 2)).astype(np.float32)
+    np.save(tmp_path / "with.npy", x[:4])
+    np.save(tmp_path / "without.npy", x[4:])
+    files = ("--with", "with.npy", "--without", "without.npy")
+    stdout, arrays, summary = ran("move", runs / "moons", *files, "--index", "0-2", "--amount", "0,0.5", "--nfe", 12)
+    given = chosen(Wanted(runs / "moons", index="0-2"))
+    sets = (given.transform(torch.from_numpy(part)) for part in (x[:4], x[4:]))
+    direction = sf.attribute_direction(given.denoiser, *sets, nfe=12)
+    np.testing.assert_allclose(arrays["direction"], direction, atol=1e-5)
+    np.testing.assert_allclose(arrays["x"][1], sf.move(given.denoiser, given.x, direction, 0.5, nfe=12), atol=1e-4)
+    assert summary["distances"][0] < 0.01 < summary["distances"][1]
+    assert summary["with"] == "4 of with.npy"
+    assert f"{summary['direction_rms'] / 2:.3f}" in stdout
+
+
 def test_edits_go_from_what_is_given_to_a_sample(runs, ran, invoke, tmp_path):
     stdout, arrays, summary = ran("edit", runs / "digits", "--strength", "0,0.3,1", "--index", "0-3", "--nfe", 6)
     assert "0.8910" in stdout  # cos(0.3 pi / 2)

@@ -24,6 +24,7 @@ from scorefield.cli import (
     inpaint,
     interpolate,
     likelihood,
+    move,
     quickstart,
     sample,
     train,
@@ -47,6 +48,7 @@ app.command("likelihood")(likelihood.likelihood)
 app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)
 app.command("interpolate")(interpolate.interpolate)
+app.command("move")(move.move)
 app.command("edit")(edit.edit)
 app.command("inpaint")(inpaint.inpaint)
 app.add_typer(data.app, name="data")

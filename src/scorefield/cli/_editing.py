@@ -43,7 +43,7 @@ def edit(wanted: Wanted, strengths: list[float], solver: str | None, nfe: int | 
             "strength": s,
             "distance": float(rms(y - x).mean()) / sd,
             "correlation": _correlation(given, x, y),
-            "correlation_of_gaussian_data": math.cos(s * math.pi / 2) ** power,
+            "correlation_of_gaussian_data": round(math.cos(s * math.pi / 2), 15) ** power,
             "nfe": m.nfe,
         }
         for s, y, m in zip(strengths, edited, made, strict=True)

@@ -1,4 +1,4 @@
-"""What `encode`, `decode` and `interpolate` do: the map of `scorefield.latents` on a run's data, into files.
+"""What `encode`, `decode`, `interpolate` and `move` do: the map of `scorefield.latents` on a run's data, into files.
 
 An .npz of latents holds `z` `(N, *event)` and, where `encode` wrote it, what a round trip is measured against: `x` in
 the model's units, the `label` it was encoded under, and the SHA-256 of the `weights`.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,6 +128,46 @@ def interpolate(wanted: Wanted, ends: tuple[str, str], steps: int, nfe: int, out
             "nfe": nfe,
             "seed": wanted.seed,
             **{name: values.tolist() for name, values in per_pair.items()},
+        },
+    )
+
+
+def move(wanted: Wanted, having: Path, lacking: Path, amounts: list[float], nfe: int, out: Path) -> None:
+    """Data moved by so much of the mean difference between the latents of two sets."""
+    given = _inputs.chosen(wanted)
+    sets = [_inputs.chosen(replace(wanted, images=path, index=None), labelled=False) for path in (having, lacking)]
+    options: dict[str, Any] = {"nfe": nfe, "progress": at_a_terminal()}
+    direction = latents.attribute_direction(given.denoiser, sets[0].x, sets[1].x, **options)
+    z = latents.encode(given.denoiser, given.x, cond=given.cond, **options).z
+    moved = [latents.decode(given.denoiser, z + a * direction, cond=given.cond, **options).cpu() for a in amounts]
+    raw = [_pictures.raw(x, given.transform) for x in moved]
+    sd, size = given.denoiser.data_std, float(rms(direction[None]))
+    distances = [float(rms(x - given.x.cpu()).mean()) / sd for x in moved]
+    columns = {"given": given.raw, **{f"{a:+g}": x for a, x in zip(amounts, raw, strict=True)}}
+    shown = {name: _pictures.shown(x[:SHOWN], given.transform) for name, x in columns.items()}
+    rows = [[f"{a:g}", number(d), f"{a * size:.3f}"] for a, d in zip(amounts, distances, strict=True)]
+    _results.write(
+        out,
+        _results.table(["amount", "distance / sd", "in the latent, RMS"], rows),
+        _pictures.panels(shown, row_labels=[str(int(row)) for row in given.rows[:SHOWN]]),
+        {
+            "x": torch.stack(moved),
+            "raw": torch.stack(raw),
+            "direction": direction.cpu(),
+            "amount": amounts,
+            "rows": given.rows,
+            **_optional(label=given.label),
+        },
+        {
+            "n": len(z),
+            "data": given.what,
+            "with": f"{len(sets[0].x)} {sets[0].what}",
+            "without": f"{len(sets[1].x)} {sets[1].what}",
+            "direction_rms": size,
+            "amounts": amounts,
+            "distances": distances,
+            "nfe": nfe,
+            "seed": wanted.seed,
         },
     )
 
