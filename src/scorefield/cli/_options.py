@@ -77,10 +77,10 @@ def places(text: str) -> list[int]:
     """
     found: list[int] = []
     for part in text.replace(" ", "").split(","):
-        low, _, high = part.partition("-")
-        if not low.isdecimal() or not (high or low).isdecimal() or int(high or low) < int(low):
+        ends = part.split("-")
+        if len(ends) > 2 or not all(end.isdecimal() for end in ends) or int(ends[-1]) < int(ends[0]):
             raise ValueError(f"--index must be numbers and ranges such as 7 or 0-9,12; got {text!r}")
-        found += range(int(low), int(high or low) + 1)
+        found += range(int(ends[0]), int(ends[-1]) + 1)
     return found
 
 
