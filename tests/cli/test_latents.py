@@ -8,26 +8,38 @@ import torch
 from PIL import Image
 
 import scorefield as sf
-from scorefield import data
+from scorefield import data, recipes
 from scorefield.cli._inputs import chosen, own
 from scorefield.cli._options import Wanted, numbers, places
+from scorefield.recipes import presets
+from scorefield.training import checkpoint, checkpoints
 
-MOONS = (
-    "train", "--preset", "two-moons", "--steps", 30, "--set", "training.batch_size=64", "--set", "network.hidden=16",
-    "--set", "optim.warmup=5",
-)  # fmt: skip
-DIGITS = ("train", "--preset", "digits", "--steps", 3, "--set", "network.width=8", "--set", "optim.warmup=1")
+MOONS, DIGITS = ("network.hidden=16",), ("network.width=8",)
+
+
+def folder_of(where, recipe):
+    """A run of `recipe` that has trained for no time: random weights, since those of a new network are zero."""
+    made = recipes.build(recipe)
+    for i, weight in enumerate(made.denoiser.net.parameters()):
+        torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(i))
+    meta = {"recipe": recipe.name, "seed": 0, "event_shape": list(made.source.event_shape)}
+    content = checkpoint.dumps(made.denoiser, meta, transform=made.transform)
+    checkpoints.write(where / "checkpoints", 1, {"ema.safetensors": content}, {})
+    (where / "recipe.toml").write_text(recipes.dumps(recipe))
 
 
 @pytest.fixture(scope="module")
-def runs(invoke, tmp_path_factory):
-    """A folder with barely trained runs: pictures with classes (`always`: no null), points (`bare`: no transform)."""
+def runs(tmp_path_factory):
+    """Runs of points, `bare` without a transform, and of pictures with classes, `always` without a null."""
     folder = tmp_path_factory.mktemp("runs")
-    bare, always = ("--set", "data.transform=none"), ("--set", "training.condition_dropout=0")
-    for command in ((*MOONS, "--out", "moons"), (*MOONS, *bare, "--out", "bare"),
-                    (*DIGITS, "--out", "digits"), (*DIGITS, *always, "--out", "always")):  # fmt: skip
-        done = invoke(folder, *command)
-        assert done.returncode == 0, done.stderr
+    for name, recipe, changes in (
+        ("moons", presets.two_moons(), MOONS),
+        ("bare", presets.two_moons(), (*MOONS, "data.transform=none")),
+        ("digits", presets.digits(), DIGITS),
+        ("always", presets.digits(), (*DIGITS, "training.condition_dropout=0")),
+    ):
+        (folder / name).mkdir()
+        folder_of(folder / name, recipes.override(recipe, changes))
     return folder
 
 
