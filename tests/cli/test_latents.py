@@ -65,6 +65,7 @@ def test_latents_are_the_librarys_and_come_back(runs, ran, tmp_path):
     assert torch.equal(torch.from_numpy(arrays["raw"]), data.digits().test[[0, 1, 2, 3, 7]])
     expected = sf.encode(given.denoiser, given.x, nfe=16, cond={"label": labels.long()}, round_trip=True)
     np.testing.assert_allclose(arrays["z"], expected.z, atol=1e-5)
+    assert expected.error is not None
     np.testing.assert_allclose(arrays["error"], expected.error, rtol=1e-2, atol=1e-7)
     assert summary["round_trip_rms"] == pytest.approx(np.sqrt((arrays["error"] ** 2).mean()))
     assert summary["round_trip_worst"] == arrays["error"].max()
@@ -150,6 +151,7 @@ def test_a_move_is_the_librarys(runs, ran, tmp_path):
     files = ("--with", "with.npy", "--without", "without.npy")
     stdout, arrays, summary = ran("move", runs / "moons", *files, "--index", "0-2", "--amount", "0,0.5", "--nfe", 12)
     given = chosen(Wanted(runs / "moons", index="0-2"))
+    assert given.transform is not None
     sets = (given.transform(torch.from_numpy(part)) for part in (x[:4], x[4:]))
     direction = sf.attribute_direction(given.denoiser, *sets, nfe=12)
     np.testing.assert_allclose(arrays["direction"], direction, atol=1e-5)
@@ -261,6 +263,7 @@ def test_what_sample_wrote_is_read_again(runs, invoke, tmp_path):
 
 def test_model_units_are_what_the_model_was_trained_to_see(runs):
     given = chosen(Wanted(runs / "digits"))
+    assert isinstance(given.transform, data.Scale)
     low = given.transform(given.raw.float())
     step = given.transform.scale
     assert ((given.x >= low - 1e-6) & (given.x <= low + step + 1e-6)).all()
@@ -327,7 +330,9 @@ def test_a_run_that_never_went_without_a_class_says_so(runs, capsys):
     denoiser, _, _ = model(wanted)
     assert label_of(wanted, denoiser, 2, torch.tensor([1, 2])) is None
     assert "never learned to do without a class (condition_dropout 0): give --label" in capsys.readouterr().err
-    assert label_of(Wanted(runs / "always"), denoiser, 2, torch.tensor([1, 2])).tolist() == [1, 2]
+    label = label_of(Wanted(runs / "always"), denoiser, 2, torch.tensor([1, 2]))
+    assert label is not None
+    assert label.tolist() == [1, 2]
     assert capsys.readouterr().err == ""
 
 
