@@ -67,7 +67,8 @@ class Composed(Operator):
     def __init__(self, outer: Operator, inner: Operator) -> None:
         if tuple(outer.event_shape) != tuple(inner.output_shape):
             raise ValueError(
-                f"A @ B needs B's output to be A's event; got {tuple(inner.output_shape)} and {tuple(outer.event_shape)}"
+                f"A @ B needs B's output to be A's event; "
+                f"got {tuple(inner.output_shape)} and {tuple(outer.event_shape)}"
             )
         self.outer, self.inner = outer, inner
         self.event_shape, self.output_shape = inner.event_shape, outer.output_shape
@@ -117,7 +118,7 @@ class LinearScaled(Scaled, LinearOperator):
 
 
 class Stacked(Operator):
-    """Several measurements of one x, flattened and one after another: `(M1 + M2 + ...,)`; `split(y)` parts them again."""
+    """Several measurements of one x, flattened, one after another: `(M1 + M2 + ...,)`; `split(y)` parts them again."""
 
     def __init__(self, operators: Sequence[Operator]) -> None:
         shapes = {tuple(operator.event_shape) for operator in operators}
