@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/operators.py
 
-The rotation is the usual one in deep-learning toolboxes: `grid_sample` at each angle and a sum over columns; its adjoint
-is taken by automatic differentiation, which makes it exact. One image and a batch of 8, float32, interleaved, medians of
-the process's CPU time (one thread), so that other load does not count. Beside the times: how far the adjoint is from one,
-and each projector's distance to the closed form of the Shepp-Logan phantom.
+The rotation is the usual one in deep-learning toolboxes: `grid_sample` at each angle and a sum over columns; its
+adjoint is taken by automatic differentiation, which makes it exact. One image and a batch of 8, float32, interleaved,
+medians of the process's CPU time (one thread), so that other load does not count. Beside the times: how far the adjoint
+is from one, and each projector's distance to the closed form of the Shepp-Logan phantom.
 """
 
 from __future__ import annotations
