@@ -86,6 +86,23 @@ def test_fitting_splits_the_reference_and_scoring_agrees_with_the_parts():
         statistic(NORMAL, x)
 
 
+def test_what_statistics_share_is_measured_once():
+    calls = []
+
+    class Counting(sf.ExactDenoiser):
+        def forward(self, x_t, t):
+            calls.append(len(x_t))
+            return super().forward(x_t, t)
+
+    denoiser, x = Counting(isotropic(D), sf.VP()), torch.randn(4, D, dtype=f64, generator=seeded(0))
+    ratio = anomaly.likelihood_ratio(isotropic(D, 2.0), LIKELIHOOD.measurement)
+    together = anomaly.measured([LIKELIHOOD, TYPICALITY, ratio], denoiser, x, seed=3)
+    once = len(calls)
+    alone = [s.measurement(denoiser, x, seed=3) for s in (LIKELIHOOD, TYPICALITY, ratio)]
+    assert len(calls) == 4 * once
+    assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
+
+
 @pytest.mark.parametrize(
     "statistic",
     [

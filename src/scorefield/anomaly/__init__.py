@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from scorefield.anomaly.detector import Detector, Statistic
+from scorefield.anomaly.detector import Detector, Statistic, measured
 from scorefield.anomaly.laws import GaussianLaw, KernelLaw, Law, MixtureLaw, Standardised, Typicality, Upper
 from scorefield.anomaly.measurements import (
     CodeLength,
@@ -85,6 +85,7 @@ __all__ = [
     "group_typicality",
     "likelihood",
     "likelihood_ratio",
+    "measured",
     "score_norms",
     "typicality",
 ]

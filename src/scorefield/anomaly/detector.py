@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,21 @@ class Statistic:
     def fitted(self, features: Tensor) -> Statistic:
         """The same from what was measured of them, `(n, L)`."""
         return dataclasses.replace(self, law=self.law.fit(features))
+
+
+def measured(statistics: Iterable[Statistic], denoiser: Denoiser, x: Tensor, **options: Any) -> list[Tensor]:
+    """The features `(B, L)` of `x` for each statistic; what several of them are made of is measured once."""
+    known: dict[Measurement, Tensor] = {}
+
+    def of(measurement: Measurement) -> Tensor:
+        if measurement not in known:
+            if isinstance(measurement, measurements.Difference):
+                known[measurement] = of(measurement.first) - of(measurement.second)
+            else:
+                known[measurement] = measurement(denoiser, x, **options)
+        return known[measurement]
+
+    return [of(statistic.measurement) for statistic in statistics]
 
 
 @dataclass(frozen=True, eq=False)

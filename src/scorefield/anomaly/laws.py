@@ -171,7 +171,7 @@ class MixtureLaw(Law):
         from sklearn import mixture
 
         scale = _covariance(features).diagonal().sqrt()  # its floor under the variances is absolute
-        fitted = mixture.GaussianMixture(self.components, random_state=self.seed, reg_covar=1e-6)
+        fitted: Any = mixture.GaussianMixture(self.components, random_state=self.seed, reg_covar=1e-6)
         fitted.fit((features / scale).numpy())
         means, covariances = torch.from_numpy(fitted.means_), torch.from_numpy(fitted.covariances_)
         return {

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from scorefield.cli import data, demo, likelihood, quickstart, sample, train, tune
+from scorefield.cli import anomaly, data, demo, likelihood, quickstart, sample, train, tune
 from scorefield.cli._errors import Interrupted, one_line
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("train")(train.train)
 app.command("sample")(sample.sample)
 app.command("tune")(tune.tune)
 app.command("likelihood")(likelihood.likelihood)
+app.command("anomaly")(anomaly.anomaly)
 app.add_typer(data.app, name="data")
 app.add_typer(demo.app, name="demo")
 
