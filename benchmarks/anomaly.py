@@ -129,7 +129,7 @@ def main() -> None:
     stem = f"anomaly-{args.inside}-{name}"
     np.savez_compressed(
         OUT / f"{stem}.npz",
-        **{f"{k}/{s}": v for k, pair in scores.items() for s, v in zip(("in", "out"), pair, strict=True)},
+        **{f"{k}/{s}": v for k, pair in scores.items() for s, v in zip(("in", "out"), pair, strict=True)},  # type: ignore
     )
     text = {"n": args.n, "statistics": rows, "groups": group, "seconds": seconds}
     (OUT / f"{stem}.json").write_text(json.dumps(text, indent=1) + "\n")

@@ -21,6 +21,7 @@ from scorefield.anomaly.pvalues import conformal
 from scorefield.denoisers import Denoiser
 
 FORMAT = 1
+REFERENCE_FIRST = 2**40  # sample index of the first reference datum: the noise of what is judged is other noise
 TYPES: dict[str, type] = {
     cls.__name__: cls
     for cls in (
@@ -107,10 +108,13 @@ class Detector:
     ) -> Detector:
         """From reference data `(n, *event)` in any order that is no order: the first `share` fits, the rest calibrates.
 
+        Options are those of a measurement; `first_index` is one that no datum to be judged will have.
+
         Raises:
             ValueError: as a measurement or a law; for a share that leaves either part empty.
         """
-        return cls.from_features(statistic, statistic.measurement(denoiser, reference, **options), share, meta)
+        features = statistic.measurement(denoiser, reference, **{"first_index": REFERENCE_FIRST, **options})
+        return cls.from_features(statistic, features, share, meta)
 
     @classmethod
     def from_features(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from scorefield import metrics, plots, recipes
 from scorefield.anomaly import Detector, NegativeElbo, Statistic, benjamini_hochberg, measured
+from scorefield.anomaly.detector import REFERENCE_FIRST
 from scorefield.cli import _pictures, _runs
 from scorefield.cli._names import STATISTICS, resolve
 from scorefield.data import Source, Transform
@@ -28,7 +29,6 @@ DETECTORS = "detectors"
 OF_LIKELIHOOD = ("likelihood", "typicality", "complexity")
 SHOWN = 12  # most and least anomalous images
 LISTED = 10  # most anomalous rows
-REFERENCE_FIRST = 2**40  # sample index of the first reference datum: its noise is nobody else's
 
 
 @dataclass(frozen=True)
