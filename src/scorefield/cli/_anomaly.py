@@ -216,14 +216,14 @@ def _interval(e: Mapping[str, float]) -> str:
 
 
 def _table(s: Mapping[str, Any]) -> Table:
-    table = Table(show_edge=True, caption="intervals 95%; set against set, as if all that is judged were anomalous")
-    table.add_column("statistic")
-    table.add_column(f"flagged of {s['judged']}", justify="right", style="bold")
-    for name in ("AUROC", "average precision", "FPR at TPR 95%"):
+    table = Table(show_edge=True, caption="set against set, as if all that is judged were anomalous; intervals 95%")
+    table.add_column("statistic", no_wrap=True)
+    table.add_column("flagged", justify="right", style="bold", no_wrap=True)
+    for name in ("AUROC", "FPR at TPR 95%"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, values in s["statistics"].items():
-        numbers = (_interval(values[key]) for key in ("auroc", "average_precision", "fpr_at_95"))
-        table.add_row(name, str(values["flagged"]), *numbers)
+        flagged = f"{values['flagged']} of {s['judged']}"
+        table.add_row(name, flagged, *(_interval(values[key]) for key in ("auroc", "fpr_at_95")))
     return table
 
 
