@@ -11,15 +11,14 @@ from typing import Any, Literal
 
 from scorefield.anomaly.detector import Detector, Statistic, measured
 from scorefield.anomaly.laws import GaussianLaw, KernelLaw, Law, MixtureLaw, Standardised, Typicality, Upper
+from scorefield.anomaly.levels import DenoisingErrors, ScoreNorms
 from scorefield.anomaly.measurements import (
     CodeLength,
-    DenoisingErrors,
     Density,
     Difference,
     Measurement,
     NegativeElbo,
     NegativeLogLikelihood,
-    ScoreNorms,
     Under,
 )
 from scorefield.anomaly.pvalues import benjamini_hochberg, conformal, group_typicality

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scorefield.anomaly import laws, measurements
+from scorefield.anomaly import laws, levels, measurements
 from scorefield.anomaly.laws import Law, Upper
 from scorefield.anomaly.measurements import Measurement
 from scorefield.anomaly.pvalues import conformal
@@ -28,8 +28,8 @@ TYPES: dict[str, type] = {
         measurements.NegativeLogLikelihood,
         measurements.NegativeElbo,
         measurements.CodeLength,
-        measurements.ScoreNorms,
-        measurements.DenoisingErrors,
+        levels.ScoreNorms,
+        levels.DenoisingErrors,
         measurements.Difference,
         laws.Upper,
         laws.Typicality,
