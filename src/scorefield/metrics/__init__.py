@@ -1,17 +1,27 @@
-"""How far two sets of samples are apart, and from the training data. Put each number beside its floor."""
+"""How far two sets of samples are apart, and from the training data; how well a score tells them apart.
 
+Put each number beside its floor.
+"""
+
+from scorefield.metrics.detection import Curve, Estimate, auroc, average_precision, fpr_at, roc_curve
 from scorefield.metrics.frechet import frechet_distance, frechet_gaussian
 from scorefield.metrics.neighbours import Memorization, Neighbours, memorization, nearest
 from scorefield.metrics.sliced import Floor, sliced_wasserstein, sliced_wasserstein_floor
 
 __all__ = [
+    "Curve",
+    "Estimate",
     "Floor",
     "Memorization",
     "Neighbours",
+    "auroc",
+    "average_precision",
+    "fpr_at",
     "frechet_distance",
     "frechet_gaussian",
     "memorization",
     "nearest",
+    "roc_curve",
     "sliced_wasserstein",
     "sliced_wasserstein_floor",
 ]
