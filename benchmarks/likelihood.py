@@ -6,7 +6,8 @@ All methods see the same network, samples, probes and noise range, and are compa
 same equations, at s_min (so that no method is credited with what it extrapolates below), the prior at t = 1 taken as
 each does. The other two integrate (x, log p) of the whole batch at once in t:
 
-    RK45        scipy's, rtol = atol, one step size for the flattened batch: score_sde's likelihood (1e-5 there)
+    RK45        scipy's, rtol = atol, one step size for the flattened batch
+    score_sde   the same, t from 1e-5, the tolerance 1e-5: its likelihood, on the VP process
     dopri5      torchdiffeq's, on the same equations, where it is installed
 
 `spread` is how far a sample's number moves when it is scored alone instead of in the batch.
@@ -34,6 +35,7 @@ from scorefield.schedules import derivative
 
 OUT = Path(__file__).parent / "out"
 REFERENCE = 3e-6
+T_MIN = 1e-5  # of score_sde
 
 
 class Case(NamedTuple):
@@ -51,11 +53,14 @@ class Answer(NamedTuple):
 Integrator = Callable[[Callable[[float, Tensor], Tensor], Tensor, float, float], Tensor]
 
 
-def in_t(case: Case, integrator: Integrator, divergence: Divergence, index: Tensor) -> Answer:
-    """The equations in t: dx/dt = v, d log p / dt = -div v, flattened."""
+def in_t(
+    case: Case, integrator: Integrator, divergence: Divergence, index: Tensor, start: float | None = None
+) -> Answer:
+    """The equations in t: dx/dt = v, d log p / dt = -div v, flattened; from `start`, or where s is S_MIN data_std."""
     denoiser, x = case.denoiser, case.x
     schedule, batch, d = denoiser.schedule, len(x), x[0].numel()
-    start = float(schedule.time_of_log_snr(-math.log(grids.S_MIN * denoiser.data_std)))
+    if start is None:
+        start = float(schedule.time_of_log_snr(-math.log(grids.S_MIN * denoiser.data_std)))
     end = float(schedule.time_of_log_snr(-math.log(1e3 * denoiser.data_std)))
     vectors = divergence.directions(x, 0, index)
     calls = 0
@@ -114,6 +119,12 @@ def ours(case: Case, tolerance: float, divergence: Divergence, first_index: int 
     return Answer(r.log_prob, float(r.evaluations.double().mean()))
 
 
+def read_on(denoiser: sf.NetworkDenoiser, schedule: sf.Schedule) -> sf.NetworkDenoiser:
+    """The same E[x0 | x / alpha, sigma / alpha] on another process: the network is told the noise level, not t."""
+    std, mean = denoiser.data_std, denoiser.data_mean
+    return sf.NetworkDenoiser(denoiser.net, schedule, denoiser.parameterization, data_mean=mean, data_std=std)
+
+
 def cases(run: Path | None, n: int) -> list[Case]:
     f64 = torch.float64
     mixture = sf.GaussianMixture(
@@ -139,6 +150,7 @@ def cases(run: Path | None, n: int) -> list[Case]:
         cond = {"label": digits.test_labels[:n]}
         found.append(Case("digits network, float32", loaded.denoiser, x, cond))
         found.append(Case("digits network, float64", load_run(run).denoiser.double(), x.double(), cond))
+        found.append(Case("digits network read on VP, float32", read_on(load_run(run).denoiser, sf.VP()), x, cond))
     return found
 
 
@@ -174,6 +186,10 @@ def main() -> None:
             methods[f"RK45 {t:g}"] = (lambda c, i, t=t: in_t(c, rk45(t), divergence, i)), cut
             if diffeq:
                 methods[f"dopri5 {t:g}"] = (lambda c, i, t=t: in_t(c, dopri5(t), divergence, i)), cut
+        if isinstance(case.denoiser.schedule, sf.VP):
+            tight = in_t(double, rk45(1e-8 if case.x.dtype == torch.float64 else 1e-7), divergence, index, T_MIN)
+            sde = (lambda c, i: in_t(c, rk45(1e-5), divergence, i, T_MIN)), tight.log_prob
+            methods["score_sde"] = sde
         for name, (method, truth) in methods.items():
             begun = time.perf_counter()
             answer = method(case, index)
