@@ -12,7 +12,7 @@ LAYERS = [
     {"schedules", "randomness", "distributions"},
     {"parameterizations", "grids"},
     {"denoisers", "networks", "data"},
-    {"solvers", "losses", "guidance", "metrics"},
+    {"solvers", "losses", "guidance", "metrics", "text", "latent_space"},
     {"sampling", "likelihood"},
     {"latents", "editing", "checks", "inverse", "distill", "training", "plots", "tuning"},
     {"recipes"},
