@@ -15,7 +15,7 @@ LAYERS = [
     {"solvers", "losses", "guidance", "metrics", "text", "latent_space"},
     {"sampling", "likelihood"},
     {"latents", "editing", "checks", "inverse", "distill", "training", "plots", "tuning"},
-    {"recipes"},
+    {"recipes", "interop"},
     {"cli", "playground", "__main__"},
 ]
 

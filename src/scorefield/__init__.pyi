@@ -2,6 +2,7 @@ from . import checks as checks
 from . import data as data
 from . import distributions as distributions
 from . import grids as grids
+from . import interop as interop
 from . import inverse as inverse
 from . import likelihood as likelihood
 from . import losses as losses
