@@ -97,7 +97,9 @@ def asked(kind: tuple[tuple[str, ...], ...], each: int) -> tuple[list[str], Tens
 
 def encoder_alone(condition: TextCondition) -> float:
     """The share of unseen captions whose nearest training caption is of the right class."""
-    seen, unseen = ([(t, k) for k, own in enumerate(kind) for t in own] for kind in (captions.TRAINING, captions.UNSEEN))
+    seen, unseen = (
+        [(t, k) for k, own in enumerate(kind) for t in own] for kind in (captions.TRAINING, captions.UNSEEN)
+    )
     table, queries = (F.normalize(condition([t for t, _ in kind])["vector"], dim=1) for kind in (seen, unseen))
     nearest = (queries @ table.T).argmax(1).tolist()
     right = [seen[j][1] == k for j, (_, k) in zip(nearest, unseen, strict=True)]
@@ -120,7 +122,9 @@ def main() -> None:
     assert condition is not None
     assert isinstance(loaded.transform, data.Scale)
     transform, event = loaded.transform, tuple(loaded.meta["event_shape"])
-    print(f"classifier on {len(test)} test images: {truth:.1%}; nearest training caption: {encoder_alone(condition):.1%}")
+    print(
+        f"classifier on {len(test)} test images: {truth:.1%}; nearest training caption: {encoder_alone(condition):.1%}"
+    )
 
     def draw(texts: list[str], weight: float) -> Tensor:
         guided = Guided(loaded.denoiser, weight)
@@ -157,7 +161,9 @@ def _by_caption(texts: list[str], right: Tensor) -> dict[str, float]:
 def _picture(images: Tensor, labels: list[str]):
     """A row of samples beside each caption."""
     fig = plots.figure(7.4, 0.52 * len(labels))
-    for k, (label, row) in enumerate(zip(labels, images.double().div(255).split(len(images) // len(labels)), strict=True)):
+    for k, (label, row) in enumerate(
+        zip(labels, images.double().div(255).split(len(images) // len(labels)), strict=True)
+    ):
         low = 1 - (k + 1) / len(labels)
         ax = fig.add_axes((0.42, low, 0.57, 0.96 / len(labels)))
         ax.imshow(torch.cat(list(row[:, 0]), 1), cmap="gray_r", vmin=0, vmax=1, aspect="equal")

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import scorefield as sf
+from scorefield.cli import main
 from scorefield.data import Arrays, Scale
 from scorefield.training import checkpoint
 
@@ -174,10 +175,8 @@ def test_training_encodes_and_the_run_decodes(tmp_path):
         checkpoint.load(tmp_path / "c")
 
 
-def test_scorefield_sample_writes_pictures_of_a_latent_model(tmp_path, monkeypatch):
-    from scorefield.cli import main
-
-    images, space = bytes_and_space()
+def test_scorefield_sample_writes_pictures_of_a_latent_model(tmp_path):
+    _, space = bytes_and_space()
     denoiser = sf.NetworkDenoiser(sf.networks.MLP(16, 8, 1), sf.EDM(), sf.EDMPreconditioning(1.0))
     checkpoint.save(tmp_path / "model", denoiser, {"event_shape": [16]}, transform=space)
     with pytest.raises(SystemExit) as stop:

@@ -3,8 +3,8 @@
     z = encode(y),      x = scale (z - shift),      y' = decode(x / scale + shift)
 
 A model of x is trained and sampled like any other; `LatentSpace` is the data's `Transform`, so `fit` encodes what it
-trains on, a checkpoint carries the autoencoder, and samples come back decoded. `measured` finds the scale and shift that
-give x mean 0 and standard deviation 1, which is what sigma_data then is.
+trains on, a checkpoint carries the autoencoder, and samples come back decoded. `measured` finds the scale and shift
+that give x mean 0 and standard deviation 1, which is what sigma_data then is.
 
 The density of x is none of y: decoded samples lie on the image of the decoder, a set of measure zero where the latent
 has fewer dimensions, and log p(y) = log p(x) + log|det dx/dy| needs an invertible encoder. Only where it is one, with

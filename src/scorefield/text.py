@@ -211,5 +211,5 @@ def _labels(source: Source) -> Tensor:
 
 def _seen(value: object) -> str:
     if isinstance(value, Tensor):
-        return f"{value.dtype} of shape {tuple(value.shape)}" + ("" if value.is_floating_point() else "")
+        return f"{value.dtype} of shape {tuple(value.shape)}"
     return type(value).__name__

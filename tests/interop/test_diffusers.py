@@ -1,4 +1,4 @@
-"""A pipeline of diffusers and its denoiser here walk the same path: DDIM on its own timesteps, Euler on its own flow."""
+"""A pipeline and its denoiser here walk the same path: DDIM on its own timesteps, Euler on its own flow."""
 
 import json
 from types import SimpleNamespace
@@ -75,7 +75,9 @@ def peer(pipe, x, tokens, empty, w, **more):
     for k in scheduler.timesteps:
         level = k.expand(len(x))
         both = [
-            model(x, timestep=level, encoder_hidden_states=c, return_dict=False, **{n: v[i] for n, v in more.items()})[0]
+            model(x, timestep=level, encoder_hidden_states=c, return_dict=False, **{n: v[i] for n, v in more.items()})[
+                0
+            ]
             for i, c in enumerate((tokens, empty))
         ]
         x = scheduler.step(both[1] + w * (both[0] - both[1]), k, x, return_dict=False)[0]
@@ -200,5 +202,5 @@ def test_what_is_not_known_is_refused():
         interop.encode_prompt(pipe, ["a cat"])
     with pytest.raises(ValueError, match="a UNet2DConditionModel or an SD3Transformer2DModel; got Linear"):
         interop.denoiser(SimpleNamespace(unet=torch.nn.Linear(1, 1), scheduler=ddim()))
-    with pytest.raises(ValueError, match="alphas_cumprod and a prediction_type of epsilon.*got 'other'"):
+    with pytest.raises(ValueError, match=r"alphas_cumprod and a prediction_type of epsilon.*got 'other'"):
         interop.denoiser(SimpleNamespace(unet=pipe.unet, scheduler=ddim("other")))

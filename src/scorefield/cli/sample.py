@@ -72,9 +72,7 @@ def sample(
     cond = _conditions(text, n, loaded.meta.get("text"))
     own = _tuned.read(run, nfe) if tuned and solver is None and nfe is not None and run.is_dir() else None
     shape = (n, *loaded.meta["event_shape"])
-    drawn = _runs.draw(
-        denoiser, transform, shape, solver=own or solver, nfe=nfe, label=tensor, cond=cond, seed=seed
-    )
+    drawn = _runs.draw(denoiser, transform, shape, solver=own or solver, nfe=nfe, label=tensor, cond=cond, seed=seed)
     figure = _pictures.of_samples(drawn.raw, transform)
     if figure is not None:
         plots.save(figure, out)

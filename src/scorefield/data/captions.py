@@ -50,7 +50,8 @@ _CLOTHES_UNSEEN = (
     ("a short boot for women", "a bootie", "a high-top boot with a heel", "winter footwear that covers the ankle"),
 )
 
-NAMES = tuple(f"digit {word}" for word in _DIGITS) + (
+NAMES = (
+    *(f"digit {word}" for word in _DIGITS),
     "t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
 """Of the twenty classes: MNIST's ten, then Fashion-MNIST's."""

@@ -1,13 +1,13 @@
 """Text-to-image pipelines of diffusers, as conditional denoisers in a latent space.
 
 A pipeline is a network, a scheduler that says which noise it was trained on, an autoencoder and text encoders. Here
-the network with the scheduler's training noise is a `Denoiser`, the autoencoder a `LatentSpace`, prompts are conditions,
-and the scheduler's own steps are left behind: any solver, likelihood or guidance takes their place.
+the network with the scheduler's training noise is a `Denoiser`, the autoencoder a `LatentSpace`, prompts are
+conditions, and the scheduler's own steps are left behind: any solver, likelihood or guidance takes their place.
 
     a chain of K steps:    x_k = sqrt(abar_k) x0 + sqrt(1 - abar_k) eps     t = (k + 1) / K,  the network is told k
     flow matching:         x_s = (1 - s) x0 + s eps                         t = s,            the network is told K s
 
-The networks predict eps, v = alpha eps - sigma x0 or x0 (`prediction_type` of a chain), or the velocity eps - x0 (flow).
+The networks predict eps, v = alpha eps - sigma x0 or x0 (`prediction_type` of a chain), or the velocity eps - x0.
 Between its K levels a chain is interpolated (`Discrete`), and its network is told a fraction of a step.
 
     net   = interop.diffusers.denoiser(pipe)
@@ -201,8 +201,8 @@ def _kind(pipe: Any) -> _Kind:
     if name == "UNet2DConditionModel":
         if model.config.addition_embed_type is not None:
             raise ValueError(
-                f"a UNet2DConditionModel with addition_embed_type={model.config.addition_embed_type!r} needs conditions "
-                "besides the prompt, which are not supported"
+                f"a UNet2DConditionModel with addition_embed_type={model.config.addition_embed_type!r} needs "
+                "conditions besides the prompt, which are not supported"
             )
         return _Kind(model, _UNet, {"tokens": 0})
     if name == "SD3Transformer2DModel":
