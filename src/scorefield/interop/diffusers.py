@@ -196,7 +196,7 @@ class _Kind(NamedTuple):
 
 
 def _kind(pipe: Any) -> _Kind:
-    model = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+    model: Any = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
     name = type(model).__name__
     if name == "UNet2DConditionModel":
         if model.config.addition_embed_type is not None:

@@ -152,15 +152,21 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpo
             data_mean=tensors.pop("data_mean") if description["data_mean"] is None else description["data_mean"],
             data_std=description["data_std"],
         )
-        transform = None if description["transform"] is None else build(description["transform"], known)
-        if isinstance(transform, nn.Module):
-            own = [name for name in tensors if name.startswith("transform.")]
-            transform.load_state_dict({name.removeprefix("transform."): tensors.pop(name) for name in own})
+        transform = None if description["transform"] is None else _transform(description["transform"], known, tensors)
         denoiser.net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in tensors.items()})
         return Checkpoint(denoiser.eval(), transform, description["meta"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
         reason = " ".join(str(error).split())  # torch's own goes over several lines
         raise ValueError(f"{path} does not describe a denoiser: {reason}") from None
+
+
+def _transform(description: Mapping[str, Any], known: Mapping[str, type], tensors: dict[str, Tensor]) -> Any:
+    """The transform that was described; its weights, if it has any, are taken out of `tensors`."""
+    transform = build(description, known)
+    if isinstance(transform, nn.Module):
+        own = [name for name in tensors if name.startswith("transform.")]
+        transform.load_state_dict({name.removeprefix("transform."): tensors.pop(name) for name in own})
+    return transform
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
