@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from scorefield.data import Batch, Source
-from scorefield.data.sources import check_rows, take
+from scorefield.data.sources import check_rows, chunks, take
 
 Encoding = Tensor | tuple[Tensor, Tensor]
 
@@ -207,8 +207,6 @@ def _labels(source: Source) -> Tensor:
     cond = getattr(source, "cond", None)
     if isinstance(cond, dict) and "label" in cond:  # in memory already
         return cond["label"]
-    from scorefield.data.sources import chunks
-
     return torch.cat([source.batch(rows).cond["label"] for rows in chunks(source)])
 
 
