@@ -36,6 +36,7 @@ def space_and_denoiser(rank, k, **options):
     """The PCA latent space of such data, scale measured, and the exact denoiser of the latents."""
     y = whitened(64, rank)
     pca = sf.PCA.fitted(y, k)
+    pca.centre = pca.centre - 2 * pca.basis.sum(1)  # still lossless, but z has mean 2: a shift to be found
     space = sf.LatentSpace.measured(pca, y, **options)
     m = space(MEAN[None])[0]
     c = space.scale**2 * pca.basis.T @ covariance(rank) @ pca.basis
@@ -47,6 +48,7 @@ def test_measured_latents_have_mean_0_and_std_1():
     x = space(whitened(64, 6))
     assert float(x.mean()) == pytest.approx(0, abs=1e-6)  # latents are kept in float32
     assert float(x.var(correction=0)) == pytest.approx(1, abs=1e-6)
+    assert space.shift == pytest.approx(2, abs=1e-6)
     assert (space.mean, space.sigma_data, space.levels) == (0.0, 1.0, None)
 
 
