@@ -12,10 +12,10 @@ LAYERS = [
     {"schedules", "randomness", "distributions"},
     {"parameterizations", "grids"},
     {"denoisers", "networks", "data"},
-    {"solvers", "losses", "guidance", "metrics"},
+    {"solvers", "losses", "guidance", "metrics", "text", "latent_space"},
     {"sampling", "likelihood"},
     {"latents", "editing", "anomaly", "checks", "inverse", "distill", "training", "plots", "tuning"},
-    {"recipes"},
+    {"recipes", "interop"},
     {"cli", "playground", "__main__"},
 ]
 

@@ -3,6 +3,7 @@ from . import checks as checks
 from . import data as data
 from . import distributions as distributions
 from . import grids as grids
+from . import interop as interop
 from . import inverse as inverse
 from . import likelihood as likelihood
 from . import losses as losses
@@ -10,6 +11,7 @@ from . import metrics as metrics
 from . import networks as networks
 from . import recipes as recipes
 from . import solvers as solvers
+from . import text as text
 from . import training as training
 from .denoisers import Denoiser as Denoiser
 from .denoisers import ExactDenoiser as ExactDenoiser
@@ -26,6 +28,8 @@ from .distributions import Gaussian as Gaussian
 from .distributions import GaussianMixture as GaussianMixture
 from .editing import edit as edit
 from .editing import inpaint as inpaint
+from .latent_space import PCA as PCA
+from .latent_space import LatentSpace as LatentSpace
 from .latents import Encoded as Encoded
 from .latents import attribute_direction as attribute_direction
 from .latents import decode as decode

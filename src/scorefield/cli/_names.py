@@ -40,6 +40,7 @@ PRESETS: Table = {
     "digits": ("scorefield.recipes.presets:digits", {}),
     "mnist": ("scorefield.recipes.presets:mnist", {}),
     "fashion": ("scorefield.recipes.presets:fashion", {}),
+    "captions": ("scorefield.recipes.presets:captions", {}),
     "two-moons": ("scorefield.recipes.presets:two_moons", {}),
     "tabular": ("scorefield.recipes.presets:tabular", {}),
     "series": ("scorefield.recipes.presets:series", {}),

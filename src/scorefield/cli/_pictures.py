@@ -21,14 +21,13 @@ def raw(x: Tensor, transform: Transform | None) -> Tensor:
     """Model units to the data's: integers where they have levels."""
     if transform is None:
         return x
-    if isinstance(transform, data.Scale) and transform.levels is not None:
-        return transform.quantize(x)
-    return transform.inverse(x)
+    continuous = transform.inverse(x)
+    return continuous if transform.levels is None else data.quantize(continuous, transform.levels)
 
 
 def unit(grey: Tensor, transform: Transform | None) -> Tensor:
     """Grey values as floats in [0, 1]: what is shown and measured."""
-    assert isinstance(transform, data.Scale)
+    assert transform is not None
     assert transform.levels is not None
     return grey.double() / (transform.levels - 1)
 

@@ -7,6 +7,7 @@ trained, `training.png` and `levels.png`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,7 +76,12 @@ def train_into(folder: Path, recipe: Recipe, *, device: torch.device, data_dir: 
     logging = recipe.logging
     run = Run(
         folder,
-        meta={"recipe": recipe.name, "seed": recipe.seed, "event_shape": list(experiment.source.event_shape)},
+        meta={
+            "recipe": recipe.name,
+            "seed": recipe.seed,
+            "event_shape": list(experiment.source.event_shape),
+            "text": None if recipe.data.text is None else recipe.data.text.model_dump(),
+        },
         checkpoint_every=logging.checkpoint_every,
         keep=logging.keep,
         keep_every=logging.keep_every,
@@ -109,10 +115,11 @@ def _loggers(folder: Path, recipe: Recipe) -> list[Logger]:
 
 def _sample_into(folder: Path, denoiser: NetworkDenoiser, experiment: Experiment, step: int) -> None:
     """The same noise at every step, so that the pictures are of one growing up."""
-    classes = experiment.source.num_classes
-    label = torch.arange(SHOWN) % classes if classes else None
+    source = experiment.source
+    label = torch.arange(SHOWN) % source.num_classes if source.num_classes else None
+    others = source.batch(torch.arange(SHOWN) * len(source) // SHOWN).cond if label is None else {}
     drawn = draw(
-        denoiser, experiment.transform, (SHOWN, *experiment.source.event_shape), nfe=20, label=label, progress=False
+        denoiser, experiment.transform, (SHOWN, *source.event_shape), nfe=20, label=label, cond=others, progress=False
     )
     figure = _pictures.of_samples(drawn.raw, experiment.transform)
     if figure is not None and distributed.rank() == 0:
@@ -175,19 +182,23 @@ def draw(
     solver: str | Solver | None = None,
     nfe: int | None = None,
     label: Tensor | None = None,
+    cond: Mapping[str, Tensor] | None = None,
     seed: int = 0,
     first_index: int = 0,
     progress: bool | None = None,
     callback: Callback | None = None,
 ) -> Drawn:
-    """Samples of the given `shape` `(N, *event)`; sample i depends on (seed, first_index + i) alone."""
+    """Samples of the given `shape` `(N, *event)`; sample i depends on (seed, first_index + i) alone.
+
+    `cond` holds conditions besides `label`, a row for each sample.
+    """
     device = next(denoiser.parameters()).device
     result = sample(
         denoiser,
         shape,
         solver=resolve("solver", solver, SOLVERS) if isinstance(solver, str) else solver,
         nfe=nfe,
-        cond={} if label is None else {"label": label.to(device)},
+        cond={k: v.to(device) for k, v in {**(cond or {}), **({} if label is None else {"label": label})}.items()},
         seed=seed,
         first_index=first_index,
         progress=at_a_terminal() if progress is None else progress,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scorefield.cli._errors import unknown
 from scorefield.cli._names import SOLVERS
 from scorefield.cli._output import picture_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _NOTICEABLE = 0.01  # of the standard deviation
 
@@ -28,6 +31,10 @@ def sample(
     label: Annotated[
         list[int] | None,
         typer.Option("--label", help="Class; repeat it for several in turn. Without it, no class is asked for."),
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", help="Caption, for a model trained on text; repeat it for several in turn."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Sample i depends on the seed and i alone.")] = 0,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
@@ -62,10 +69,10 @@ def sample(
     denoiser, transform = loaded.denoiser.to(_runs.device_of(device)), loaded.transform
     labels = _runs.labels(label, n, getattr(denoiser.net, "num_classes", None))
     tensor = None if labels is None else torch.tensor(labels)
+    cond = _conditions(text, n, loaded.meta.get("text"))
     own = _tuned.read(run, nfe) if tuned and solver is None and nfe is not None and run.is_dir() else None
-    drawn = _runs.draw(
-        denoiser, transform, (n, *loaded.meta["event_shape"]), solver=own or solver, nfe=nfe, label=tensor, seed=seed
-    )
+    shape = (n, *loaded.meta["event_shape"])
+    drawn = _runs.draw(denoiser, transform, shape, solver=own or solver, nfe=nfe, label=tensor, cond=cond, seed=seed)
     figure = _pictures.of_samples(drawn.raw, transform)
     if figure is not None:
         plots.save(figure, out)
@@ -79,3 +86,17 @@ def sample(
             f"note: with {solver or 'the default'} at --nfe {drawn.nfe} the steps alone make Gaussian data of this "
             f"model's variance {abs(off):.1%} too {'wide' if off > 0 else 'narrow'}; a larger --nfe makes it less"
         )
+
+
+def _conditions(captions: list[str] | None, n: int, encoder: dict[str, Any] | None) -> dict[str, Tensor]:
+    if not captions:
+        return {}
+    if encoder is None:
+        raise ValueError("--text was given, but this model was trained without captions")
+
+    from scorefield.recipes import text_condition
+    from scorefield.recipes.schema import Part
+
+    condition = text_condition(Part.model_validate(encoder))
+    assert condition is not None
+    return condition([captions[i % len(captions)] for i in range(n)])

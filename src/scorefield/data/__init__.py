@@ -3,7 +3,7 @@
 `load` makes a source of a path, `named` of a name; `Arrays`, `ImageFolder` and `Mapped` are made directly.
 """
 
-from scorefield.data import phantoms
+from scorefield.data import captions, phantoms
 from scorefield.data._moments import Moments, moments
 from scorefield.data.digits import LEVELS, Split, digits
 from scorefield.data.download import fetch
@@ -36,6 +36,7 @@ __all__ = [
     "Standardize",
     "Transform",
     "bits_per_dim",
+    "captions",
     "dequantize",
     "digits",
     "fetch",

@@ -31,7 +31,10 @@ from scorefield.randomness import Randomness, rand
 
 @runtime_checkable
 class Transform(Protocol):
-    """Raw units to model units and back: a frozen dataclass of plain values, so that it travels in a checkpoint."""
+    """Raw units to model units and back: a frozen dataclass of plain values, so that it travels in a checkpoint.
+
+    A transform with weights is a module with such arguments (`LatentSpace`).
+    """
 
     @property
     def levels(self) -> int | None:

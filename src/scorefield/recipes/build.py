@@ -15,9 +15,10 @@ from scorefield.data import Batch, Source, Transform
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.losses import Stratified, Uncertainty
 from scorefield.recipes import tables
-from scorefield.recipes.schema import Data, Recipe
+from scorefield.recipes.schema import Data, Part, Recipe
 from scorefield.recipes.tables import choose, made
 from scorefield.schedules import Schedule
+from scorefield.text import Captioned, TextCondition
 
 CONDITIONS = ("label", "vector", "tokens", "token_mask")  # what networks take
 SHAPE_SAMPLES = 100_000
@@ -41,6 +42,7 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
         ValueError, FileNotFoundError: in one line, by the recipe's key.
     """
     source, test = _sources(recipe.data, data_dir)
+    source = _captioned(source, recipe.data)
     transform = _transform(recipe.data, source)
     sd, mean = (transform.sigma_data, transform.mean) if transform else (1.0, 0.0)
     schedule = made("schedule", recipe.schedule, tables.SCHEDULES)
@@ -50,6 +52,7 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
         "dims": max(1, len(shape) - 1),
         "dim": math.prod(shape),
         "num_classes": source.num_classes if recipe.data.conditional else None,
+        **(source.sizes if isinstance(source, Captioned) and recipe.data.conditional else {}),
     }
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
@@ -82,7 +85,30 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
 def held_out(spec: Data, *, data_dir: Path | None = None) -> tuple[Source, bool]:
     """(data to judge a model by, whether they were held out); if none were, those it was trained on."""
     source, test = _sources(spec, data_dir)
-    return _Chosen(test if test is not None else source, spec.conditional), test is not None
+    return _Chosen(_captioned(test if test is not None else source, spec), spec.conditional), test is not None
+
+
+def text_condition(encoder: Part | None) -> TextCondition | None:
+    """The condition that `data.text` names, or none."""
+    return None if encoder is None else TextCondition(made("data.text", encoder, tables.ENCODERS))
+
+
+def _captioned(source: Source, spec: Data) -> Source:
+    """`source` with the captions of its classes, if the recipe asks for them."""
+    condition = text_condition(spec.text)
+    if condition is None:
+        if spec.captions or spec.source == "captions":
+            raise ValueError('data.captions need an encoder: data.text, e.g. "MiniLM"')
+        return source
+    if spec.source == "captions":
+        return Captioned(source, data.captions.TRAINING, condition)
+    names = getattr(source, "class_names", ())
+    if not spec.captions or not names:
+        missing = "templates in data.captions" if not spec.captions else f"class names, which {spec.source!r} lacks"
+        raise ValueError(f"data.text needs {missing}")
+    if odd := [template for template in spec.captions if template.count("{}") != 1]:
+        raise ValueError(f"data.captions: each needs one {{}} for the class name; got {odd[0]!r}")
+    return Captioned(source, [[template.format(name) for template in spec.captions] for name in names], condition)
 
 
 class _Chosen:
@@ -125,6 +151,10 @@ def _sources(spec: Data, data_dir: Path | None) -> tuple[Source, Source | None]:
         **dict.fromkeys(tables.SHAPES, drawn),
         **{n: lambda: (data.named(name, data_dir=data_dir), data.named(name, data_dir=data_dir, split="test"))
            for n in ("mnist", "fashion")},
+        "captions": lambda: (
+            data.captions.digits_and_clothes(data_dir=data_dir),
+            data.captions.digits_and_clothes(data_dir=data_dir, split="test"),
+        ),
         **{n: lambda: (data.tabular(name), None) for n in ("wine", "breast-cancer", "diabetes")},  # type: ignore[arg-type]
     }  # fmt: skip
     if name in own:

@@ -51,6 +51,8 @@ class Data(Section):
     dequantize: bool = True  # add uniform noise to integers: what likelihoods need
     flip: Share = 0.0  # probability of a mirror image
     conditional: bool = True  # on the labels, where there are any
+    text: Part | None = None  # the encoder of the captions; none: labels stay labels
+    captions: tuple[str, ...] = ()  # templates such as "a photo of a {}", for the class names of labelled data
     policy: dict[str, Any] = {}  # arguments of the reader: size, fit, channels, on_error, label, ...
 
 

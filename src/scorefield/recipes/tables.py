@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from scorefield import distributions, losses, networks, parameterizations, schedules
+from scorefield import distributions, losses, networks, parameterizations, schedules, text
 from scorefield.losses import times, weights
 from scorefield.recipes.schema import Part
 from scorefield.training import optimizers
@@ -50,6 +50,7 @@ WEIGHTS: Table = {
 TIMES: Table = _by_name(times.Uniform, times.LogNormal, times.LogitNormal, times.Importance, times.Ladder)
 OPTIMIZERS: Table = _by_name(optimizers.AdamW, optimizers.Muon)
 DECAYS: Table = _by_name(optimizers.cosine, optimizers.constant, optimizers.inverse_sqrt)
+ENCODERS: Table = _by_name(text.MiniLM)
 SHAPES: Table = {
     "eight-gaussians": distributions.eight_gaussians,
     "two-moons": distributions.two_moons,

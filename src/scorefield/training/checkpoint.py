@@ -1,8 +1,8 @@
 """Checkpoints: one file, written so that the old one is never lost, read without running code from it.
 
 The file is safetensors: the weights, and in its header a JSON text that describes the denoiser as plain values: the
-network, schedule and parameterisation by class name and constructor arguments, the data transform, and the caller's
-own `meta`. `TYPES` is the one table from names to classes.
+network, schedule and parameterisation by class name and constructor arguments, the data transform (with its weights
+where it has any, as `LatentSpace` does), and the caller's own `meta`. `TYPES` is the one table from names to classes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from scorefield import networks, parameterizations, schedules
 from scorefield.data import HorizontalFlip, Scale, Standardize, Transform
 from scorefield.denoisers import NetworkDenoiser
+from scorefield.latent_space import PCA, LatentSpace
 from scorefield.training.distributed import class_of, full
 
 FORMAT = 1
@@ -51,6 +52,8 @@ TYPES: dict[str, type] = {
         Scale,
         Standardize,
         HorizontalFlip,
+        LatentSpace,
+        PCA,
     )
 }
 
@@ -96,6 +99,8 @@ def dumps(
     state = {f"net.{name}": tensor for name, tensor in denoiser.net.state_dict().items()}
     if isinstance(mean, Tensor):
         state["data_mean"] = mean
+    if isinstance(transform, nn.Module):
+        state |= {f"transform.{name}": tensor for name, tensor in transform.state_dict().items()}
     tensors = {name: full(tensor) for name, tensor in state.items()}
     description = {
         "scorefield": FORMAT,
@@ -147,12 +152,21 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpo
             data_mean=tensors.pop("data_mean") if description["data_mean"] is None else description["data_mean"],
             data_std=description["data_std"],
         )
+        transform = None if description["transform"] is None else _transform(description["transform"], known, tensors)
         denoiser.net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in tensors.items()})
-        transform = None if description["transform"] is None else build(description["transform"], known)
         return Checkpoint(denoiser.eval(), transform, description["meta"])
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
         reason = " ".join(str(error).split())  # torch's own goes over several lines
         raise ValueError(f"{path} does not describe a denoiser: {reason}") from None
+
+
+def _transform(description: Mapping[str, Any], known: Mapping[str, type], tensors: dict[str, Tensor]) -> Any:
+    """The transform that was described; its weights, if it has any, are taken out of `tensors`."""
+    transform = build(description, known)
+    if isinstance(transform, nn.Module):
+        own = [name for name in tensors if name.startswith("transform.")]
+        transform.load_state_dict({name.removeprefix("transform."): tensors.pop(name) for name in own})
+    return transform
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -180,23 +194,27 @@ def describe(value: Any) -> dict[str, Any]:
         raise ValueError(
             f"{cls.__name__} can't be described: its constructor's argument {missing[0]!r} is not an attribute"
         )
-    return {"type": cls.__name__, **{name: _plain(getattr(value, name)) for name in names}}
+    return {"type": cls.__name__, **{name: _plain(getattr(value, name), inside=value) for name in names}}
 
 
 def build(description: Mapping[str, Any], types: Mapping[str, type] = TYPES) -> Any:
     """The value that `describe` described."""
-    arguments = dict(description)
+    arguments = {
+        name: build(value, types) if isinstance(value, Mapping) else value for name, value in description.items()
+    }
     name = arguments.pop("type")
     if name not in types:
         raise ValueError(f"unknown type {name!r} in a checkpoint; pass its class in `types` if it is yours")
     return types[name](**arguments)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, inside: Any = None) -> Any:
     if isinstance(value, Tensor):
         return value.to(torch.float64).tolist()
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
+    if isinstance(inside, LatentSpace) and (isinstance(value, nn.Module) or dataclasses.is_dataclass(value)):
+        return describe(value)  # its weights are among those of the whole
     if isinstance(value, nn.Module) or not isinstance(value, str | int | float | bool | None):
         raise ValueError(f"only plain values can be kept in a checkpoint; got {value!r}")
     return value

@@ -1,0 +1,210 @@
+"""Text-to-image pipelines of diffusers, as conditional denoisers in a latent space.
+
+A pipeline is a network, a scheduler that says which noise it was trained on, an autoencoder and text encoders. Here
+the network with the scheduler's training noise is a `Denoiser`, the autoencoder a `LatentSpace`, prompts are
+conditions, and the scheduler's own steps are left behind: any solver, likelihood or guidance takes their place.
+
+    a chain of K steps:    x_k = sqrt(abar_k) x0 + sqrt(1 - abar_k) eps     t = (k + 1) / K,  the network is told k
+    flow matching:         x_s = (1 - s) x0 + s eps                         t = s,            the network is told K s
+
+The networks predict eps, v = alpha eps - sigma x0 or x0 (`prediction_type` of a chain), or the velocity eps - x0.
+Between its K levels a chain is interpolated (`Discrete`), and its network is told a fraction of a step.
+
+    net   = interop.diffusers.denoiser(pipe)
+    space = interop.diffusers.latent_space(pipe)
+    cond  = interop.diffusers.encode_prompt(pipe, ["a lighthouse"])
+    image = space.inverse(sf.sample(net, (1, 4, 64, 64), nfe=20, cond=cond).x)      # in [-1, 1]
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from scorefield.denoisers import NetworkDenoiser
+from scorefield.latent_space import LatentSpace
+from scorefield.parameterizations import X0, Eps, Parameterization, V, Velocity
+from scorefield.schedules import Discrete, Rectified, Schedule
+
+PREDICTIONS = {"epsilon": Eps(), "v_prediction": V(), "sample": X0()}
+
+
+def denoiser(pipe: Any, *, null: Mapping[str, Tensor] | None = None) -> NetworkDenoiser:
+    """E[x0 | x_t] of the pipeline's network, with its weights; x0 are latents in the network's units.
+
+    Its conditions are those of `encode_prompt`: `tokens` (B, L, C), and for a transformer `vector` (B, P). Without a
+    condition, or where `null` (B,) says so, the network is given the empty prompt, as classifier-free guidance expects.
+    It takes x of any floating dtype, and computes in its own.
+
+    Args:
+        pipe: StableDiffusionPipeline, StableDiffusion3Pipeline, or anything with their `unet` (UNet2DConditionModel) or
+            `transformer` (SD3Transformer2DModel), and `scheduler`.
+        null: what the empty prompt is, `encode_prompt(pipe, [""])` unless given; needed for guidance where the pipeline
+            has no text encoder.
+
+    Raises:
+        ValueError: for another kind of network, or a prediction that is not known.
+    """
+    kind = _kind(pipe)
+    if null is None and getattr(pipe, "text_encoder", None) is not None:
+        null = encode_prompt(pipe, [""])
+    schedule, parameterization, steps = _process(pipe.scheduler)
+    first = 0 if isinstance(schedule, Rectified) else 1
+    # t = (k + 1) / K in float64 gives k back to 1e-13, which a float32 does not see
+    return NetworkDenoiser(
+        kind.network(kind.model, null or {}).eval(), schedule, parameterization, level=lambda t: steps * t - first
+    )
+
+
+def latent_space(pipe: Any) -> LatentSpace:
+    """The pipeline's autoencoder: images (B, 3, H, W) in [-1, 1] to the latents its network was trained on.
+
+    The encoder's answer is a Gaussian; its mean is taken.
+    """
+    config = pipe.vae.config
+    return LatentSpace(_VAE(pipe.vae), config.scaling_factor, getattr(config, "shift_factor", None) or 0.0)
+
+
+@torch.no_grad()
+def encode_prompt(pipe: Any, prompts: Sequence[str]) -> dict[str, Tensor]:
+    """The prompts as conditions, by the pipeline's text encoders: `{"tokens": (n, L, C)}`, with `vector` (n, P) for a
+    transformer; float32.
+
+    Raises:
+        TypeError: for a string instead of a sequence of them.
+        ValueError: if the pipeline has no text encoder.
+    """
+    if isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
+        raise TypeError(f"prompts must be a sequence of strings; got {prompts!r:.80}")
+    if getattr(pipe, "text_encoder", None) is None:
+        raise ValueError("this pipeline has no text encoder: pass tokens=... of your own")
+    kind = _kind(pipe)
+    takes = inspect.signature(pipe.encode_prompt).parameters
+    more = {name: None for name in ("prompt_2", "prompt_3") if name in takes}
+    got = pipe.encode_prompt(
+        prompt=list(prompts),
+        device=next(kind.model.parameters()).device,
+        num_images_per_prompt=1,
+        do_classifier_free_guidance=False,
+        **more,
+    )
+    return {name: got[place].float() for name, place in kind.prompt.items()}
+
+
+def times(pipe: Any, steps: int) -> Tensor:
+    """The levels at which the pipeline itself would call its network in that many steps, (N + 1,), decreasing.
+
+    Its last time is where the scheduler ends: 0, or the first level of a chain with `set_alpha_to_one` off.
+    """
+    scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)  # set_timesteps changes the one it is called on
+    scheduler.set_timesteps(steps)
+    schedule, _, count = _process(pipe.scheduler)
+    if isinstance(schedule, Rectified):
+        return scheduler.sigmas.double().cpu()
+    end = 0.0 if scheduler.config.get("set_alpha_to_one", True) else 1 / count
+    knots = (scheduler.timesteps.double().cpu().unique().flip(0) + 1) / count  # some schedulers list a step twice
+    return torch.cat([knots[knots > end], torch.tensor([end], dtype=torch.float64)])
+
+
+def _process(scheduler: Any) -> tuple[Schedule, Parameterization, int]:
+    """(the noise it was trained on, what it predicts, K)."""
+    count = int(scheduler.config.num_train_timesteps)
+    if "FlowMatch" in type(scheduler).__name__:
+        return Rectified(), Velocity(), count
+    prediction = scheduler.config.get("prediction_type", "epsilon")
+    if prediction not in PREDICTIONS or not hasattr(scheduler, "alphas_cumprod"):
+        raise ValueError(
+            f"{type(scheduler).__name__} must have alphas_cumprod and a prediction_type of "
+            f"{', '.join(PREDICTIONS)}, or be a FlowMatch scheduler; got {prediction!r}"
+        )
+    return Discrete(alphas_cumprod=scheduler.alphas_cumprod.double()), PREDICTIONS[prediction], count
+
+
+class _Network(nn.Module):
+    """A network of diffusers, with the conditions and the null of this library."""
+
+    conditions: tuple[str, ...]
+
+    def __init__(self, model: nn.Module, null: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self._null = dict(null)
+
+    def forward(self, x: Tensor, level: Tensor, *, null: Tensor | None = None, **cond: Tensor | None) -> Tensor:
+        if unknown := set(cond) - set(self.conditions):
+            raise ValueError(f"this network takes {', '.join(self.conditions)}; got {', '.join(sorted(unknown))}")
+        dtype = next(self.model.parameters()).dtype
+        told = {name: self._condition(name, cond.get(name), null, x).to(dtype) for name in self.conditions}
+        return self.predict(x.to(dtype), level, **told).to(x.dtype)
+
+    def predict(self, x: Tensor, level: Tensor, **cond: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _condition(self, name: str, value: Tensor | None, null: Tensor | None, x: Tensor) -> Tensor:
+        if value is not None and null is None:
+            return value.to(x.device)
+        if name not in self._null:
+            raise ValueError(f"{name} was not given, and what the empty prompt is, is not known: denoiser(pipe, null=)")
+        empty = self._null[name].to(x.device).expand(len(x), *self._null[name].shape[1:])
+        if value is None or null is None:
+            return empty
+        return torch.where(null.reshape(-1, *[1] * (empty.ndim - 1)), empty.to(value.dtype), value.to(x.device))
+
+
+class _UNet(_Network):
+    conditions = ("tokens",)
+
+    def predict(self, x: Tensor, level: Tensor, **cond: Tensor) -> Tensor:
+        return self.model(x, level, encoder_hidden_states=cond["tokens"], return_dict=False)[0]
+
+
+class _Transformer(_Network):
+    conditions = ("tokens", "vector")
+
+    def predict(self, x: Tensor, level: Tensor, **cond: Tensor) -> Tensor:
+        return self.model(
+            hidden_states=x,
+            timestep=level,
+            encoder_hidden_states=cond["tokens"],
+            pooled_projections=cond["vector"],
+            return_dict=False,
+        )[0]
+
+
+class _VAE(nn.Module):
+    """Images in [-1, 1] to the mean of the encoder's Gaussian, and back, in the VAE's own dtype."""
+
+    def __init__(self, vae: nn.Module) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def encode(self, y: Tensor) -> Tensor:
+        return self.vae.encode(y.to(self.vae.dtype)).latent_dist.mode().to(y.dtype)  # type: ignore[operator]
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.vae.decode(z.to(self.vae.dtype), return_dict=False)[0].to(z.dtype)  # type: ignore[operator]
+
+
+class _Kind(NamedTuple):
+    model: nn.Module
+    network: type[_Network]
+    prompt: dict[str, int]  # a condition's place in what the pipeline's encode_prompt returns
+
+
+def _kind(pipe: Any) -> _Kind:
+    model: Any = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+    name = type(model).__name__
+    if name == "UNet2DConditionModel":
+        if model.config.addition_embed_type is not None:
+            raise ValueError(
+                f"a UNet2DConditionModel with addition_embed_type={model.config.addition_embed_type!r} needs "
+                "conditions besides the prompt, which are not supported"
+            )
+        return _Kind(model, _UNet, {"tokens": 0})
+    if name == "SD3Transformer2DModel":
+        return _Kind(model, _Transformer, {"tokens": 0, "vector": 2})
+    raise ValueError(f"pipe must have a UNet2DConditionModel or an SD3Transformer2DModel; got {name}")
