@@ -2,6 +2,7 @@ from . import checks as checks
 from . import data as data
 from . import distributions as distributions
 from . import grids as grids
+from . import guidance as guidance
 from . import inverse as inverse
 from . import likelihood as likelihood
 from . import losses as losses
@@ -25,6 +26,9 @@ from .distributions import Gaussian as Gaussian
 from .distributions import GaussianMixture as GaussianMixture
 from .editing import edit as edit
 from .editing import inpaint as inpaint
+from .guidance import Autoguidance as Autoguidance
+from .guidance import ClassifierFreeGuidance as ClassifierFreeGuidance
+from .guidance import ClassifierGuidance as ClassifierGuidance
 from .latents import Encoded as Encoded
 from .latents import attribute_direction as attribute_direction
 from .latents import decode as decode

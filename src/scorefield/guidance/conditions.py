@@ -15,9 +15,7 @@ Condition = Mapping[str, Any] | None
 """Keyword arguments of a denoiser; None is no condition."""
 
 
-def predictions(
-    denoiser: Denoiser, x_t: Tensor, t: Tensor | float, conditions: Sequence[Condition]
-) -> list[Tensor]:
+def predictions(denoiser: Denoiser, x_t: Tensor, t: Tensor | float, conditions: Sequence[Condition]) -> list[Tensor]:
     """E[x0 | x_t, c] for each of the `conditions`, each of the shape of `x_t` `(B, *event)`.
 
     A network that takes `null` (see `networks.conditioning`) is called once with a batch of n B; anything else n times.

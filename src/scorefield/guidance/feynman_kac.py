@@ -39,8 +39,8 @@ from scorefield import particles
 from scorefield.guidance.products import Product, combine
 from scorefield.randomness import Noise
 from scorefield.schedules import as_time, pad_right
-from scorefield.solvers import DDPM
-from scorefield.solvers.base import AffineSolver, State, default_grid
+from scorefield.solvers import DDPM, GaussianExact
+from scorefield.solvers.base import AffineSolver, Denoise, State, default_grid
 
 CHUNK_ELEMENTS = 2**22  # numbers in x at a time
 
@@ -79,8 +79,8 @@ def feynman_kac(
         shape: `(G, *event)`: the groups, which are independent, to the bit.
         particles_each: K, of a group. Large products need many: see `effective_size`.
         steps: of the default grid, uniform in log-SNR; or `times` `(N + 1,)`, decreasing.
-        solver: how particles move: a one-evaluation method of the reverse family, DDPM() (eta = 1) unless given. Noise
-            parts copies of a particle again; with DDIM() (eta = 0) they stay together.
+        solver: how particles move: a one-evaluation method of the reverse family, GaussianExact(DDPM()) (eta = 1)
+            unless given. Noise parts copies of a particle again; with DDIM() (eta = 0) they stay together.
         threshold: resample a group when its effective size falls below this share of K; 0 never does.
         resample_last: leave every group with equal weights; otherwise the particles keep the weights they came to.
         seed, first_index: group g is a function of (seed, first_index + g) and K.
@@ -102,7 +102,9 @@ def feynman_kac(
     own = next((p for p in denoiser.parameters() if p.is_floating_point()), None)
     dtype = dtype or (own.dtype if own is not None else torch.float32)
     device = torch.device(device or (own.device if own is not None else "cpu"))
-    run = _Run(denoiser, which, weights, solver or DDPM(), times, threshold, resample_last, seed, particles_each)
+    run = _Run(
+        denoiser, which, weights, solver or GaussianExact(DDPM()), times, threshold, resample_last, seed, particles_each
+    )
     size = max(1, CHUNK_ELEMENTS // max(1, particles_each * math.prod(event)))
     parts = []
     for low in range(0, max(groups, 1), size):
@@ -115,7 +117,8 @@ def feynman_kac(
             for name, value in (cond or {}).items()
         }
         parts.append(run.group(Noise(seed, index, event, dtype), mine))
-    return Particles(*(torch.cat(column) for column in list(zip(*parts, strict=True))[:4]), parts[0].nfe)
+    x, log_weights, log_normalizer, smallest, nfe = zip(*parts, strict=True)
+    return Particles(torch.cat(x), torch.cat(log_weights), torch.cat(log_normalizer), torch.cat(smallest), nfe[0])
 
 
 class _Run(NamedTuple):
@@ -150,14 +153,15 @@ class _Run(NamedTuple):
                 low = particles.effective_size(log_w) < self.threshold * k
                 chosen, log_w = _resampled(log_w, uniforms.uniform(step.index), low)
                 x, x0, now = x[chosen], x0[chosen], now.reshape(-1)[chosen].reshape(-1, k)
-            x = self.solver.step(lambda *_, x0=x0: x0, State(x, x0), step, lambda j: noise.normal(j + 1)).x
+            x = self.solver.step(_known(x0), State(x, x0), step, lambda j: noise.normal(j + 1)).x
             before = now
         # below the last level the rate falls as SNR^-2
         log_w = log_w + before * -torch.expm1(log_snr[-2] - log_snr[-1])
         smallest = torch.minimum(smallest, particles.effective_size(log_w))
         log_z = torch.logsumexp(log_w, 1) - math.log(k)
         if self.resample_last:
-            chosen, log_w = _resampled(log_w, uniforms.uniform(len(self.times)), torch.ones_like(smallest, dtype=torch.bool))
+            all_groups = torch.ones(len(log_w), dtype=torch.bool, device=x.device)
+            chosen, log_w = _resampled(log_w, uniforms.uniform(len(self.times)), all_groups)
             x = x[chosen]
         return Particles(x.reshape(-1, k, *noise.event_shape), log_w, log_z, smallest, len(self.times) - 1)
 
@@ -176,6 +180,11 @@ class _Run(NamedTuple):
     def _prior(self) -> Any:
         model = self.denoiser
         return model.schedule.prior(self.times[0], mean=model.data_mean, std=model.data_std)
+
+
+def _known(x0: Tensor) -> Denoise:
+    """A denoiser that has been asked already."""
+    return lambda x_t, t, rows=None: x0
 
 
 def _rate(parts: Sequence[Tensor], weights: Sequence[float], y: Tensor) -> Tensor:

@@ -52,16 +52,15 @@ class Pair(Product):
             )
         return self.weight, 1 - self.weight
 
-    def forward(
-        self, x_t: Tensor, t: Tensor | float, *, guidance: Tensor | float | None = None, **cond: Any
-    ) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor | float, *, guidance: Tensor | float | None = None, **cond: Any) -> Tensor:
         w = self.weight if guidance is None else guidance
         w = w(self.schedule.noise_ratio(t)) if callable(w) else w
         if not isinstance(w, Tensor) or not w.ndim:
             w = float(w)
             if w in (0, 1):
                 return self.experts([0 if w else 1], x_t, t, **cond)[0]
-            return self.rule(*self.experts([0, 1], x_t, t, **cond), w)
+            c, b = self.experts([0, 1], x_t, t, **cond)
+            return self.rule(c, b, w)
         if w.shape != x_t.shape[:1]:
             raise ValueError(f"guidance must have shape ({len(x_t)},), one for each of x_t; got {tuple(w.shape)}")
         c, b = self.experts([0, 1], x_t, t, **cond)
