@@ -1,61 +1,82 @@
-"""Weighted particles, in independent groups: what sequential Monte Carlo needs besides its weights.
+"""Weighted particles: resampling, effective size, evidence.
 
-A group is K particles with weights w_k, known up to a factor as log w_k; rows of `(G, K)` are groups, and no row's
-result depends on another's. The effective sample size
+G independent systems of K particles with unnormalised log-weights `(G, K)`; W = softmax along a row. Nothing here mixes
+rows, so what happens to a system does not depend on which others are computed beside it.
 
-    ESS = (sum_k w_k)^2 / sum_k w_k^2
+    effective size   1 / sum_k W_k^2, between 1 and K
+    log-mean weight  log (1/K) sum_k w_k, whose exponential estimates a ratio of normalising constants without bias
+    systematic       slot k takes the particle j with W_1 + .. + W_{j-1} <= (k + u)/K < W_1 + .. + W_j, u one uniform
 
-is K for equal weights and 1 where one particle has them all. Systematic resampling takes, of the cumulative weights
-c_k, the particles in which the K points (u + j) / K fall: E[copies of k] = K w_k, and the number never differs from
-K w_k by one or more.
+Systematic resampling gives particle j floor(K W_j) or ceil(K W_j) children and K W_j on average, with less variance
+than independent choices. It leaves the slots in the order of their parents, so a single slot is no draw from W: only
+all of them are, or one in a random order (`shuffled`).
 
-References:
-    Kong, Liu & Wong 1994 (ESS); Kitagawa 1996; Carpenter, Clifford & Fearnhead 1999 (systematic resampling).
+References: Kitagawa 1996 (systematic resampling); Kong, Liu and Wong 1994 (effective size).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
 
 def systematic(log_weights: Tensor, uniform: Tensor) -> Tensor:
-    """Indices `(G, K)` int64 of the particles that are kept, in order, from `uniform` `(G,)` in [0, 1).
+    """For each slot of each system the particle it takes, `(G, K)` int64.
 
     Args:
-        log_weights: `(G, K)`; -inf is a particle without weight, which is never kept.
+        log_weights: `(G, K)`, unnormalised; -inf is weight 0. A row of nothing else counts as equal weights.
+        uniform: `(G,)` in [0, 1), one for each system.
 
     Raises:
-        ValueError: if a group has no particle with a finite weight, or one whose weight is NaN or infinite.
+        ValueError: for shapes that do not fit.
     """
-    weights = _normalised(log_weights)
-    k = weights.shape[1]
-    points = (uniform.to(weights)[:, None] + torch.arange(k, device=weights.device)) / k
-    # the last particle's weight ends at 1, whatever rounding made of the sum; trailing zeros must not get its points
-    cumulative = weights.cumsum(1)
-    cumulative = cumulative / cumulative[:, -1:]
-    last = (weights > 0).to(torch.int64).mul(torch.arange(k, device=weights.device)).amax(1, keepdim=True)
-    return torch.searchsorted(cumulative, points, right=True).minimum(last)
+    _check(log_weights)
+    if uniform.shape != log_weights.shape[:1]:
+        raise ValueError(f"uniform must have shape ({len(log_weights)},); got {tuple(uniform.shape)}")
+    k = log_weights.shape[1]
+    reached = normalised(log_weights).cumsum(1)
+    reached = reached / reached[:, -1:]  # rounding must not leave the last slots without a particle
+    points = (torch.arange(k, device=log_weights.device) + uniform.double()[:, None]) / k
+    return torch.searchsorted(reached, points.clamp(max=1 - 2.0**-53), right=True)
+
+
+def shuffled(index: Tensor, uniform: Tensor) -> Tensor:
+    """`index` `(G, K)` with the slots of each row in random order, by `uniform` `(G, K)`."""
+    return index.gather(1, uniform.argsort(dim=1, stable=True))
+
+
+def truncated(log_weights: Tensor) -> Tensor:
+    """min(w, sqrt(K) mean w) in logs: no particle counts for more than sqrt(K) average ones.
+
+    It takes away what makes importance weights of infinite variance dangerous, one particle that takes over a system,
+    for a bias that vanishes as K grows (Ionides 2008, Truncated importance sampling).
+    """
+    _check(log_weights)
+    cap = log_mean(log_weights)[:, None] + math.log(log_weights.shape[1]) / 2
+    return torch.minimum(log_weights.double(), cap)
+
+
+def normalised(log_weights: Tensor) -> Tensor:
+    """W `(G, K)` float64, each row summing to 1."""
+    _check(log_weights)
+    logs = log_weights.double()
+    dead = torch.isneginf(logs).all(1, keepdim=True)
+    return torch.softmax(torch.where(dead, 0.0, logs), 1)
 
 
 def effective_size(log_weights: Tensor) -> Tensor:
-    """(sum w)^2 / sum w^2, `(G,)` float64 in [1, K], of `log_weights` `(G, K)`.
-
-    Raises:
-        ValueError: as `systematic`.
-    """
-    return 1 / _normalised(log_weights).square().sum(1)
+    """1 / sum W^2, `(G,)` float64."""
+    return 1 / normalised(log_weights).square().sum(1)
 
 
-def _normalised(log_weights: Tensor) -> Tensor:
-    """Weights that sum to 1 in each row, float64."""
+def log_mean(log_weights: Tensor) -> Tensor:
+    """log (1/K) sum_k w_k, `(G,)` float64."""
+    _check(log_weights)
+    return torch.logsumexp(log_weights.double(), 1) - math.log(log_weights.shape[1])
+
+
+def _check(log_weights: Tensor) -> None:
     if log_weights.ndim != 2 or not log_weights.shape[1]:
-        raise ValueError(f"log_weights must have shape (G, K), K at least 1; got {tuple(log_weights.shape)}")
-    log_weights = log_weights.double()
-    largest = log_weights.amax(1)  # NaN where there is one
-    if not bool(torch.isfinite(largest).all()):
-        row = int((~torch.isfinite(largest)).nonzero()[0, 0])
-        raise ValueError(
-            f"log_weights must not be NaN or +inf, nor -inf for a whole group; got {float(largest[row])} in row {row}"
-        )
-    return torch.softmax(log_weights, 1)
+        raise ValueError(f"log_weights must have shape (G, K) with K at least 1; got {tuple(log_weights.shape)}")

@@ -39,6 +39,13 @@ def target(experts, weights):
     return q, float(mean), float(std), float(z.log())
 
 
+class Broken(sf.Denoiser):
+    schedule = sf.VP()
+
+    def forward(self, x_t, t):
+        return x_t * math.nan
+
+
 def total_variation(x, q):
     """Between a histogram of x in 24 bins and the density q, over all bins."""
     edges = torch.linspace(-6, 6, 49, dtype=f64)
@@ -183,6 +190,7 @@ def test_guided_networks_and_conditions_of_each_group():
         ),
         (lambda c, u: feynman_kac(sf.Autoguidance(c, u, lambda s: s), (1, 1)), "constant weight and no other"),
         (lambda c, u: feynman_kac(ProductOfExperts([c, u], [1, 1]), (1, 1), particles_each=0), "at least 1"),
+        (lambda c, u: feynman_kac(ProductOfExperts([c, Broken()], [2, -1]), (1, 1), steps=5), "not finite at t = 0."),
         (
             lambda c, u: feynman_kac(
                 ProductOfExperts(gaussians(schedule=sf.Rectified()), [2, -1]),

@@ -88,7 +88,8 @@ def feynman_kac(
         dtype, device: of the particles; by default those of the denoiser's parameters.
 
     Raises:
-        ValueError: for a product that is not constant in time, a grid that starts where alpha = 0, or bad sizes.
+        ValueError: for a product that is not constant in time, a grid that starts where alpha = 0, bad sizes, or
+            predictions that are not finite.
     """
     which, weights = denoiser.active()
     groups, event = shape[0], tuple(shape[1:])
@@ -149,8 +150,12 @@ class _Run(NamedTuple):
             x0 = combine(parts, self.weights, x, schedule, step.t)
             if step.index:
                 log_w = log_w + (before + now) / 2 * (log_snr[step.index] - log_snr[step.index - 1])
-                smallest = torch.minimum(smallest, particles.effective_size(log_w))
-                low = particles.effective_size(log_w) < self.threshold * k
+                if not bool(torch.isfinite(log_w).all()):
+                    raise ValueError(
+                        f"the weights are not finite at t = {float(step.t):g}: an expert's prediction is not"
+                    )
+                size = particles.effective_size(log_w)
+                smallest, low = torch.minimum(smallest, size), size < self.threshold * k
                 chosen, log_w = _resampled(log_w, uniforms.uniform(step.index), low)
                 x, x0, now = x[chosen], x0[chosen], now.reshape(-1)[chosen].reshape(-1, k)
             x = self.solver.step(_known(x0), State(x, x0), step, lambda j: noise.normal(j + 1)).x
