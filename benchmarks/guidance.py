@@ -32,6 +32,7 @@ from scorefield import plots, training
 from scorefield.guidance import Interval, Projected, Rescaled
 from scorefield.metrics import nearest
 from scorefield.plots.style import INK, axes_of_curves
+from scorefield.training import checkpoints
 
 EVENT, DIGITS, NEIGHBOUR = (1, 28, 28), 10, 3
 
@@ -111,8 +112,10 @@ def main() -> None:
     parser.add_argument("--nfe", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.images < 100:
+        parser.error(f"--images must be at least 100, ten of a class; got {options.images}")
     torch.set_num_threads(1)
-    newest = training.checkpoints.latest(options.run / "checkpoints", print)
+    newest = checkpoints.latest(options.run / "checkpoints", print)
     if newest is None:
         parser.error(f"no checkpoint in {options.run}")
     checkpoint = training.load(newest / "ema.safetensors")

@@ -7,7 +7,7 @@ import torch
 import scorefield as sf
 from scorefield import recipes, training
 from scorefield.guidance import Interval
-from scorefield.training import checkpoint
+from scorefield.training import checkpoint, checkpoints
 
 SMALL = (
     "--preset",
@@ -71,7 +71,7 @@ def drawn(model, label):
 
 
 def test_guidance_is_classifier_free_guidance_of_the_label(runs, sampled):
-    newest = training.checkpoints.latest(runs / "model" / "checkpoints", print)
+    newest = checkpoints.latest(runs / "model" / "checkpoints", print)
     model = training.load(newest / "ema.safetensors").denoiser
     plain = sampled("model", "--label", 3)
     np.testing.assert_array_equal(sampled("model", "--label", 3, "--guidance", 1), plain)
@@ -86,10 +86,10 @@ def test_guidance_is_classifier_free_guidance_of_the_label(runs, sampled):
 
 
 def test_a_classifier_guides_models_with_and_without_labels(runs, sampled):
-    newest = training.checkpoints.latest(runs / "classifier" / "checkpoints", print)
+    newest = checkpoints.latest(runs / "classifier" / "checkpoints", print)
     classifier = checkpoint.load_classifier(newest / "ema.safetensors").classifier
     for name in ("model", "plain"):
-        path = training.checkpoints.latest(runs / name / "checkpoints", print) / "ema.safetensors"
+        path = checkpoints.latest(runs / name / "checkpoints", print) / "ema.safetensors"
         guided = sf.ClassifierGuidance(training.load(path).denoiser, classifier, 4.0)
         ours = sampled(name, "--label", 2, "--guidance", 4, "--classifier", "classifier")
         np.testing.assert_allclose(ours, drawn(guided, 2), atol=1e-5)

@@ -31,7 +31,8 @@ def mixtures(schedule=None):
 
 def target(experts, weights):
     """(density on GRID, mean, std, log Z) of prod_i p_i^w_i."""
-    log_q = sum(w * e.distribution.log_prob(GRID) for w, e in zip(weights, experts, strict=True))
+    terms = [w * e.distribution.log_prob(GRID) for w, e in zip(weights, experts, strict=True)]
+    log_q = torch.stack(terms).sum(0)
     z = torch.trapezoid(log_q.exp(), GRID[:, 0])
     q, x = log_q.exp() / z, GRID[:, 0]
     mean = torch.trapezoid(q * x, x)
@@ -122,6 +123,18 @@ def test_particles_sample_the_product_itself(make, weights):
     drawn = sf.sample(model, (4000, 1), nfe=60, dtype=f64)
     if sum(weights) != 1 or make is gaussians:
         assert total_variation(drawn.x.flatten(), q) > 0.2  # what the guided flow makes of it
+
+
+def test_resampling_at_every_step_leaves_the_law_as_it_is():
+    """A particle moves with its own prediction, and its own weight."""
+    experts = gaussians()
+    model = ProductOfExperts(experts, [2.0, -1.0])
+    _, mean, std, _ = target(experts, [2.0, -1.0])
+    run = feynman_kac(model, (16, 1), particles_each=256, steps=80, threshold=1.0, dtype=f64, seed=4)
+    x = run.x[:, :, 0]
+    for ours, exact, scale in ((x.mean(1), mean, std), ((x - mean).square().mean(1), std**2, 2 * std**2)):
+        error = float(ours.std()) / 4
+        assert float(ours.mean()) == pytest.approx(exact, abs=4 * error + 0.02 * scale)
 
 
 def test_weights_that_are_kept_say_the_same_as_resampling():

@@ -109,7 +109,7 @@ def test_products_keep_the_contract():
         (lambda a, b: ProductOfExperts([a, b], [1.0, -1.0]), "positive sum"),
         (lambda a, b: ProductOfExperts([a, b], [1.0, float("inf")]), "finite and not all 0"),
         (lambda a, b: ProductOfExperts([a, mixtures(sf.EDM())[0]], [1, 1]), "share one schedule"),
-        (lambda a, b: Mixture([a, network()], [1, 1]), "must be ExactDenoisers"),
+        (lambda a, b: Mixture([a, network()], [1, 1]), "must be ExactDenoisers"),  # pyright: ignore[reportArgumentType]
         (lambda a, b: Mixture([a, b], [1, -1]), "must not be negative"),
         (lambda a, b: Conjunction(network(), []), "conditions must hold at least one"),
         (
