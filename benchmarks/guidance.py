@@ -21,9 +21,10 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from matplotlib.axes import Axes
 from torch import Tensor
 
 import scorefield as sf
@@ -96,12 +97,30 @@ def figure(rows: list[dict[str, float | str | None]], line: list[str], pictures:
         left.annotate(str(r["case"]), (r["recall"], r["accuracy"]), (4, -12), textcoords="offset points", fontsize=8)  # type: ignore
     axes_of_curves(left, x="recall within the class", y="accuracy")
     left.legend(frameon=False, fontsize=8)
-    strip = torch.cat([torch.cat(list(x[:DIGITS, 0]), 1) for x in pictures.values()], 0)
-    right.imshow(255 - strip.numpy(), cmap="gray", vmin=0, vmax=255)
-    right.set_xticks([])
-    right.set_yticks([14 + 28 * i for i in range(len(pictures))], list(pictures), fontsize=9, color=INK)
-    for spine in right.spines.values():
+    _strip(right, {name: x[:DIGITS] for name, x in pictures.items()})
+    plots.save(fig, path)
+
+
+def _strip(ax: Axes, pictures: dict[str, Tensor]) -> None:
+    """A row of images for each name."""
+    rows = torch.cat([torch.cat(list(x[:, 0]), 1) for x in pictures.values()], 0)
+    ax.imshow(255 - rows.numpy(), cmap="gray", vmin=0, vmax=255)
+    ax.set_xticks([])
+    ax.set_yticks([14 + 28 * i for i in range(len(pictures))], list(pictures), fontsize=9, color=INK)
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
         spine.set_visible(False)
+
+
+def draw(denoiser: sf.Denoiser, transform: Any, path: Path, nfe: int, seed: int) -> None:
+    """Two of each digit at each weight, from the same noise."""
+    asked, pictures = torch.arange(2 * DIGITS) % DIGITS, {}
+    for case in cases(denoiser):
+        if case.line:
+            x = sf.sample(case.model, (2 * DIGITS, *EVENT), nfe=nfe, cond={"label": asked}, seed=seed).x
+            pictures[case.name] = transform.quantize(x).to(torch.uint8)
+    fig = plots.figure(10.5, 2.3)
+    _strip(fig.add_subplot(), pictures)
     plots.save(fig, path)
 
 
@@ -111,6 +130,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--nfe", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pictures", type=Path, help="only draw two of each digit at each weight, to this PNG")
     options = parser.parse_args()
     if options.images < 100:
         parser.error(f"--images must be at least 100, ten of a class; got {options.images}")
@@ -121,6 +141,9 @@ def main() -> None:
     checkpoint = training.load(newest / "ema.safetensors")
     denoiser, transform = checkpoint.denoiser, checkpoint.transform
     assert transform is not None
+    if options.pictures:
+        draw(denoiser, transform, options.pictures, options.nfe, options.seed)
+        return
     n, (train, train_labels), test = options.images, load("train"), load("t10k")
     asked = torch.arange(n) % DIGITS
     test = (features(test[0]), test[1])

@@ -66,13 +66,18 @@ def refusal(invoke, runs, tmp_path):
     return run
 
 
+def weights(run):
+    newest = checkpoints.latest(run / "checkpoints", print)
+    assert newest is not None
+    return newest / "ema.safetensors"
+
+
 def drawn(model, label):
     return sf.sample(model, (3, 1, 8, 8), nfe=4, cond={"label": torch.full((3,), label)}).x.numpy()
 
 
 def test_guidance_is_classifier_free_guidance_of_the_label(runs, sampled):
-    newest = checkpoints.latest(runs / "model" / "checkpoints", print)
-    model = training.load(newest / "ema.safetensors").denoiser
+    model = training.load(weights(runs / "model")).denoiser
     plain = sampled("model", "--label", 3)
     np.testing.assert_array_equal(sampled("model", "--label", 3, "--guidance", 1), plain)
     np.testing.assert_allclose(
@@ -86,11 +91,9 @@ def test_guidance_is_classifier_free_guidance_of_the_label(runs, sampled):
 
 
 def test_a_classifier_guides_models_with_and_without_labels(runs, sampled):
-    newest = checkpoints.latest(runs / "classifier" / "checkpoints", print)
-    classifier = checkpoint.load_classifier(newest / "ema.safetensors").classifier
+    classifier = checkpoint.load_classifier(weights(runs / "classifier")).classifier
     for name in ("model", "plain"):
-        path = checkpoints.latest(runs / name / "checkpoints", print) / "ema.safetensors"
-        guided = sf.ClassifierGuidance(training.load(path).denoiser, classifier, 4.0)
+        guided = sf.ClassifierGuidance(training.load(weights(runs / name)).denoiser, classifier, 4.0)
         ours = sampled(name, "--label", 2, "--guidance", 4, "--classifier", "classifier")
         np.testing.assert_allclose(ours, drawn(guided, 2), atol=1e-5)
         assert abs(ours - sampled(name)).max() > 1e-5
