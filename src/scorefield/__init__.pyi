@@ -3,12 +3,14 @@ from . import checks as checks
 from . import data as data
 from . import distributions as distributions
 from . import grids as grids
+from . import guidance as guidance
 from . import interop as interop
 from . import inverse as inverse
 from . import likelihood as likelihood
 from . import losses as losses
 from . import metrics as metrics
 from . import networks as networks
+from . import particles as particles
 from . import recipes as recipes
 from . import solvers as solvers
 from . import text as text
@@ -28,6 +30,9 @@ from .distributions import Gaussian as Gaussian
 from .distributions import GaussianMixture as GaussianMixture
 from .editing import edit as edit
 from .editing import inpaint as inpaint
+from .guidance import Autoguidance as Autoguidance
+from .guidance import ClassifierFreeGuidance as ClassifierFreeGuidance
+from .guidance import ClassifierGuidance as ClassifierGuidance
 from .latent_space import PCA as PCA
 from .latent_space import LatentSpace as LatentSpace
 from .latents import Encoded as Encoded

@@ -37,8 +37,8 @@ class Denoiser(nn.Module):
     data_std: float = 1.0
 
 
-class NetworkDenoiser(Denoiser):
-    """Any network, trained on any schedule and target, as a denoiser.
+class NoiseConditional(nn.Module):
+    """A network, the schedule of the noise in its input, and how it is told of it.
 
     Args:
         net: called as `net(c_in x_t, level, **cond)`, `level` of shape `(B,)` in the dtype of `x_t`.
@@ -67,17 +67,21 @@ class NetworkDenoiser(Denoiser):
         self.data_mean = data_mean  # a plain attribute, moved to x's device where it is used
         self.data_std = data_std
 
-    def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
-        return self.parameterization.x0(self.schedule, x_t, self.output(x_t, t, **cond), t)
-
     def output(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
-        """The network's raw output, a prediction of the parameterisation's target: what training losses compare."""
+        """The network's raw output: what training losses compare with the target."""
         t = as_time(t)
         if t.ndim and t.shape != x_t.shape[:1]:
             raise ValueError(f"t must have shape () or ({len(x_t)},), one time for each of x_t; got {tuple(t.shape)}")
         level = self.level(t) if self.level else self.parameterization.noise_level(self.schedule, t)
         level = level.to(x_t.device, x_t.dtype).expand(len(x_t))
         return self.net(pad_right(self.parameterization.input_scale(self.schedule, t), x_t) * x_t, level, **cond)
+
+
+class NetworkDenoiser(NoiseConditional, Denoiser):
+    """Any network, trained on any schedule and target, as a denoiser: `output` is a prediction of the target."""
+
+    def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
+        return self.parameterization.x0(self.schedule, x_t, self.output(x_t, t, **cond), t)
 
 
 class ExactDenoiser(Denoiser):

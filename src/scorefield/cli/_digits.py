@@ -73,6 +73,7 @@ def run(folder: Path, *, seed: int, device: torch.device, steps: int | None, fas
         changes = [f"seed={seed}", *([] if steps is None else [f"training.steps={steps}"])]
         trained = _runs.train_into(folder, override(presets.digits(), changes), device=device)
     denoiser, transform, history = trained.denoiser, trained.experiment.transform, trained.history
+    assert isinstance(denoiser, NetworkDenoiser)  # the preset's task
     assert isinstance(transform, data.Scale)
     console.print(f"trained    {len(history.step)} steps, loss {np.mean(history.loss[-100:]):.3f}")
 

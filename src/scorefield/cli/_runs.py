@@ -20,12 +20,12 @@ from scorefield.cli import _pictures
 from scorefield.cli._errors import Interrupted
 from scorefield.cli._names import SOLVERS, resolve
 from scorefield.data import Transform
-from scorefield.denoisers import NetworkDenoiser
+from scorefield.denoisers import Denoiser, NetworkDenoiser, NoiseConditional
 from scorefield.recipes import Experiment, Recipe, build, dumps
 from scorefield.sampling import Callback, sample
 from scorefield.solvers import Bias, Solver
 from scorefield.training import Run, checkpoint, checkpoints, distributed, fit
-from scorefield.training.checkpoint import Checkpoint
+from scorefield.training.checkpoint import Checkpoint, ClassifierCheckpoint
 from scorefield.training.loggers import Logger, TensorBoard, WandB
 from scorefield.training.loop import Fit, History
 
@@ -36,7 +36,7 @@ SHOWN = 64  # samples in a picture drawn during training
 class Trained(NamedTuple):
     """A recipe after training."""
 
-    denoiser: NetworkDenoiser
+    denoiser: NoiseConditional
     experiment: Experiment
     history: History
 
@@ -80,12 +80,12 @@ def train_into(folder: Path, recipe: Recipe, *, device: torch.device, data_dir: 
             "recipe": recipe.name,
             "seed": recipe.seed,
             "event_shape": list(experiment.source.event_shape),
-            "text": None if recipe.data.text is None else recipe.data.text.model_dump(),
+            **({} if recipe.data.text is None else {"text": recipe.data.text.model_dump()}),
         },
         checkpoint_every=logging.checkpoint_every,
         keep=logging.keep,
         keep_every=logging.keep_every,
-        sample_every=logging.sample_every,
+        sample_every=logging.sample_every if recipe.task == "denoiser" else None,
         on_sample=lambda denoiser, step: _sample_into(folder / "samples", denoiser, experiment, step),
         loggers=_loggers(folder, recipe) if first else (),
         warn=lambda line: print(f"warning: {line}", file=sys.stderr),
@@ -139,14 +139,24 @@ def load_run(run: Path) -> Checkpoint:
     Raises:
         FileNotFoundError, ValueError: if there is none, or it is damaged.
     """
+    return checkpoint.load(_weights(run))
+
+
+def load_classifier_run(run: Path) -> ClassifierCheckpoint:
+    """The same of a run of `train --task classifier`."""
+    return checkpoint.load_classifier(_weights(run))
+
+
+def _weights(run: Path) -> Path:
+    """The file of the averaged model."""
     if not run.exists():
         raise FileNotFoundError(f"no run at {run}")
     if run.is_file():
-        return checkpoint.load(run)
+        return run
     newest = checkpoints.latest(run / "checkpoints", lambda line: print(f"warning: {line}", file=sys.stderr))
     if newest is None:
         raise FileNotFoundError(f"no checkpoint in {run / 'checkpoints'}")
-    return checkpoint.load(newest / "ema.safetensors")
+    return newest / "ema.safetensors"
 
 
 def labels(asked: list[int] | None, n: int, classes: int | None) -> list[int] | None:
@@ -175,7 +185,7 @@ class Drawn(NamedTuple):
 
 
 def draw(
-    denoiser: NetworkDenoiser,
+    denoiser: Denoiser,
     transform: Transform | None,
     shape: tuple[int, ...],
     *,

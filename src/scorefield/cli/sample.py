@@ -36,6 +36,22 @@ def sample(
         list[str] | None,
         typer.Option("--text", help="Caption, for a model trained on text; repeat it for several in turn."),
     ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option("--guidance", help="Weight of label or text: 1 the plain conditional model, 0 the unconditional."),
+    ] = None,
+    guidance_interval: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--guidance-interval", help="Guide where sigma / alpha lies between these two, and not elsewhere."
+        ),
+    ] = None,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(
+            "--classifier", help="Guide by this run of `train --task classifier`, not by the model's own label."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Sample i depends on the seed and i alone.")] = 0,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
     out: Annotated[
@@ -63,14 +79,17 @@ def sample(
     import torch
 
     from scorefield import plots
-    from scorefield.cli import _pictures, _runs, _tuned
+    from scorefield.cli import _guidance, _pictures, _runs, _tuned
 
     loaded = _runs.load_run(run)
-    denoiser, transform = loaded.denoiser.to(_runs.device_of(device)), loaded.transform
-    labels = _runs.labels(label, n, getattr(denoiser.net, "num_classes", None))
+    asked = _guidance.Asked(guidance, guidance_interval, classifier)
+    model, classes = _guidance.guided(run, loaded, asked, labelled=bool(label), captioned=bool(text))
+    denoiser, transform = model.to(_runs.device_of(device)), loaded.transform
+    labels = _runs.labels(label, n, classes)
     tensor = None if labels is None else torch.tensor(labels)
     cond = _conditions(text, n, loaded.meta.get("text"))
-    own = _tuned.read(run, nfe) if tuned and solver is None and nfe is not None and run.is_dir() else None
+    plain = model is loaded.denoiser  # what `tune` found is for the model as it was trained
+    own = _tuned.read(run, nfe) if plain and tuned and solver is None and nfe is not None and run.is_dir() else None
     shape = (n, *loaded.meta["event_shape"])
     drawn = _runs.draw(denoiser, transform, shape, solver=own or solver, nfe=nfe, label=tensor, cond=cond, seed=seed)
     figure = _pictures.of_samples(drawn.raw, transform)
@@ -79,7 +98,8 @@ def sample(
     numbers = {"samples": drawn.model, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}
     _runs.save_npz(arrays, **numbers, **({} if labels is None else {"label": labels}))
     written = arrays if figure is None else f"{out}, {arrays.name}"
-    typer.echo(f"{n} samples, {drawn.nfe} evaluations each{', tuned' if own else ''}: {written}")
+    how = ", tuned" if own else "" if plain else ", guided"
+    typer.echo(f"{n} samples, {drawn.nfe} evaluations each{how}: {written}")
     off = drawn.bias.std - 1
     if abs(off) > _NOTICEABLE:
         typer.echo(

@@ -20,6 +20,9 @@ def train(
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A recipe of yours, TOML.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Other data: a name, a file or a folder.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="classifier: of the recipe's noisy data, for classifier guidance.")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Set one key of the recipe, e.g. optim.lr=1e-3; repeatable.")
     ] = None,
@@ -44,6 +47,8 @@ def train(
         raise ValueError("give --preset or --config, not both")
     if preset is not None and preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
+    if task not in (None, "denoiser", "classifier"):
+        raise unknown("task", task or "", ("denoiser", "classifier"))
     if resume and out is None:
         raise ValueError("--resume needs --out, the run to go on with")
     going_on = resume and out is not None and (out / "recipe.toml").is_file()
@@ -67,6 +72,10 @@ def train(
         recipe = recipes.override(resolve("preset", preset or "digits", PRESETS), changes)
     else:
         recipe = recipes.override(kept, changes)
+    if task is not None and task != recipe.task:
+        if task == "denoiser":
+            raise ValueError("--task denoiser was given for the recipe of a classifier")
+        recipe = recipes.presets.classifier(recipe)
     # the command that began a run may be repeated, by torchrun after a fault, say; but a run keeps its recipe
     if kept is not None and (different := recipes.difference(kept, recipe)):
         key, there, here = different
@@ -87,4 +96,5 @@ def train(
     if last:
         loss = f"loss {sum(last) / len(last):.4f} (mean of the last {len(last)})"
         typer.echo(f"{history.step[-1]} steps in {history.seconds[-1]:.1f} s, {loss}: {report}")
-    typer.echo(f"next: scorefield sample {folder}")
+    guides = recipe.task == "classifier"
+    typer.echo(f"next: scorefield sample {f'RUN --label 0 --classifier {folder}' if guides else folder}")

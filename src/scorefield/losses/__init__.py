@@ -7,6 +7,7 @@ plain score function.
 
 from scorefield.losses import integrands, projections, times, weights
 from scorefield.losses.bound import continuous_bound, discrete_bound
+from scorefield.losses.classification import classification
 from scorefield.losses.denoising import denoising
 from scorefield.losses.marginal import explicit, finite_difference, implicit, sliced
 from scorefield.losses.times import Importance, Ladder, LogitNormal, LogNormal, Stratified, TimeLaw, Uniform
@@ -21,6 +22,7 @@ __all__ = [
     "TimeLaw",
     "Uncertainty",
     "Uniform",
+    "classification",
     "continuous_bound",
     "denoising",
     "discrete_bound",

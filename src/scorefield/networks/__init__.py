@@ -1,12 +1,14 @@
 """Networks: `net(x, level, label=None, *, vector, tokens, token_mask, null)`, the shape of `x` in and out.
 
 To be wrapped in a NetworkDenoiser. `net.conditions` names the conditions a network was built to take.
+Encoders, `net(x, level)`, give logits instead: a NetworkClassifier wraps them.
 """
 
 from scorefield.networks.conditioning import Condition, Context
 from scorefield.networks.dit import DiT
 from scorefield.networks.dropout import Dropout, set_dropout
 from scorefield.networks.embeddings import Fourier, Learned, Sinusoidal
+from scorefield.networks.encoder import MLPEncoder, UNetEncoder
 from scorefield.networks.mlp import MLP
 from scorefield.networks.unet import UNet
 
@@ -18,7 +20,9 @@ __all__ = [
     "Dropout",
     "Fourier",
     "Learned",
+    "MLPEncoder",
     "Sinusoidal",
     "UNet",
+    "UNetEncoder",
     "set_dropout",
 ]

@@ -12,9 +12,11 @@ from torch import Tensor
 
 from scorefield import data
 from scorefield.data import Batch, Source, Transform
-from scorefield.denoisers import NetworkDenoiser
+from scorefield.denoisers import NetworkDenoiser, NoiseConditional
+from scorefield.guidance import NetworkClassifier
 from scorefield.losses import Stratified, Uncertainty
 from scorefield.recipes import tables
+from scorefield.recipes.presets import ENCODERS
 from scorefield.recipes.schema import Data, Part, Recipe
 from scorefield.recipes.tables import choose, made
 from scorefield.schedules import Schedule
@@ -28,7 +30,7 @@ class Experiment(NamedTuple):
     """A recipe, built and ready: `fit(experiment.denoiser, experiment.source, **experiment.fit)`."""
 
     recipe: Recipe
-    denoiser: NetworkDenoiser  # untrained
+    denoiser: NoiseConditional  # untrained: a NetworkDenoiser, or the NetworkClassifier that `recipe.task` asks for
     source: Source
     test: Source | None
     transform: Transform | None
@@ -42,6 +44,7 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
         ValueError, FileNotFoundError: in one line, by the recipe's key.
     """
     source, test = _sources(recipe.data, data_dir)
+    _check_task(recipe, source)
     source = _captioned(source, recipe.data)
     transform = _transform(recipe.data, source)
     sd, mean = (transform.sigma_data, transform.mean) if transform else (1.0, 0.0)
@@ -59,7 +62,7 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
         net = made("network", recipe.network, tables.NETWORKS, **sizes)
         loss = choose("objective.loss", recipe.objective.loss, tables.LOSSES)
         loss = Uncertainty(loss) if recipe.objective.uncertainty else loss
-    denoiser = NetworkDenoiser(
+    denoiser = (NetworkClassifier if recipe.task == "classifier" else NetworkDenoiser)(
         net,
         schedule,
         made("parameterization", recipe.parameterization, tables.PARAMETERIZATIONS, sigma_data=sd),
@@ -109,6 +112,20 @@ def _captioned(source: Source, spec: Data) -> Source:
     if odd := [template for template in spec.captions if template.count("{}") != 1]:
         raise ValueError(f"data.captions: each needs one {{}} for the class name; got {odd[0]!r}")
     return Captioned(source, [[template.format(name) for template in spec.captions] for name in names], condition)
+
+
+def _check_task(recipe: Recipe, source: Source) -> None:
+    """Refuses a classifier without classes, and the parts of one task in the other."""
+    classifies = recipe.task == "classifier"
+    if classifies and not (recipe.data.conditional and source.num_classes):
+        raise ValueError(f"task: a classifier needs labels, and data.conditional; {recipe.data.source} gives none")
+    for key, name, right in (
+        ("network.type", recipe.network.type, recipe.network.type in ENCODERS.values()),
+        ("objective.loss", recipe.objective.loss, recipe.objective.loss == "classification"),
+    ):
+        if right != classifies:
+            way_out = "see recipes.presets.classifier, or scorefield train --task classifier"
+            raise ValueError(f"{key}: {name!r} is not for task = {recipe.task!r}; {way_out}")
 
 
 class _Chosen:

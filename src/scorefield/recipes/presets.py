@@ -98,3 +98,29 @@ def image_folder(source: str = "images") -> Recipe:
         training=Training(steps=50_000, batch_size=64, bf16=True),
         logging=Logging(checkpoint_every=1000, sample_every=2000),
     )
+
+
+ENCODERS = {"UNet": "UNetEncoder", "MLP": "MLPEncoder"}
+"""The network that classifies in the place of one that denoises, with the same arguments."""
+
+
+def classifier(recipe: Recipe) -> Recipe:
+    """The recipe of a classifier of the same noisy data, for classifier guidance: half the network, cross-entropy.
+
+    Raises:
+        ValueError: for a network that has no such half.
+    """
+    if recipe.task == "classifier":
+        return recipe
+    kind = recipe.network.type
+    if kind not in ENCODERS:
+        raise ValueError(f"a classifier is made from a recipe with network.type {' or '.join(ENCODERS)}; got {kind!r}")
+    times, stratified = recipe.objective.times, recipe.objective.stratified
+    changes = {
+        "name": f"{recipe.name}-classifier",
+        "task": "classifier",
+        "network": part(ENCODERS[kind], **recipe.network.arguments),
+        "objective": Objective(loss="classification", times=times, stratified=stratified),
+        "training": recipe.training.model_copy(update={"condition_dropout": 0.0}),
+    }
+    return recipe.model_copy(update=changes)

@@ -108,6 +108,7 @@ class Recipe(Section):
     """An experiment as values: the same recipe and seed give the same weights."""
 
     name: str
+    task: Literal["denoiser", "classifier"] = "denoiser"
     seed: Whole = 0
     data: Data
     network: Part

@@ -23,7 +23,7 @@ def _by_name(*entries: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
 
 
 NETWORKS: Table = {
-    **_by_name(networks.MLP, networks.UNet, networks.DiT),
+    **_by_name(networks.MLP, networks.UNet, networks.DiT, networks.UNetEncoder, networks.MLPEncoder),
     "UNet.ddpmpp": networks.UNet.ddpmpp,
     "UNet.ncsnpp": networks.UNet.ncsnpp,
     "UNet.adm": networks.UNet.adm,
@@ -39,7 +39,9 @@ PARAMETERIZATIONS: Table = _by_name(
     parameterizations.X0, parameterizations.Eps, parameterizations.V, parameterizations.Velocity,
     parameterizations.Score, parameterizations.EDMPreconditioning,
 )  # fmt: skip
-LOSSES: Table = _by_name(losses.denoising, losses.implicit, losses.sliced, losses.finite_difference)
+LOSSES: Table = _by_name(
+    losses.denoising, losses.implicit, losses.sliced, losses.finite_difference, losses.classification
+)  # fmt: skip
 WEIGHTS: Table = {
     **{fn.__name__: lambda fn=fn: fn for fn in (
         weights.x0, weights.eps, weights.snr, weights.v, weights.velocity, weights.score, weights.ncsn,

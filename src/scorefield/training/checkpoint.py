@@ -22,7 +22,8 @@ from torch import Tensor, nn
 
 from scorefield import networks, parameterizations, schedules
 from scorefield.data import HorizontalFlip, Scale, Standardize, Transform
-from scorefield.denoisers import NetworkDenoiser
+from scorefield.denoisers import NetworkDenoiser, NoiseConditional
+from scorefield.guidance import NetworkClassifier
 from scorefield.latent_space import PCA, LatentSpace
 from scorefield.training.distributed import class_of, full
 
@@ -49,6 +50,8 @@ TYPES: dict[str, type] = {
         networks.MLP,
         networks.UNet,
         networks.DiT,
+        networks.UNetEncoder,
+        networks.MLPEncoder,
         Scale,
         Standardize,
         HorizontalFlip,
@@ -56,6 +59,8 @@ TYPES: dict[str, type] = {
         PCA,
     )
 }
+
+MODELS: dict[str, type[NoiseConditional]] = {cls.__name__: cls for cls in (NetworkDenoiser, NetworkClassifier)}
 
 
 class Checkpoint(NamedTuple):
@@ -66,9 +71,17 @@ class Checkpoint(NamedTuple):
     meta: dict[str, Any]
 
 
+class ClassifierCheckpoint(NamedTuple):
+    """What `load_classifier` returns."""
+
+    classifier: NetworkClassifier  # in eval mode, on the CPU
+    transform: Transform | None
+    meta: dict[str, Any]
+
+
 def save(
     path: str | os.PathLike[str],
-    denoiser: NetworkDenoiser,
+    denoiser: NoiseConditional,
     meta: Mapping[str, Any] | None = None,
     *,
     transform: Transform | None = None,
@@ -90,7 +103,7 @@ def save(
 
 
 def dumps(
-    denoiser: NetworkDenoiser, meta: Mapping[str, Any] | None = None, *, transform: Transform | None = None
+    denoiser: NoiseConditional, meta: Mapping[str, Any] | None = None, *, transform: Transform | None = None
 ) -> bytes:
     """The content of the file that `save` writes. Processes that share a sharded network must call it together."""
     if denoiser.level is not None:
@@ -104,6 +117,7 @@ def dumps(
     tensors = {name: full(tensor) for name, tensor in state.items()}
     description = {
         "scorefield": FORMAT,
+        "model": next(name for name, cls in MODELS.items() if isinstance(denoiser, cls)),
         "net": describe(denoiser.net),
         "schedule": describe(denoiser.schedule),
         "parameterization": describe(denoiser.parameterization),
@@ -128,9 +142,24 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpo
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is damaged, not a checkpoint, or names a class that is not known.
+        ValueError: if it is damaged, not a denoiser's checkpoint, or names a class that is not known.
     """
-    path = Path(path)
+    model, transform, meta = _read(Path(path), types)
+    if not isinstance(model, NetworkDenoiser):
+        raise ValueError(f"{path} is a classifier, not a denoiser: it can guide one (scorefield sample --classifier)")
+    return Checkpoint(model, transform, meta)
+
+
+def load_classifier(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> ClassifierCheckpoint:
+    """Reads a classifier's checkpoint, as `load` reads a denoiser's."""
+    model, transform, meta = _read(Path(path), types)
+    if not isinstance(model, NetworkClassifier):
+        raise ValueError(f"{path} is a denoiser, not a classifier: train one with --task classifier")
+    return ClassifierCheckpoint(model, transform, meta)
+
+
+def _read(path: Path, types: Iterable[type]) -> tuple[NoiseConditional, Transform | None, dict[str, Any]]:
+    """The model in eval mode, the transform and the meta."""
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
@@ -145,7 +174,7 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpo
         raise ValueError(f"{path} has checkpoint format {description.get('scorefield')}; this version reads {FORMAT}")
     known = {**TYPES, **{cls.__name__: cls for cls in types}}
     try:
-        denoiser = NetworkDenoiser(
+        model = MODELS[description.get("model", "NetworkDenoiser")](
             build(description["net"], known),
             build(description["schedule"], known),
             build(description["parameterization"], known),
@@ -153,8 +182,8 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpo
             data_std=description["data_std"],
         )
         transform = None if description["transform"] is None else _transform(description["transform"], known, tensors)
-        denoiser.net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in tensors.items()})
-        return Checkpoint(denoiser.eval(), transform, description["meta"])
+        model.net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in tensors.items()})
+        return model.eval(), transform, description["meta"]
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
         reason = " ".join(str(error).split())  # torch's own goes over several lines
         raise ValueError(f"{path} does not describe a denoiser: {reason}") from None

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from scorefield import losses, networks
 from scorefield.data import Source, Transform
-from scorefield.denoisers import NetworkDenoiser
+from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.losses import TimeLaw, Uniform
 from scorefield.losses.weights import Weight
 from scorefield.randomness import Randomness, Stream
@@ -95,7 +95,7 @@ class Options:
 class Objective(nn.Module):
     """The loss as a module of everything that is trained: the denoiser, and weights of the loss's own."""
 
-    def __init__(self, denoiser: NetworkDenoiser, loss: Callable[..., Tensor], weight: Weight | None, bf16: bool):
+    def __init__(self, denoiser: NoiseConditional, loss: Callable[..., Tensor], weight: Weight | None, bf16: bool):
         super().__init__()
         self.denoiser, self.loss, self.bf16 = denoiser, loss, bf16
         self.options = {} if weight is None else {"weight": weight}
@@ -119,11 +119,11 @@ class Outcome(NamedTuple):
 
 
 class Engine:
-    """A denoiser in training. `step(k)` is the k-th update, from 0; the caller says which step is next."""
+    """A denoiser, or a classifier, in training. `step(k)` is the k-th update, from 0; the caller says which is next."""
 
     def __init__(
         self,
-        denoiser: NetworkDenoiser,
+        denoiser: NoiseConditional,
         source: Source,
         options: Options,
         *,
@@ -299,7 +299,7 @@ def _check_same(folder: Path, name: str, kept: Mapping[str, Tensor], own: Mappin
         raise ValueError(f"{folder} is of another run: {name!r} is missing there, or has other weights than this one's")
 
 
-def _check(denoiser: NetworkDenoiser, source: Source, options: Options, loss: Callable[..., Tensor]) -> None:
+def _check(denoiser: NoiseConditional, source: Source, options: Options, loss: Callable[..., Tensor]) -> None:
     if len(source) < 1:
         raise ValueError("data must not be empty; got 0 samples")
     if {"t", "times", "weight"} & set(getattr(loss, "keywords", {})):
@@ -308,7 +308,8 @@ def _check(denoiser: NetworkDenoiser, source: Source, options: Options, loss: Ca
         return
     conditions = getattr(denoiser.net, "conditions", ())
     takes_labels = "label" in conditions or "label" in inspect.signature(denoiser.net.forward).parameters
-    if not takes_labels or (options.condition_dropout and "label" not in conditions):
+    told = isinstance(denoiser, NetworkDenoiser)  # a classifier is asked, not told
+    if told and (not takes_labels or (options.condition_dropout and "label" not in conditions)):
         raise ValueError(
             "labels need a network that takes them, with 'label' in its `conditions`; "
             f"{type(denoiser.net).__name__} takes {', '.join(conditions) or 'none'}"

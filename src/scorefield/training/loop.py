@@ -10,14 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from scorefield import losses
 from scorefield.data import Arrays, Source, Transform
-from scorefield.denoisers import NetworkDenoiser
+from scorefield.denoisers import NoiseConditional
 from scorefield.losses import TimeLaw
 from scorefield.losses.weights import Weight
 from scorefield.training import distributed
@@ -52,17 +52,20 @@ class History:
             getattr(self, name).append(row[name])
 
 
-class Fit(NamedTuple):
+M = TypeVar("M", bound=NoiseConditional)
+
+
+class Fit(NamedTuple, Generic[M]):
     """What `fit` returns."""
 
-    denoiser: NetworkDenoiser  # a copy with the averaged weights, in eval mode
+    denoiser: M  # a copy with the averaged weights, in eval mode
     history: History
     interrupted: bool = False  # by a signal, before its last step
     levels: list[tuple[float, float]] = []  # noqa: RUF012  (sigma / alpha, mean loss), the latest at each noise level
 
 
 def fit(
-    denoiser: NetworkDenoiser,
+    denoiser: M,
     data: Tensor | Source,
     *,
     labels: Tensor | None = None,
@@ -75,14 +78,15 @@ def fit(
     progress: bool = False,
     on_step: Callable[[Progress], None] | None = None,
     **options: Any,
-) -> Fit:
+) -> Fit[M]:
     """Trains `denoiser` in place and returns a copy with the averaged weights.
 
     SIGINT (Ctrl-C) or SIGTERM finishes the step, saves, and returns what is trained so far, marked `interrupted`; a
     second one leaves at once.
 
     Args:
-        denoiser: trained in place; left with its last, not averaged, weights.
+        denoiser: trained in place; left with its last, not averaged, weights. A NetworkClassifier is trained with
+            `losses.classification`.
         data: a Source, or a tensor `(N, *event)`.
         labels: `(N,)` int64 beside a tensor, passed to the network as `label`.
         loss: any of `losses`, called as `loss(denoiser, x0, t=..., generator=..., cond=..., weight=...)`, `(B,)`.
