@@ -82,7 +82,7 @@ def scored(
         parts.append(bits_per_dim(loaded.denoiser, x, loaded.transform, probes=probes, tolerance=tolerance, **options))
         y = dequantized(x, 0, torch.arange(first, first + len(x)))
         bounds.append(-elbo(loaded.denoiser, y, transform=loaded.transform, draws=16, **options).elbo)
-    joined = [None if values[0] is None else torch.cat(values) for values in zip(*parts, strict=True)]
+    joined: list[Any] = [None if values[0] is None else torch.cat(values) for values in zip(*parts, strict=True)]
     return BitsPerDim(*joined), torch.cat(bounds) / (x[0].numel() * math.log(2))
 
 

@@ -143,6 +143,7 @@ def main() -> None:
         rows.append({"solver": repr(solver), "network": "x * 0.5", "ratio": middle, "quartiles": [low, high]})
 
     denoiser = sf.recipes.build(sf.recipes.presets.digits()).denoiser.eval()
+    assert isinstance(denoiser, sf.NetworkDenoiser)
     for batch, steps, rounds in ((64, STEPS, ROUNDS), (998, 10, 7)):  # 998: as the quickstart samples
         x, label = torch.randn(batch, 1, 8, 8), torch.zeros(batch, dtype=torch.long)
         times = grids.uniform(steps, t_max=0.999)

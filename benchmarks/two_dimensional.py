@@ -67,6 +67,7 @@ def main() -> None:
         floor = statistics.mean(metrics.sliced_wasserstein(x, y) for x, y in zip(exact, other, strict=True))
         experiment = recipes.build(recipe.model_copy(update={"seed": seed}))
         began = time.perf_counter(), time.process_time()
+        assert isinstance(experiment.denoiser, sf.NetworkDenoiser)
         result = training.fit(experiment.denoiser, experiment.source, **experiment.fit)
         spent = {"wall": time.perf_counter() - began[0], "cpu": time.process_time() - began[1]}
         for name, denoiser, transform, cost in (

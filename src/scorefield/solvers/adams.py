@@ -100,7 +100,7 @@ def follow(
         error = errors.gather(0, k[None] - 1)[0]
         taken = error <= 1  # not if it is NaN
         for j in range(1, ORDERS + 1):
-            point = point + pad_right(torch.where(j == k, weights[j], 0.0), point) * ahead[j]
+            point = point + pad_right(torch.where(k == j, weights[j], 0.0), point) * ahead[j]
         order[rows], factor = _next(errors, k)
         factor = torch.where(taken, factor, factor.clamp(max=REFUSED))
         # that a step was cut short to end in the right place says nothing against the longer one
