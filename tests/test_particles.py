@@ -25,7 +25,7 @@ def test_a_particle_has_as_many_children_as_its_weight_says_up_to_one():
 def test_the_mean_number_of_children_is_the_weight():
     n = 40_000
     index = systematic(LOGS[:1].expand(n, -1), uniforms(n))
-    children = torch.bincount(index.flatten(), minlength=4) / n
+    children = torch.bincount(index.flatten(), minlength=4).double() / n
     # at most 1/4 of variance each: 4.5 standard errors
     assert torch.allclose(children, 4 * normalised(LOGS)[0], rtol=0, atol=4.5 * 0.5 / math.sqrt(n))
 
@@ -33,7 +33,7 @@ def test_the_mean_number_of_children_is_the_weight():
 def test_one_slot_is_a_draw_only_in_random_order():
     n = 40_000
     index = systematic(LOGS[:1].expand(n, -1), uniforms(n))
-    share = torch.bincount(shuffled(index, uniforms(n, 4, seed=1))[:, 0], minlength=4) / n
+    share = torch.bincount(shuffled(index, uniforms(n, 4, seed=1))[:, 0], minlength=4).double() / n
     assert torch.allclose(share, normalised(LOGS)[0], rtol=0, atol=4.5 * 0.5 / math.sqrt(n))
     assert float(torch.bincount(index[:, 0], minlength=4)[0] / n) > 0.35  # in their own order slot 0 prefers particle 0
 

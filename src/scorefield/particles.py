@@ -39,7 +39,7 @@ def systematic(log_weights: Tensor, uniform: Tensor) -> Tensor:
     reached = normalised(log_weights).cumsum(1)
     reached = reached / reached[:, -1:]  # rounding must not leave the last slots without a particle
     points = (torch.arange(k, device=log_weights.device) + uniform.double()[:, None]) / k
-    return torch.searchsorted(reached, points, right=True).clamp(max=k - 1)
+    return torch.searchsorted(reached, points.clamp(max=1 - 2.0**-53), right=True)
 
 
 def shuffled(index: Tensor, uniform: Tensor) -> Tensor:
