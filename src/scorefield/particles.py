@@ -44,7 +44,7 @@ def systematic(log_weights: Tensor, uniform: Tensor) -> Tensor:
 
 def shuffled(index: Tensor, uniform: Tensor) -> Tensor:
     """`index` `(G, K)` with the slots of each row in random order, by `uniform` `(G, K)`."""
-    return index.gather(1, uniform.argsort(1, stable=True))
+    return index.gather(1, uniform.argsort(dim=1, stable=True))
 
 
 def normalised(log_weights: Tensor) -> Tensor:
