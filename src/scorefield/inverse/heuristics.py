@@ -131,7 +131,7 @@ class DDRM(_Walk):
 
 @dataclass(frozen=True)
 class DAPS(Method):
-    """Decoupled annealing: at each level the ODE's end x0^, then x0 ~ N(x0^, r^2 I) given y, then noise of the next level.
+    """Decoupled annealing: at each level the ODE's end x0^, then x0 ~ N(x0^, r^2 I) given y, then the next level's noise.
 
     r = sigma / alpha. For a linear operator with Gaussian noise the middle step is exact; otherwise `langevin` steps of
     size `rate` r^2.
@@ -198,7 +198,7 @@ class DAPS(Method):
 
 @dataclass(frozen=True)
 class REDDiff(_Walk):
-    """Regularisation by denoising: Adam on mu with the gradient -grad log p(y | mu) + weight (mu - D(x_t)) / data_std^2.
+    """Regularisation by denoising: Adam on mu, along -grad log p(y | mu) + weight (mu - D(x_t)) / data_std^2.
 
     x_t = alpha mu + sigma eps with fresh eps, t from noise to data. A point for each sample, near a mode: their spread
     is no posterior spread.
