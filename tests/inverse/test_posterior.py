@@ -48,7 +48,7 @@ METHODS = {
 
 
 @pytest.mark.parametrize("noise", [NOISE, STD, STD.expand(2, 2)], ids=["one noise", "by number", "by observation"])
-@pytest.mark.parametrize("nfe", [1, 3, 12])
+@pytest.mark.parametrize("nfe", [1, 4])
 def test_the_bridge_is_exact_for_gaussian_data_at_any_number_of_steps(nfe, noise):
     """Mean and covariance to 4.5 standard errors of 4,000; every weight is the same but for the start at t = 1."""
     law, n = gaussian(), 4000
@@ -98,7 +98,7 @@ def test_particles_find_the_weights_of_the_modes(method, nfe):
 def test_the_mean_estimate_of_the_evidence_is_the_evidence(method, nfe):
     """Of 400 systems of 8 particles each, to 4.5 of its standard errors and 3% for the steps of the prior's chain."""
     law = mixture()
-    given = likelihood(law, noise=STD).rows(torch.zeros(400, dtype=torch.int64))
+    given = likelihood(law).rows(torch.zeros(400, dtype=torch.int64))
     drawn = condition(exact(law), given, method).sample(8, nfe=nfe)
     ratio = torch.exp(drawn.log_evidence - log_evidence(law, given))
     assert abs(float(ratio.mean()) - 1) < 4.5 * float(ratio.std()) / 20 + 0.03
@@ -170,29 +170,29 @@ class Laplace(Likelihood):
     ids=["a nonlinear operator", "noise that is not normal"],
 )
 def test_twisted_particles_take_any_likelihood(given):
-    """Against quadrature over a grid in 2-D: the mean to 4.5 standard errors of 2,000 draws (twice, for shared parents)
-    and 0.04 for steps; the evidence to 5%."""
+    """Against quadrature over a grid in 2-D, 40 systems of 50 particles: the mean to 4.5 standard errors of 2,000 draws
+    (twice, for shared parents) and 0.04 for steps; the evidence to 4.5 standard errors and 5%."""
     law, n = mixture(), 2000
-    side = torch.linspace(-5, 5, 801, dtype=f64)
+    side = torch.linspace(-5, 5, 401, dtype=f64)
     points = torch.cartesian_prod(side, side)
     one = given.rows(torch.zeros(len(points), dtype=torch.int64))
     logs = law.log_prob(points) + one.log_prob(points)
     weights, area = torch.softmax(logs, 0), float(side[1] - side[0]) ** 2
     mean = weights @ points
     spread = (weights @ (points - mean).square()).sqrt()
-    drawn = condition(exact(law), given, TwistedSMC(particles=200)).sample(n, nfe=80)
-    assert float(((drawn.mean[0] - mean) / spread).abs().max()) < 2 * 4.5 / math.sqrt(n) + 0.04
-    assert float(((drawn.std[0] / spread) - 1).abs().max()) < 0.1
-    assert abs(float(drawn.log_evidence[0] - logs.logsumexp(0)) - math.log(area)) < 0.05
+    copies = given.rows(torch.zeros(40, dtype=torch.int64))
+    drawn = condition(exact(law), copies, TwistedSMC(particles=50, truncate=False)).sample(50, nfe=60)
+    x = drawn.x.flatten(0, 1)
+    assert float(((x.mean(0) - mean) / spread).abs().max()) < 2 * 4.5 / math.sqrt(n) + 0.04
+    assert float((x.std(0) / spread - 1).abs().max()) < 0.1
+    ratio = torch.exp(drawn.log_evidence - logs.logsumexp(0)) / area
+    assert abs(float(ratio.mean()) - 1) < 4.5 * float(ratio.std()) / math.sqrt(40) + 0.05
 
 
 def test_dps_pulls_towards_a_nonlinear_measurement():
-    given = Gaussian(Square(), torch.tensor([[2.0], [4.5]], dtype=f64), 0.1)
-    drawn = condition(exact(mixture()), given, DPS(zeta=0.3)).sample(200, nfe=60)
-    free = sf.sample(exact(mixture()), (200, 2), nfe=30, dtype=f64).x
-    for i in range(2):
-        error = (drawn.x[i].square().sum(1) - given.y[i]).square().mean()
-        assert float(error) < 0.5 * float((free.square().sum(1) - given.y[i]).square().mean())
+    given = Gaussian(Square(), torch.tensor([[2.0]], dtype=f64), 0.1)
+    drawn, free = (condition(exact(mixture()), given, DPS(zeta=z)).sample(200, nfe=60) for z in (0.3, 0.0))
+    assert float(drawn.chi2.mean()) < 0.75 * float(free.chi2.mean())
 
 
 # --- what a result says ---

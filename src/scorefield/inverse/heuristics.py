@@ -131,7 +131,7 @@ class DDRM(_Walk):
 
 @dataclass(frozen=True)
 class DAPS(Method):
-    """Decoupled annealing: at each level the ODE's end x0^, then x0 ~ N(x0^, r^2 I) given y, then the next level's noise.
+    """Decoupled annealing: at each level the ODE's end x0^, then x0 ~ N(x0^, r^2 I) given y, then noise of the next.
 
     r = sigma / alpha. For a linear operator with Gaussian noise the middle step is exact; otherwise `langevin` steps of
     size `rate` r^2.
