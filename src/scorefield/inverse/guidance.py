@@ -167,12 +167,13 @@ class DDNM(Guided):
     def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
         x0 = self.denoiser(x_t, t, **cond)
         r = system.residual(x0.flatten(1))
-        if system.gram is None:
+        seen = system.spectrum
+        if seen is None:
             solved = conjugate_gradients(lambda v: system.forward(system.adjoint(v)), r, tolerance=self.tolerance).x
         else:
-            values, vectors = system.gram
+            values = seen.values.to(r)
             kept = values > self.tolerance**2 * values.max()
-            solved = torch.where(kept, (r @ vectors) / values.where(kept, 1.0), 0.0) @ vectors.T
+            solved = seen.back(torch.where(kept, seen.to(r) / values.where(kept, 1.0), 0.0))
         return x0 + system.adjoint(solved).reshape(x0.shape)
 
 
