@@ -344,7 +344,10 @@ def test_the_measured_variance_of_gaussian_data_is_its_posterior_variance():
             lambda d, g: MomentMatching(d, Gaussian(Square(), torch.ones(1, 1), 1.0)),
             "MomentMatching needs .*got Square",
         ),
-        (lambda d, g: condition(d, Gaussian(g.operator, g.y, STD.expand(2, 2)), DDRM()), "DDRM needs the singular"),
+        (
+            lambda d, g: condition(d, Gaussian(g.operator, g.y, STD.expand(2, 2)), DDRM()),
+            "DDRM needs the operator.s singular",
+        ),
         (lambda d, g: PiGDM(d, g)(normal(3, 4), 0.5), "observation must say which of the 2 observations each of the 3"),
     ],
 )
