@@ -98,5 +98,6 @@ class Gaussian(Likelihood):
 
     def rows(self, index: Tensor) -> Gaussian:
         own = isinstance(self.noise_std, Tensor) and self.noise_std.shape == self.y.shape and self.noise_std.ndim
+        index = index.to(self.y.device)
         std = self.noise_std[index] if own and isinstance(self.noise_std, Tensor) else self.noise_std
         return replace(self, y=self.y[index], noise_std=std)
