@@ -76,7 +76,7 @@ class Problem:
             "coverage": float(((exact >= low) & (exact <= high)).double().mean()),
             "chi2": float(rows.chi2(x).mean()) / self.given.y.shape[1],
         }
-        if self.modes is not None:
+        if self.modes is not None and self.shares is not None:
             found["tv"] = float((self.modes(x) - self.shares).abs().sum() / 2)
         return found
 
@@ -148,11 +148,11 @@ def strips(g: torch.Generator, views: int = 2, bins: int = 11, finer: int = 16) 
 def azula_methods(case: Problem) -> dict[str, Callable[[int, int], Tensor]]:
     """Name -> (n, nfe) -> samples; empty where azula is not installed."""
     try:
-        from azula.denoise import Denoiser, DiracPosterior
-        from azula.guidance import DiffPIRDenoiser, DPSSampler, MMPSDenoiser, PGDMSampler, TDSSampler
-        from azula.linalg.covariance import IsotropicCovariance
-        from azula.noise import VPSchedule
-        from azula.sample import DDIMSampler, DDPMSampler
+        from azula.denoise import Denoiser, DiracPosterior  # pyright: ignore[reportMissingImports]
+        from azula.guidance import DiffPIRDenoiser, DPSSampler, MMPSDenoiser, PGDMSampler, TDSSampler  # pyright: ignore[reportMissingImports]
+        from azula.linalg.covariance import IsotropicCovariance  # pyright: ignore[reportMissingImports]
+        from azula.noise import VPSchedule  # pyright: ignore[reportMissingImports]
+        from azula.sample import DDIMSampler, DDPMSampler  # pyright: ignore[reportMissingImports]
     except ImportError:
         return {}
 

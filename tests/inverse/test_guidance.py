@@ -1,13 +1,14 @@
 """Guided denoisers against the denoiser of the posterior, in closed form."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
-from posterior_cases import exact, f64, gaussian, likelihood, mixture, normal, posterior
+from posterior_cases import condition, exact, f64, gaussian, likelihood, mixture, normal, posterior
 
 import scorefield as sf
-from scorefield.inverse import DDNM, DiffPIR, Guidance, MomentMatching, PiGDM, condition
+from scorefield.inverse import DDNM, DiffPIR, Guidance, MomentMatching, PiGDM
 
 ROWS = torch.tensor([0, 1, 1, 0, 1])
 
@@ -75,7 +76,7 @@ def test_the_others_are_what_their_covariances_make_of_them():
         k = a @ second @ a.T + s * torch.eye(1, dtype=f64)
         r = (given.y - x0 @ a.T)[..., None]
         want = x0 + (first @ a.T @ torch.linalg.solve(k, r))[..., 0]
-        options = {"tolerance": 1e-10} if kind is MomentMatching else {}
+        options: dict[str, Any] = {"tolerance": 1e-10} if kind is MomentMatching else {}
         torch.testing.assert_close(kind(denoiser, given, **options)(x_t, t), want, rtol=1e-8, atol=1e-8)
     assert float((given.y - DDNM(denoiser, given)(x_t, t) @ a.T).abs().max()) < 1e-8
 
@@ -85,6 +86,6 @@ def test_a_guided_denoiser_carries_what_solvers_ask_of_it():
     guided = PiGDM(denoiser, likelihood(gaussian()))
     assert guided.schedule == denoiser.schedule
     assert guided.data_std == denoiser.data_std
-    assert torch.equal(guided.data_mean, denoiser.data_mean)
+    assert guided.data_mean is denoiser.data_mean
     same = sf.sample(guided, (2, 4), nfe=6, cond={"observation": torch.tensor([1, 1])}, dtype=f64).x
     assert same.shape == (2, 4)

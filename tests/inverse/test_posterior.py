@@ -4,7 +4,19 @@ import math
 
 import pytest
 import torch
-from posterior_cases import NOISE, exact, f64, gaussian, likelihood, log_evidence, mixture, normal, operator, posterior
+from posterior_cases import (
+    NOISE,
+    condition,
+    exact,
+    f64,
+    gaussian,
+    likelihood,
+    log_evidence,
+    mixture,
+    normal,
+    operator,
+    posterior,
+)
 
 import scorefield as sf
 from scorefield.inverse import (
@@ -24,7 +36,6 @@ from scorefield.inverse import (
     PosteriorSamples,
     REDDiff,
     TwistedSMC,
-    condition,
     recommended,
 )
 from scorefield.inverse.linear import Whitened, conjugate_gradients

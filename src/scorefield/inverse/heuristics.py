@@ -180,7 +180,7 @@ class DAPS(Method):
         times = grids.angular(schedule, self.ode, scale=2 * sd, s_max=ratio * (1 + 1e-9))
         state = State(x, x)
         for step in solver.plan(task.denoiser, times):
-            state = solver.step(lambda x, t, rows=None: task.denoise(x, t), state, step, lambda k: x)
+            state = solver.step(lambda x_t, t, rows=None: task.denoise(x_t, t), state, step, lambda k: x)
         return state.x
 
     def _langevin(self, task: Task, centre: Tensor, ratio: float, first: int) -> Tensor:
