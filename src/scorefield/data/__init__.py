@@ -3,6 +3,7 @@
 `load` makes a source of a path, `named` of a name; `Arrays`, `ImageFolder` and `Mapped` are made directly.
 """
 
+from scorefield.data import phantoms
 from scorefield.data._moments import Moments, moments
 from scorefield.data.digits import LEVELS, Split, digits
 from scorefield.data.download import fetch
@@ -42,6 +43,7 @@ __all__ = [
     "load",
     "moments",
     "named",
+    "phantoms",
     "quantize",
     "series",
     "series_law",
