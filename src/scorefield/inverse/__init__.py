@@ -9,6 +9,7 @@ particles counted. The others are what the literature uses, each an approximatio
 
 from scorefield.inverse import operators
 from scorefield.inverse.bridge import Bridge
+from scorefield.inverse.calibration import Calibration, calibration, predictive_p_value
 from scorefield.inverse.likelihood import Gaussian, Likelihood
 from scorefield.inverse.moments import Covariance, FullCovariance, IsotropicCovariance
 from scorefield.inverse.posterior import Method, Posterior, PosteriorSamples, condition
@@ -17,6 +18,7 @@ from scorefield.inverse.twisted import TwistedSMC
 
 __all__ = [
     "Bridge",
+    "Calibration",
     "Covariance",
     "FullCovariance",
     "Gaussian",
@@ -26,7 +28,9 @@ __all__ = [
     "Posterior",
     "PosteriorSamples",
     "TwistedSMC",
+    "calibration",
     "condition",
     "operators",
+    "predictive_p_value",
     "recommended",
 ]

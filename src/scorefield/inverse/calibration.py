@@ -6,8 +6,9 @@ misfit from the data's mean), which tell a posterior from a prior. Beside it sta
 
     P(chi2_M >= chi2(y, x))    averaged over the samples x,
 
-the probability that new noise makes a larger misfit than the one seen: near 0 where samples don't explain the data, near
-1 where they explain the noise too. Unlike the others it needs no truth, so it is there for real measurements too.
+the probability that new noise makes a larger misfit than the one seen: near 0 where samples don't explain the data,
+near 1 where they explain the noise too; over measurements of a right posterior its mean is 1/2. It needs no truth, so
+it is there for real measurements as well.
 
 References: Talts et al. 2018 (SBC), Lemos et al. 2023 (TARP), Gelman, Meng and Stern 1996 (predictive p-values).
 """
@@ -68,8 +69,8 @@ def calibration(
     """Measures the truths `(B, *event)`, samples each posterior n times, and checks them.
 
     Args:
-        truths: draws of the prior: of the exact law, of the model, or of the data it was trained on. What is found wrong
-            may be the sampler's or the prior's.
+        truths: draws of the prior: of the exact law, of the model, or held-out data. What is found wrong may be the
+            sampler's or the prior's.
         noise_std: in the units of what the operator returns.
         method, options: for `condition` and `sample`: nfe, chunk, progress.
         n: samples of each; 39 know the central interval of 0.95.
