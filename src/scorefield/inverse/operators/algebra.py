@@ -61,6 +61,17 @@ class Diagonal(LinearOperator):
         return SVD(w.abs(), flat, shaped, lambda y: flat(y) * sign.like(y), lambda c: shaped(c * sign.like(c)))
 
 
+class Affine(Operator):
+    """scale x + shift, entry by entry; both of shapes that broadcast to the event, whose shape is `scale`'s."""
+
+    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+        self.event_shape = self.output_shape = tuple(scale.shape)
+        self._scale, self._shift = Buffer(scale), Buffer(broadcast("shift", shift, self.event_shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._scale.like(x) * x + self._shift.like(x)
+
+
 class Composed(Operator):
     """A(B(x))."""
 

@@ -109,7 +109,7 @@ def as_operator(obj: Any, event_shape: Sequence[int]) -> Operator:
     if callable(forward):
         return Linear(forward, adjoint, shape) if callable(adjoint) else Nonlinear(cast(Map, forward), shape)
     if callable(obj):
-        return Nonlinear(obj, shape)
+        return Nonlinear(cast(Map, obj), shape)
     raise TypeError(
         f"obj must be an operator, a matrix, an object with A and A_adjoint, or a function; got {type(obj).__name__}"
     )
