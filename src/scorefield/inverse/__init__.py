@@ -10,6 +10,8 @@ particles counted. The others are what the literature uses, each an approximatio
 from scorefield.inverse import operators
 from scorefield.inverse.bridge import Bridge
 from scorefield.inverse.calibration import Calibration, calibration, predictive_p_value
+from scorefield.inverse.guidance import DDNM, DiffPIR, Guidance, Guided, MomentMatching, PiGDM
+from scorefield.inverse.heuristics import DAPS, DDRM, DPS, REDDiff
 from scorefield.inverse.likelihood import Gaussian, Likelihood
 from scorefield.inverse.moments import Covariance, FullCovariance, IsotropicCovariance
 from scorefield.inverse.posterior import Method, Posterior, PosteriorSamples, condition
@@ -17,20 +19,30 @@ from scorefield.inverse.recommended import recommended
 from scorefield.inverse.twisted import TwistedSMC
 
 __all__ = [
-    "Bridge",
     "Calibration",
+    "calibration",
+    "predictive_p_value",
+    "DAPS",
+    "DDNM",
+    "DDRM",
+    "DPS",
+    "Bridge",
     "Covariance",
+    "DiffPIR",
     "FullCovariance",
     "Gaussian",
+    "Guidance",
+    "Guided",
     "IsotropicCovariance",
     "Likelihood",
     "Method",
+    "MomentMatching",
+    "PiGDM",
     "Posterior",
     "PosteriorSamples",
+    "REDDiff",
     "TwistedSMC",
-    "calibration",
     "condition",
     "operators",
-    "predictive_p_value",
     "recommended",
 ]
