@@ -139,7 +139,7 @@ def test_idx_numbers_of_every_type(tmp_path, code, kind):
         ("a.idx", idx(IMAGES) + b"x", r"(5, 4, 6) needs 136 bytes; got 137"),
         ("a.npy", b"not an array", "not a NumPy array"),
         ("a.npz", b"not an archive", "not a NumPy archive"),
-        ("a.txt", b"1,2", "expected .npy, .npz, .csv, .tsv, .parquet, an idx file or a folder"),
+        ("a.txt", b"1,2", "expected .npy, .npz, .csv, .tsv, .parquet, an idx file, a picture or a folder"),
     ],
 )
 def test_other_content_is_refused(tmp_path, name, content, message):

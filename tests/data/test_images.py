@@ -110,6 +110,16 @@ def test_shrinking_is_antialiased(tmp_path):
     assert abs(x - 127.5).max() < 1  # a checkerboard finer than the pixels is grey; picking pixels would give 0 and 255
 
 
+@pytest.mark.parametrize("policy", [{}, {"size": (6, 9), "fit": "pad", "channels": 1}], ids=["as it is", "fitted"])
+def test_one_picture_is_a_folder_of_one(tmp_path, policy):
+    path = save(tmp_path / "a.PNG", NOISE)
+    source = data.load(path, **policy)
+    assert (len(source), source.levels, source.num_classes) == (1, 256, None)
+    np.testing.assert_array_equal(source.batch(torch.tensor([0])).x[0], only(tmp_path, **policy))
+    with pytest.raises(ValueError, match="no policy 'labels' for such data"):
+        data.load(path, labels=False)
+
+
 def test_sizes_differ_and_none_is_given(tmp_path):
     for i, shape in enumerate([(8, 8), (8, 8), (6, 9)]):
         save(tmp_path / f"{i}.png", np.zeros(shape, np.uint8))

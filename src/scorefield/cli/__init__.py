@@ -15,7 +15,21 @@ from typing import Annotated
 
 import typer
 
-from scorefield.cli import data, demo, likelihood, quickstart, sample, train, tune
+from scorefield.cli import (
+    data,
+    decode,
+    demo,
+    edit,
+    encode,
+    inpaint,
+    interpolate,
+    likelihood,
+    move,
+    quickstart,
+    sample,
+    train,
+    tune,
+)
 from scorefield.cli._errors import Interrupted, one_line
 
 app = typer.Typer(
@@ -31,6 +45,12 @@ app.command("train")(train.train)
 app.command("sample")(sample.sample)
 app.command("tune")(tune.tune)
 app.command("likelihood")(likelihood.likelihood)
+app.command("encode")(encode.encode)
+app.command("decode")(decode.decode)
+app.command("interpolate")(interpolate.interpolate)
+app.command("move")(move.move)
+app.command("edit")(edit.edit)
+app.command("inpaint")(inpaint.inpaint)
 app.add_typer(data.app, name="data")
 app.add_typer(demo.app, name="demo")
 

@@ -23,12 +23,12 @@ from scorefield.cli import _pictures, _runs
 from scorefield.data import Source, Transform
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.likelihood import bits_per_dim, dequantized, elbo, log_prob
-from scorefield.plots.style import axes_of_curves
+from scorefield.plots.style import MUTED, axes_of_curves
 
 EXACT_UP_TO = 16  # dimensions, where nothing else is asked for
 PROBES = 8
 CHUNK = 64
-SHOWN = 12  # most and least likely images
+SHOWN = 8  # most and least likely images
 
 
 @dataclass(frozen=True)
@@ -230,8 +230,12 @@ def _draw(
         ends = {"most likely": order[:SHOWN], "least likely": order.flip(0)[:SHOWN]}
         for ax, (title, rows) in zip(axes[1:], ends.items(), strict=True):
             shown = _pictures.unit(source.batch(chosen[rows]).x, transform)
-            pixels = plots.to_pixels(shown)
-            ax.imshow(np.concatenate(list(np.pad(pixels, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)), 1))
+            pixels = np.pad(plots.to_pixels(shown), ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)
+            ax.imshow(np.concatenate(list(pixels), 1))
             plots.clean(ax)
-            ax.set_title(title, fontsize=10)
+            width = pixels.shape[2]
+            centres = [width * (i + 0.5) - 1 for i in range(len(rows))]
+            ax.set_xticks(centres, [f"{v:.2f}" for v in values[rows].tolist()], fontsize=8, color=MUTED)
+            ax.tick_params(length=0)
+            ax.set_title(f"{title}, and their {s['unit']}", fontsize=10)
     return fig

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import typer
 
+RESULTS = (".png", ".npz", ".json")  # a picture, arrays, a summary
+
 
 def run_folder(out: Path | None, default: str) -> Path:
     """A new or empty folder for a run, created and writable.
@@ -67,3 +69,21 @@ def writable(folder: Path) -> Path:
     except OSError as error:
         raise ValueError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from error
     return folder
+
+
+def result_files(out: Path | None, run: Path, stem: str, overwrite: bool) -> Path:
+    """The PNG of a command's three files, .png, .npz and .json; without `out`, `stem` in the run.
+
+    Raises:
+        FileNotFoundError: if there is no such run.
+        ValueError: if `out` is no .png, or one of the three exists and `overwrite` is off.
+        OSError: if their folder cannot be created or written to.
+    """
+    if not run.exists():
+        raise FileNotFoundError(f"no run at {run}")
+    if out is None:
+        out = (run if run.is_dir() else run.parent) / f"{stem}.png"
+    if out.suffix != ".png":
+        raise ValueError(f"--out must end in .png; got {out}")
+    picture_folder(out.parent, "", [out.with_suffix(suffix).name for suffix in RESULTS], overwrite)
+    return out

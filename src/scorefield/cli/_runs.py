@@ -142,6 +142,22 @@ def load_run(run: Path) -> Checkpoint:
     return checkpoint.load(newest / "ema.safetensors")
 
 
+def labels(asked: list[int] | None, n: int, classes: int | None) -> list[int] | None:
+    """The classes asked for, in turn, for `n` samples of a model of so many classes.
+
+    Raises:
+        ValueError: if it has none, or not that many.
+    """
+    if not asked:
+        return None
+    if classes is None:
+        raise ValueError("--label was given, but this model was trained without labels")
+    wrong = [label for label in asked if not 0 <= label < classes]
+    if wrong:
+        raise ValueError(f"--label must lie in 0..{classes - 1}; got {wrong[0]}")
+    return [asked[i % len(asked)] for i in range(n)]
+
+
 class Drawn(NamedTuple):
     """Samples of a model."""
 

@@ -13,7 +13,9 @@ from scorefield.tuning import Tuning
 
 
 def weights_of(run: Path) -> str:
-    """sha256 of the averaged weights that `sample` would use."""
+    """sha256 of the averaged weights that `sample` would use, or of a checkpoint file."""
+    if run.is_file():
+        return hashlib.sha256(run.read_bytes()).hexdigest()
     newest = checkpoints.latest(run / "checkpoints", lambda line: None)
     if newest is None:
         raise FileNotFoundError(f"no checkpoint in {run / 'checkpoints'}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorefield.cli._output import picture_folder
+from scorefield.cli._output import result_files
 
 
 def likelihood(
@@ -37,18 +37,11 @@ def likelihood(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
 ) -> None:
     """Bits per dimension (integers) or log-density (continuous data) of data, and where the error comes from."""
-    if not run.exists():
-        raise FileNotFoundError(f"no run at {run}")
     if not tolerance > 0:
         raise ValueError(f"--tolerance must be positive; got {tolerance:g}")
     if elbo_draws % 2:
         raise ValueError(f"--elbo-draws must be even; got {elbo_draws}")
-    if out is None:
-        out = (run if run.is_dir() else run.parent) / f"likelihood-seed{seed}.png"
-    if out.suffix != ".png":
-        raise ValueError(f"--out must end in .png; got {out}")
-    names = [out.name, *(out.with_suffix(suffix).name for suffix in (".npz", ".json"))]
-    picture_folder(out.parent, "", names, overwrite)
+    out = result_files(out, run, f"likelihood-seed{seed}", overwrite)
 
     from scorefield.cli import _likelihood
 

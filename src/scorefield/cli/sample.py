@@ -60,7 +60,7 @@ def sample(
 
     loaded = _runs.load_run(run)
     denoiser, transform = loaded.denoiser.to(_runs.device_of(device)), loaded.transform
-    labels = _labels(label, n, getattr(denoiser.net, "num_classes", None))
+    labels = _runs.labels(label, n, getattr(denoiser.net, "num_classes", None))
     tensor = None if labels is None else torch.tensor(labels)
     own = _tuned.read(run, nfe) if tuned and solver is None and nfe is not None and run.is_dir() else None
     drawn = _runs.draw(
@@ -79,14 +79,3 @@ def sample(
             f"note: with {solver or 'the default'} at --nfe {drawn.nfe} the steps alone make Gaussian data of this "
             f"model's variance {abs(off):.1%} too {'wide' if off > 0 else 'narrow'}; a larger --nfe makes it less"
         )
-
-
-def _labels(asked: list[int] | None, n: int, classes: int | None) -> list[int] | None:
-    if not asked:
-        return None
-    if classes is None:
-        raise ValueError("--label was given, but this model was trained without labels")
-    wrong = [label for label in asked if not 0 <= label < classes]
-    if wrong:
-        raise ValueError(f"--label must lie in 0..{classes - 1}; got {wrong[0]}")
-    return [asked[i % len(asked)] for i in range(n)]

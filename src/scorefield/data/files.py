@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scorefield.data._decode import SUFFIXES, Fit, Policy, decode, header
 from scorefield.data.idx import labels_beside, read_idx
-from scorefield.data.images import ImageFolder
+from scorefield.data.images import MAX_PIXELS, ImageFolder, target_size
 from scorefield.data.sources import Arrays
 from scorefield.data.tables import read_csv, read_parquet
 
@@ -32,6 +33,7 @@ def load(path: str | os.PathLike[str], **policy: Any) -> Arrays | ImageFolder:
     ...-ubyte, .idx   idx, .gz or not: images (N, H, W) become (N, 1, H, W), labels beside them by the usual name
     .csv, .tsv        `read_csv`
     .parquet          `read_parquet`; needs pyarrow
+    .png, .jpg, ...   `read_picture`
     a folder          `ImageFolder`
 
     Args:
@@ -99,6 +101,21 @@ def read_idx_images(path: str | os.PathLike[str], *, levels: int | None = None) 
     return _arrays(path, array, labels, levels, "HW" if array.ndim == 3 else None)
 
 
+def read_picture(
+    path: str | os.PathLike[str],
+    *,
+    size: int | tuple[int, int] | None = None,
+    fit: Fit = "crop",
+    channels: Literal[1, 3] | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> Arrays:
+    """One picture (1, C, H, W), the bytes that `ImageFolder` makes of it; the policy is that of `ImageFolder`."""
+    path = Path(path)
+    known = header(path, max_pixels)
+    policy = Policy(channels or (1 if known.grey else 3), target_size(size, {path: known}), fit, max_pixels)
+    return Arrays(torch.from_numpy(decode(path, policy).copy())[None])
+
+
 def _reader(path: Path) -> Callable[..., Arrays]:
     name = path.name.lower()
     if name.removesuffix(".gz").endswith(("-ubyte", ".ubyte", ".idx")):
@@ -110,8 +127,10 @@ def _reader(path: Path) -> Callable[..., Arrays]:
         ".tsv": read_csv,
         ".parquet": read_parquet,
     }
+    if path.suffix.lower() in SUFFIXES:
+        return read_picture
     if path.suffix.lower() not in readers:
-        raise ValueError(f"{path}: expected {', '.join(readers)}, an idx file or a folder of pictures")
+        raise ValueError(f"{path}: expected {', '.join(readers)}, an idx file, a picture or a folder of pictures")
     return readers[path.suffix.lower()]
 
 

@@ -84,7 +84,7 @@ class ImageFolder:
         found = list(headers)
         self._policy = Policy(
             channels or (1 if all(h.grey for h in headers.values()) else 3),
-            _size(size, headers),
+            target_size(size, headers),
             fit,
             max_pixels,
         )
@@ -178,7 +178,8 @@ def _each(action: Callable[[K], T], keys: Sequence[K], workers: int, faults: lis
     return done
 
 
-def _size(size: int | tuple[int, int] | None, headers: dict[Path, Header]) -> tuple[int, int]:
+def target_size(size: int | tuple[int, int] | None, headers: dict[Path, Header]) -> tuple[int, int]:
+    """(height, width) of all the pictures: as asked for, or else the one that they share."""
     if size is None:
         sizes = Counter(h.size for h in headers.values())
         if len(sizes) > 1:

@@ -1,0 +1,179 @@
+"""What `edit` and `inpaint` do: `scorefield.editing` on a run's data, into files."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from scorefield import editing
+from scorefield.cli import _inputs, _pictures, _results
+from scorefield.cli._inputs import Inputs, rms
+from scorefield.cli._names import SOLVERS, resolve
+from scorefield.cli._options import Wanted
+from scorefield.cli._results import number
+from scorefield.cli._runs import at_a_terminal
+
+SHOWN = 10  # data in a picture
+HIDDEN = 0.5  # grey of what is to be made anew, in [0, 1]
+SIDES = {"left": (-1, 0, 0.5), "right": (-1, 0.5, 1), "top": (-2, 0, 0.5), "bottom": (-2, 0.5, 1)}  # axis, from, to
+
+
+def edit(wanted: Wanted, strengths: list[float], solver: str | None, nfe: int | None, out: Path) -> None:
+    """Each datum at each strength."""
+    given = _inputs.chosen(wanted)
+    method = None if solver is None else resolve("solver", solver, SOLVERS)
+    made = [
+        editing.edit(
+            given.denoiser, given.x, s, solver=method, nfe=nfe, cond=given.cond, seed=wanted.seed,
+            progress=at_a_terminal(),
+        )
+        for s in strengths
+    ]  # fmt: skip
+    x, sd = given.x.cpu(), given.denoiser.data_std
+    edited = [m.x.cpu() for m in made]
+    raw = [_pictures.raw(y, given.transform) for y in edited]
+    power = 2 if method is not None and method.stochastic else 1  # by the SDE and by the ODE
+    reached = [
+        {
+            "strength": s,
+            "distance": float(rms(y - x).mean()) / sd,
+            "correlation": _correlation(given, x, y),
+            "correlation_of_gaussian_data": round(math.cos(s * math.pi / 2), 15) ** power,
+            "nfe": m.nfe,
+        }
+        for s, y, m in zip(strengths, edited, made, strict=True)
+    ]
+    head = ["strength", "distance / sd", "correlation", "of Gaussian data", "evaluations"]
+    rows = [[f"{r['strength']:g}", *map(number, list(r.values())[1:4]), str(r["nfe"])] for r in reached]
+    _write(
+        out,
+        given,
+        _results.table(head, rows),
+        {"given": given.raw, **{f"{s:g}": y for s, y in zip(strengths, raw, strict=True)}},
+        {"edited": torch.stack(edited), "edited_raw": torch.stack(raw), "strength": strengths},
+        {"n": len(x), "data": given.what, "solver": solver or "recommended", "seed": wanted.seed, "reached": reached},
+    )
+
+
+def inpaint(wanted: Wanted, mask: str, samples: int, nfe: int, resamples: int, jump: int, out: Path) -> None:
+    """Several attempts at each datum's hidden part."""
+    given = _inputs.chosen(wanted)
+    n, event = len(given.x), tuple(given.x.shape[1:])
+    new = hidden(mask, event, wanted)
+    repeated = given.x.repeat(samples, *[1] * len(event))  # attempt j at datum i takes draw j n + i
+    made = editing.inpaint(
+        given.denoiser, repeated, ~new, nfe=nfe, resamples=resamples, jump=jump, seed=wanted.seed,
+        cond={name: value.repeat(samples) for name, value in given.cond.items()}, progress=at_a_terminal(),
+    )  # fmt: skip
+    x, sd = given.x.cpu(), given.denoiser.data_std
+    attempts = made.x.cpu().reshape(samples, *x.shape)
+    raw = torch.stack([_pictures.raw(a, given.transform) for a in attempts])
+    there = new.expand(event)
+    off = (attempts - x)[:, :, there].double()
+    summary = {
+        "n": n,
+        "data": given.what,
+        "mask": mask,
+        "hidden": float(there.double().mean()),
+        "samples": samples,
+        "distance": float(off.square().mean().sqrt()) / sd,
+        "spread": float(off.std(0).square().mean().sqrt()) / sd if samples > 1 else math.nan,
+        "nfe": made.nfe,
+        "resamples": resamples,
+        "jump": jump,
+        "seed": wanted.seed,
+    }
+    rows = [
+        ["made anew", f"{summary['hidden']:.1%}", "of each datum; the rest is kept to the bit"],
+        ["distance / sd", number(summary["distance"]), "from what was there, RMS over what is new"],
+        ["spread / sd", number(summary["spread"]), "between attempts; no posterior's: replacement is biased"],
+        ["evaluations", str(made.nfe), "for each attempt"],
+    ]
+    _write(
+        out,
+        given,
+        _results.table([f"{n} {given.what}", "value", "beside it"], rows),
+        {"given": given.raw, "kept": _without(given, there), **{str(i + 1): a for i, a in enumerate(raw)}},
+        {"inpainted": attempts, "inpainted_raw": raw, "hidden": there},
+        summary,
+    )
+
+
+def hidden(mask: str, event: tuple[int, ...], wanted: Wanted) -> Tensor:
+    """Bool, of a shape that broadcasts to `event`: where data are to be made anew.
+
+    Raises:
+        ValueError: for a mask that is no name, no file, or of another size; one that hides all or nothing.
+        FileNotFoundError: for a file that is not there.
+    """
+    axes = event[-2:] if len(event) == 3 else event[-1:]
+    side, _, share = mask.partition(":")
+    new = torch.zeros(axes, dtype=torch.bool)
+    if mask in SIDES and len(axes) >= -SIDES[mask][0]:
+        axis, low, high = SIDES[mask]
+        size = axes[axis]
+        new.movedim(axis, 0)[round(low * size) : round(high * size)] = True
+    elif mask == "centre":
+        new[tuple(slice(size // 4, size - size // 4) for size in axes)] = True
+    elif side == "random":
+        new = torch.rand(axes, generator=torch.Generator().manual_seed(wanted.seed)) < _share(mask, share)
+    else:
+        new = _mask_of_file(mask, axes)
+    if not bool(new.any()) or bool(new.all()):
+        raise ValueError(f"--mask must hide a part; {mask!r} hides {'all' if bool(new.all()) else 'nothing'}")
+    return new
+
+
+def _share(mask: str, share: str) -> float:
+    try:
+        value = float(share)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < 1:
+        raise ValueError(f"--mask random:P needs a share P between 0 and 1, such as random:0.5; got {mask!r}")
+    return value
+
+
+def _mask_of_file(mask: str, axes: tuple[int, ...]) -> Tensor:
+    if not Path(mask).exists():
+        names = ", ".join((*SIDES, "centre", "random:0.5"))
+        raise FileNotFoundError(f"--mask: {mask!r} is no file, and none of {names}")
+    return _inputs.mask(Path(mask), axes)
+
+
+def _without(given: Inputs, there: Tensor) -> Tensor:
+    """The data with what is hidden painted over."""
+    grey = given.transform is not None and given.transform.levels is not None
+    if grey:
+        assert given.transform is not None
+        assert given.transform.levels is not None
+        return torch.where(there, int(HIDDEN * given.transform.levels), given.raw.long())
+    return torch.where(there, torch.full_like(given.raw, math.nan), given.raw)
+
+
+def _correlation(given: Inputs, x: Tensor, y: Tensor) -> float:
+    """Of the deviations from the data's mean, over all entries of all data."""
+    mean = given.denoiser.data_mean
+    mean = mean.cpu() if isinstance(mean, Tensor) else mean
+    a, b = (x - mean).double(), (y - mean).double()
+    return float((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt())
+
+
+def _write(
+    out: Path,
+    given: Inputs,
+    table: Table,
+    columns: dict[str, Tensor],
+    arrays: dict[str, Any],
+    summary: dict[str, Any],
+) -> None:
+    shown = {name: _pictures.shown(raw[:SHOWN], given.transform) for name, raw in columns.items()}
+    labels = {} if given.label is None else {"label": given.label.cpu()}
+    kept = {"x": given.x.cpu(), "raw": given.raw, "rows": given.rows}
+    names = [str(int(row)) for row in given.rows[:SHOWN]]
+    _results.write(out, table, _pictures.panels(shown, row_labels=names), {**kept, **labels, **arrays}, summary)

@@ -1,0 +1,248 @@
+"""What `encode`, `decode`, `interpolate` and `move` do: the map of `scorefield.latents` on a run's data, into files.
+
+An .npz of latents holds `z` `(N, *event)` and, where `encode` wrote it, what a round trip is measured against: `x` in
+the model's units, the `label` it was encoded under, and the SHA-256 of the `weights`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from scorefield import latents
+from scorefield.cli import _inputs, _pictures, _results, _tuned
+from scorefield.cli._inputs import Inputs, rms
+from scorefield.cli._options import Wanted, places
+from scorefield.cli._results import number
+from scorefield.cli._runs import at_a_terminal
+
+SHOWN = 10  # data in a picture
+Z_RANGE = 3.0  # standard deviations that are black and white in the picture of a latent
+
+
+def encode(wanted: Wanted, nfe: int, out: Path) -> None:
+    """Latents of data, and how far from them a round trip ends."""
+    given = _inputs.chosen(wanted)
+    options: dict[str, Any] = {"nfe": nfe, "cond": given.cond, "progress": at_a_terminal()}
+    encoded = latents.encode(given.denoiser, given.x, **options)
+    back = latents.decode(given.denoiser, encoded.z, **options)
+    error = rms(back - given.x).cpu()
+    again = _pictures.raw(back.cpu(), given.transform)
+    summary = {
+        "n": len(error),
+        "data": given.what,
+        "nfe": encoded.nfe,
+        **_round_trip(error),
+        "data_std": given.denoiser.data_std,
+        "mean_square_of_z": float(encoded.z.double().square().mean()),
+        "seed": wanted.seed,
+    }
+    rows = [*_round_trip_rows(summary)]
+    if not given.raw.is_floating_point():
+        summary["values_kept"] = float((again == given.raw).double().mean())
+        rows.append(["integers kept", f"{summary['values_kept']:.2%}", "of the decoded, rounded"])
+    rows += [
+        ["mean square of z", number(summary["mean_square_of_z"]), "1 for a standard normal"],
+        ["evaluations", str(encoded.nfe), "there, and as many back"],
+    ]
+    arrays = {"z": encoded.z.cpu(), "error": error, "x": given.x.cpu(), "raw": given.raw, "rows": given.rows}
+    _results.write(
+        out,
+        _results.table([f"{len(error)} {given.what}", "value", "beside it"], rows),
+        _picture_of_map(given, encoded.z.cpu(), again),
+        {**arrays, **_optional(label=given.label), "nfe": encoded.nfe, "weights": _fingerprint(wanted.run)},
+        summary,
+    )
+
+
+def decode(wanted: Wanted, path: Path, nfe: int | None, out: Path) -> None:
+    """Data of latents and, where the file says what they were encoded from, how far from it they are."""
+    denoiser, transform, event = _inputs.model(wanted)
+    file = read(path)
+    if tuple(file.z.shape[1:]) != event:
+        raise ValueError(f"{path}: latents of shape {tuple(file.z.shape[1:])}; the run's data have {event}")
+    device = next(denoiser.parameters()).device
+    label = _inputs.label_of(wanted, denoiser, len(file.z), file.label)
+    same = file.weights is None or np.array_equal(file.weights, _fingerprint(wanted.run))
+    nfe = nfe or file.nfe or latents.NFE
+    cond = {} if label is None else {"label": label.to(device)}
+    x = latents.decode(denoiser, file.z.to(device), nfe=nfe, cond=cond, progress=at_a_terminal()).cpu()
+    raw = _pictures.raw(x, transform)
+    summary: dict[str, Any] = {"n": len(x), "data": str(path), "nfe": nfe, "same_weights": same}
+    rows = [["evaluations", str(nfe), ""]]
+    if file.x is not None and file.x.shape == x.shape:
+        summary |= _round_trip(rms(x - file.x)) | {"data_std": denoiser.data_std}
+        rows = [*_round_trip_rows(summary), *rows]
+    if not same:
+        rows.append(["weights", "others", f"than those that made {path.name}"])
+    _results.write(
+        out,
+        _results.table([f"{len(x)} latents of {path.name}", "value", "beside it"], rows),
+        _pictures.of_samples(raw, transform),
+        {"x": x, "raw": raw, "nfe": nfe, **_optional(label=label)},
+        summary,
+    )
+
+
+def interpolate(wanted: Wanted, ends: tuple[str, str], steps: int, nfe: int, out: Path) -> None:
+    """Paths through data between pairs of them; `ends` are as many places as places, in the notation of --index."""
+    given, n = _inputs.chosen(wanted.at(",".join(ends)), labelled=False), len(places(ends[0]))
+    label = _inputs.label_of(wanted, given.denoiser, n, None)
+    cond = {} if label is None else {"label": label.to(given.x.device)}
+    path = latents.interpolate(
+        given.denoiser, given.x[:n], given.x[n:], steps, nfe=nfe, cond=cond, progress=at_a_terminal()
+    ).cpu()
+    raw = torch.stack([_pictures.raw(x, given.transform) for x in path])
+    a, b = given.x.cpu().split(n)
+    per_pair = {
+        "from": given.rows[:n],
+        "to": given.rows[n:],
+        "distance": rms(b - a),
+        "longest_step": torch.stack([rms(y - x) for x, y in pairwise(path)]).amax(0),
+        "error_at_ends": torch.stack([rms(path[0] - a), rms(path[-1] - b)]).amax(0),
+    }
+    rows = [
+        [f"{int(i)} to {int(j)}", number(float(d)), number(float(step)), number(float(e))]
+        for i, j, d, step, e in zip(*per_pair.values(), strict=True)
+    ]
+    columns = {f"{w:.2g}": x for w, x in zip(np.linspace(0, 1, steps), raw, strict=True)}
+    shown = {name: _pictures.shown(x[:SHOWN], given.transform) for name, x in columns.items()}
+    _results.write(
+        out,
+        _results.table([given.what, "distance, RMS", "longest step", "error at the ends"], rows),
+        _pictures.panels(shown, row_labels=[row[0] for row in rows[:SHOWN]]),
+        {"x": path, "raw": raw, "ends": given.raw, "rows": given.rows, "nfe": nfe, **_optional(label=label)},
+        {
+            "n": n,
+            "data": given.what,
+            "steps": steps,
+            "nfe": nfe,
+            "seed": wanted.seed,
+            **{name: values.tolist() for name, values in per_pair.items()},
+        },
+    )
+
+
+def move(wanted: Wanted, having: Path, lacking: Path, amounts: list[float], nfe: int, out: Path) -> None:
+    """Data moved by so much of the mean difference between the latents of two sets."""
+    given = _inputs.chosen(wanted)
+    sets = [_inputs.chosen(replace(wanted, images=path, index=None), labelled=False) for path in (having, lacking)]
+    options: dict[str, Any] = {"nfe": nfe, "progress": at_a_terminal()}
+    direction = latents.attribute_direction(given.denoiser, sets[0].x, sets[1].x, **options)
+    z = latents.encode(given.denoiser, given.x, cond=given.cond, **options).z
+    moved = [latents.decode(given.denoiser, z + a * direction, cond=given.cond, **options).cpu() for a in amounts]
+    raw = [_pictures.raw(x, given.transform) for x in moved]
+    sd, size = given.denoiser.data_std, float(rms(direction[None]))
+    distances = [float(rms(x - given.x.cpu()).mean()) / sd for x in moved]
+    columns = {"given": given.raw, **{f"{a:+g}": x for a, x in zip(amounts, raw, strict=True)}}
+    shown = {name: _pictures.shown(x[:SHOWN], given.transform) for name, x in columns.items()}
+    rows = [[f"{a:g}", number(d), f"{a * size:.3f}"] for a, d in zip(amounts, distances, strict=True)]
+    _results.write(
+        out,
+        _results.table(["amount", "distance / sd", "in the latent, RMS"], rows),
+        _pictures.panels(shown, row_labels=[str(int(row)) for row in given.rows[:SHOWN]]),
+        {
+            "x": torch.stack(moved),
+            "raw": torch.stack(raw),
+            "direction": direction.cpu(),
+            "amount": amounts,
+            "rows": given.rows,
+            **_optional(label=given.label),
+        },
+        {
+            "n": len(z),
+            "data": given.what,
+            "with": f"{len(sets[0].x)} {sets[0].what}",
+            "without": f"{len(sets[1].x)} {sets[1].what}",
+            "direction_rms": size,
+            "amounts": amounts,
+            "distances": distances,
+            "nfe": nfe,
+            "seed": wanted.seed,
+        },
+    )
+
+
+class File(NamedTuple):
+    """What an .npz of latents holds; all but z may be missing."""
+
+    z: Tensor  # (N, *event) float32
+    x: Tensor | None
+    label: Tensor | None  # (N,) int64
+    nfe: int | None
+    weights: np.ndarray | None  # (32,) uint8
+
+
+def read(path: Path) -> File:
+    """Latents from a file; pickles are never loaded.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: if it is no .npz with numbers z, or damaged.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no latents at {path}")
+    if path.suffix != ".npz" or not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: expected an .npz of latents, such as `scorefield encode` writes")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ("z", "x", "label", "nfe", "weights") if name in archive.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: damaged, or not numbers ({error})") from None
+    z, x, label, nfe = (arrays.get(name) for name in ("z", "x", "label", "nfe"))
+    if z is None or z.dtype.kind != "f" or z.ndim < 1 or not len(z):
+        raise ValueError(f"{path}: expected floating point latents z (N, ...); got {_said(z)}")
+    if label is not None and (label.shape != (len(z),) or label.dtype.kind not in "iu"):
+        raise ValueError(f"{path}: label must be {len(z)} integers, one for each z; got {_said(label)}")
+    return File(
+        torch.from_numpy(z).float(),
+        None if x is None or x.dtype.kind != "f" else torch.from_numpy(x),
+        None if label is None else torch.from_numpy(label.astype(np.int64)),
+        None if nfe is None else int(nfe),
+        arrays.get("weights"),
+    )
+
+
+def _said(array: np.ndarray | None) -> str:
+    return "no such array" if array is None else f"{array.dtype} of shape {array.shape}"
+
+
+def _fingerprint(run: Path) -> np.ndarray:
+    """The SHA-256 of the weights, as 32 numbers."""
+    return np.frombuffer(bytes.fromhex(_tuned.weights_of(run)), np.uint8)
+
+
+def _optional(**arrays: Tensor | None) -> dict[str, Tensor]:
+    return {name: array.cpu() for name, array in arrays.items() if array is not None}
+
+
+def _round_trip(error: Tensor) -> dict[str, float]:
+    return {"round_trip_rms": float(error.square().mean().sqrt()), "round_trip_worst": float(error.max())}
+
+
+def _round_trip_rows(summary: dict[str, Any]) -> list[list[str]]:
+    scale = f"of data of standard deviation {summary['data_std']:.3g}"
+    return [
+        ["round trip, RMS", number(summary["round_trip_rms"]), scale],
+        ["the worst of them", number(summary["round_trip_worst"]), "a larger --nfe makes it less"],
+    ]
+
+
+def _picture_of_map(given: Inputs, z: Tensor, again: Tensor) -> Figure | None:
+    n = SHOWN if z.ndim == 4 else len(z)
+    grey = given.transform is not None and given.transform.levels is not None
+    columns = {
+        "data": _pictures.shown(given.raw[:n], given.transform),
+        "latent": z[:n] / (2 * Z_RANGE) + 0.5 if grey else z[:n],
+        "decoded": _pictures.shown(again[:n], given.transform),
+    }
+    return _pictures.panels(columns, row_labels=[str(int(row)) for row in given.rows[:n]], down=True)

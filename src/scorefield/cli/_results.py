@@ -1,0 +1,49 @@
+"""A command's results: a table to read, a picture, arrays and a summary to compute with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from scorefield import plots
+from scorefield.cli._runs import save_npz
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """The first column names, the others are numbers, the last one explains."""
+    *names, last = head
+    made = Table(show_edge=True)
+    for i, name in enumerate(names):
+        made.add_column(name, justify="right" if i else "left", style="bold" if i else None, no_wrap=bool(i))
+    made.add_column(last, style="dim")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def number(value: float) -> str:
+    """Four digits after the point, or two that say something."""
+    return f"{value:.2g}" if value and abs(value) < 1e-3 else f"{value:.4f}"
+
+
+def write(
+    out: Path, shown: Table, figure: Figure | None, arrays: Mapping[str, Any], summary: Mapping[str, Any]
+) -> None:
+    """Prints the table, and writes the picture, where there is one, the .npz and the .json."""
+    console = Console(highlight=False)
+    console.print(shown)
+    written = [out.with_suffix(".npz").name, out.with_suffix(".json").name]
+    if figure is not None:
+        plots.save(figure, out)
+        written.insert(0, out.name)
+    save_npz(out.with_suffix(".npz"), **arrays)
+    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in summary.items()}
+    out.with_suffix(".json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+    console.print(f"{out.parent / written[0]}, {', '.join(written[1:])}", soft_wrap=True)

@@ -1,0 +1,34 @@
+"""`scorefield encode`: the latents of data under a run."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from scorefield.cli import _options as opt
+from scorefield.cli._options import Wanted
+from scorefield.cli._output import result_files
+
+
+def encode(
+    run: opt.Run,
+    images: opt.Images = None,
+    index: opt.Index = None,
+    fit: opt.Fit = None,
+    label: opt.Label = None,
+    no_label: opt.NoLabel = False,
+    nfe: Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations, there and again back.")] = 64,
+    seed: opt.Seed = 0,
+    device: opt.Device = None,
+    data_dir: opt.DataDir = None,
+    out: opt.Out = None,
+    overwrite: opt.Overwrite = False,
+) -> None:
+    """Latents of data, about N(0, I), by the probability-flow ODE; says how far from the data a round trip ends."""
+    wanted = Wanted(run, images, index, fit, label, no_label, seed, device, data_dir)
+    out = result_files(out, run, f"latents-seed{seed}", overwrite)
+
+    from scorefield.cli import _latents
+
+    _latents.encode(wanted, nfe, out)
