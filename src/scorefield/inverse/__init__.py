@@ -19,14 +19,12 @@ from scorefield.inverse.recommended import recommended
 from scorefield.inverse.twisted import TwistedSMC
 
 __all__ = [
-    "Calibration",
-    "calibration",
-    "predictive_p_value",
     "DAPS",
     "DDNM",
     "DDRM",
     "DPS",
     "Bridge",
+    "Calibration",
     "Covariance",
     "DiffPIR",
     "FullCovariance",
@@ -42,7 +40,9 @@ __all__ = [
     "PosteriorSamples",
     "REDDiff",
     "TwistedSMC",
+    "calibration",
     "condition",
     "operators",
+    "predictive_p_value",
     "recommended",
 ]
