@@ -79,7 +79,7 @@ def test_circular_deconvolution_is_exact_where_no_frequency_is_lost():
         (lambda: ops.Blur(torch.ones(3, 3), (8,)), r"kernel must be finite, with 1 to 1 axes; got shape \(3, 3\)"),
         (lambda: ops.Blur(torch.tensor([math.inf]), (8,)), "kernel must be finite"),
         (
-            lambda: ops.Blur(torch.ones(3), (8,), **{"padding": "wrap"}),
+            lambda: ops.Blur(torch.ones(3), (8,), padding="wrap"),
             "padding must be 'circular', 'reflect' or 'zero'; got 'wrap'",
         ),
         (lambda: ops.Blur(torch.ones(9), (4,), "reflect"), "a kernel of at most 7 along an axis of 4; got 9"),

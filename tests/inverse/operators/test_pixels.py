@@ -84,7 +84,7 @@ def test_what_does_not_fit_together_is_refused():
         (lambda: ops.Mask(torch.ones(3) > 0, (4,)), r"known must broadcast to \(4,\); got \(3,\)"),
         (lambda: ops.Downsample(3, (1, 8, 9)), r"H and W must be multiples of the factor 3; got \(1, 8, 9\)"),
         (
-            lambda: ops.Downsample(2, (8, 8), **{"kernel": "cubic"}),
+            lambda: ops.Downsample(2, (8, 8), kernel="cubic"),
             "kernel must be 'average' or 'bicubic'; got 'cubic'",
         ),
         (lambda: ops.Greyscale((1, 8, 8)), "event_shape must begin with the 3 channels"),
