@@ -3,9 +3,9 @@
     theta ~ U[-1, 1]^2,   a ~ U(-pi/2, pi/2),   r ~ N(0.1, 0.01^2),
     y = (r cos a + 1/4 - |theta_1 + theta_2| / sqrt 2,   r sin a + (theta_2 - theta_1) / sqrt 2)
 
-(Greenberg et al. 2019). Nobody can write p(y | theta) down without a and r; but given y and (a, r), theta_1 + theta_2 is
-known up to its sign and theta_2 - theta_1 is known, with a constant Jacobian, so drawing (a, r) and a sign, and throwing
-away what lies outside the square, is drawing from p(theta | y): two thin crescents.
+(Greenberg et al. 2019). p(y | theta) is an integral over a and r; but given y, a and r, theta_2 - theta_1 is known, and
+theta_1 + theta_2 up to its sign, with a constant Jacobian. So drawing a, r and a sign, and throwing away what lies
+outside the square, is drawing from p(theta | y): two thin crescents.
 
 A network that denoises theta and is told y learns the score of p(theta | y) from simulated pairs alone; sampling it is
 inference for any y at once, with no further simulation. Held against the exact posterior by sliced Wasserstein distance
@@ -90,9 +90,9 @@ def examine(denoiser: sf.NetworkDenoiser, *, nfe: int = 30, observations: int = 
     truth = 2 * torch.rand(observations, 2, generator=generator) - 1
     y = simulate(truth, generator)
     distances, floors = [], []
-    for one in y[:10]:
-        exact = exact_posterior(one, 4000, generator)
-        made = sf.sample(denoiser, (2000, 2), nfe=nfe, seed=seed, cond={"vector": one.expand(2000, 2)}).x
+    for k, one in enumerate(y[:10]):
+        exact, cond = exact_posterior(one, 4000, generator), {"vector": one.expand(2000, 2)}
+        made = sf.sample(denoiser, (2000, 2), nfe=nfe, seed=seed, first_index=2000 * k, cond=cond).x
         distances.append(metrics.sliced_wasserstein(made, exact[:2000]))
         floors.append(metrics.sliced_wasserstein_floor(exact).mean)
     rows = y.repeat_interleave(39, 0)
