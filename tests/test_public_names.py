@@ -14,7 +14,7 @@ LAYERS = [
     {"denoisers", "networks", "data"},
     {"solvers", "losses", "guidance", "metrics"},
     {"sampling", "likelihood"},
-    {"latents", "editing", "checks", "inverse", "distill", "training", "plots", "tuning"},
+    {"latents", "editing", "anomaly", "checks", "inverse", "distill", "training", "plots", "tuning"},
     {"recipes"},
     {"cli", "playground", "__main__"},
 ]

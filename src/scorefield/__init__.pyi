@@ -1,3 +1,4 @@
+from . import anomaly as anomaly
 from . import checks as checks
 from . import data as data
 from . import distributions as distributions

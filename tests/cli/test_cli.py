@@ -13,6 +13,8 @@ COMMANDS = (
     ["quickstart"],
     ["train"],
     ["sample"],
+    ["encode"],
+    ["edit"],
     ["demo"],
     ["demo", "score-field"],
     ["demo", "schedules"],

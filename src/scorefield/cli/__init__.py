@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from scorefield.cli import (
+    anomaly,
     data,
     decode,
     demo,
@@ -53,6 +54,7 @@ app.command("move")(move.move)
 app.command("edit")(edit.edit)
 app.command("inpaint")(inpaint.inpaint)
 app.command("reconstruct")(reconstruct.reconstruct)
+app.command("anomaly")(anomaly.anomaly)
 app.add_typer(data.app, name="data")
 app.add_typer(demo.app, name="demo")
 

@@ -60,6 +60,14 @@ PRESETS: Table = {
     "image-folder": ("scorefield.recipes.presets:image_folder", {}),
 }
 
+STATISTICS: Table = {
+    "score-norms": ("scorefield.anomaly:score_norms", {}),
+    "denoising-error": ("scorefield.anomaly:denoising_error", {}),
+    "likelihood": ("scorefield.anomaly:likelihood", {}),
+    "typicality": ("scorefield.anomaly:typicality", {}),
+    "complexity": ("scorefield.anomaly:complexity", {}),
+}
+
 #: Two-dimensional laws, exact at every noise level.
 SHAPES: Table = {
     "eight-gaussians": ("scorefield.distributions:eight_gaussians", {}),

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from scorefield.inverse import operators as ops
 
 f64 = torch.float64
+WRONG: Any = "wrong"
 MODES = {"circular": "wrap", "reflect": "mirror", "zero": "constant"}
 
 
@@ -79,8 +81,8 @@ def test_circular_deconvolution_is_exact_where_no_frequency_is_lost():
         (lambda: ops.Blur(torch.ones(3, 3), (8,)), r"kernel must be finite, with 1 to 1 axes; got shape \(3, 3\)"),
         (lambda: ops.Blur(torch.tensor([math.inf]), (8,)), "kernel must be finite"),
         (
-            lambda: ops.Blur(torch.ones(3), (8,), padding="wrap"),
-            "padding must be 'circular', 'reflect' or 'zero'; got 'wrap'",
+            lambda: ops.Blur(torch.ones(3), (8,), padding=WRONG),
+            "padding must be 'circular', 'reflect' or 'zero'; got 'wrong'",
         ),
         (lambda: ops.Blur(torch.ones(9), (4,), "reflect"), "a kernel of at most 7 along an axis of 4; got 9"),
         (lambda: ops.gaussian_kernel(0), "std must be positive; got 0"),

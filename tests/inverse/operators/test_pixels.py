@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from torch.nn import functional
 from scorefield.inverse import operators as ops
 
 f64 = torch.float64
+WRONG: Any = "wrong"
 
 
 def normal(*shape, seed=0):
@@ -65,15 +67,15 @@ def test_operators_compose_scale_and_stack():
 def test_what_does_not_fit_together_is_refused():
     a = ops.Downsample(3, (1, 6, 6))
     with pytest.raises(ValueError, match=r"A @ B needs B's output to be A's event; got \(1, 2, 2\) and \(1, 6, 6\)"):
-        a @ a
+        _ = a @ a
     with pytest.raises(ValueError, match="stack needs operators of one event_shape"):
         ops.stack(a, ops.Downsample(2, (1, 4, 4)))
     with pytest.raises(ValueError, match="factor must be finite; got nan"):
-        math.nan * a
+        _ = math.nan * a
     with pytest.raises(TypeError):
-        a @ 3  # type: ignore[operator]
+        _ = a @ 3  # type: ignore[operator]
     with pytest.raises(TypeError):
-        "2" * a  # type: ignore[operator]
+        _ = "2" * a  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
@@ -84,8 +86,8 @@ def test_what_does_not_fit_together_is_refused():
         (lambda: ops.Mask(torch.ones(3) > 0, (4,)), r"known must broadcast to \(4,\); got \(3,\)"),
         (lambda: ops.Downsample(3, (1, 8, 9)), r"H and W must be multiples of the factor 3; got \(1, 8, 9\)"),
         (
-            lambda: ops.Downsample(2, (8, 8), kernel="cubic"),
-            "kernel must be 'average' or 'bicubic'; got 'cubic'",
+            lambda: ops.Downsample(2, (8, 8), kernel=WRONG),
+            "kernel must be 'average' or 'bicubic'; got 'wrong'",
         ),
         (lambda: ops.Greyscale((1, 8, 8)), "event_shape must begin with the 3 channels"),
         (lambda: ops.Separable(torch.ones(2, 3), torch.ones(2, 3), (3, 4)), r"must be \(h, H\) and \(w, W\)"),

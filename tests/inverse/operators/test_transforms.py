@@ -16,6 +16,7 @@ from scorefield.inverse import operators as ops
 from scorefield.inverse.operators.compressed import dct, hadamard, idct
 
 f64 = torch.float64
+WRONG: Any = "wrong"
 
 
 def normal(*shape, seed=0):
@@ -166,15 +167,15 @@ def test_the_derivative_of_jpeg_is_straight_through():
         (lambda: ops.Fourier(torch.ones(4, 4) > 0, (3, 4, 4)), r"event_shape must be \(4, 4\), .* got \(3, 4, 4\)"),
         (lambda: ops.Fourier(torch.ones(4, 4) > 0, None, torch.ones(2, 4, 5)), r"coils must be \(C, 4, 4\)"),
         (lambda: ops.cartesian_mask((8, 64), 32), "leave the 5 columns of the centre; got 32: 2 of 64"),
-        (lambda: ops.cartesian_mask((8, 64), kind="poisson"), "kind must be 'random' or 'equispaced'"),
+        (lambda: ops.cartesian_mask((8, 64), kind=WRONG), "kind must be 'random' or 'equispaced'"),
         (lambda: ops.radial_mask((8, 8), 0), "spokes must be at least 1; got 0"),
         (lambda: ops.coil_maps(0, (8, 8)), "coils must be at least 1"),
         (lambda: ops.PhaseRetrieval((4, 4), 0.5), "oversampling at least 1"),
         (lambda: ops.random_matrix(0, (4,)), "m must be at least 1; got 0"),
-        (lambda: ops.random_matrix(2, (4,), law="cauchy"), "law must be 'gaussian' or 'rademacher'"),
+        (lambda: ops.random_matrix(2, (4,), law=WRONG), "law must be 'gaussian' or 'rademacher'"),
         (lambda: ops.SubsampledTransform(5, (4,)), r"m must lie in 1 .. 4, the entries of \(4,\); got 5"),
         (lambda: ops.SubsampledTransform(2, (6,), transform="hadamard"), "needs a power of two of entries; got 6"),
-        (lambda: ops.SubsampledTransform(2, (6,), transform="dst"), "transform must be 'dct' or 'hadamard'"),
+        (lambda: ops.SubsampledTransform(2, (6,), transform=WRONG), "transform must be 'dct' or 'hadamard'"),
         (lambda: ops.JPEG((2, 8, 8)), r"event_shape must be \(H, W\), \(1, H, W\) or \(3, H, W\); got \(2, 8, 8\)"),
         (lambda: ops.JPEG((8, 8), 0), "quality must lie in 1 .. 100"),
     ],

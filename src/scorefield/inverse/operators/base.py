@@ -16,6 +16,7 @@ gives both in closed form; the others by conjugate gradients.
 from __future__ import annotations
 
 import abc
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,10 @@ class LinearOperator(Operator):
         """The singular value decomposition where it is known in closed form, else None."""
         return None
 
+    @functools.cached_property
+    def _spectrum(self) -> SVD | None:
+        return self.svd()
+
     def dense(self) -> Tensor:
         """The matrix, `(M, D)` float64: an application to every unit vector, for small problems."""
         d = math.prod(self.event_shape)
@@ -127,7 +132,7 @@ class LinearOperator(Operator):
         """
         self._check("y", y, self.output_shape)
         c, d = _level("c", c, y), _level("d", d, y)
-        svd = self.svd()
+        svd = self._spectrum
         if svd is not None and {*c.shape[1:], *d.shape[1:]} <= {1}:  # one for each row, at most
             c, d = c.reshape(-1, 1), d.reshape(-1, 1)
             s2 = svd.singular_values.to(y).square()
@@ -144,7 +149,7 @@ class LinearOperator(Operator):
         in closed form; conjugate gradients reach them last, and stop at `tolerance`.
         """
         self._check("y", y, self.output_shape)
-        svd = self.svd()
+        svd = self._spectrum
         if svd is None:
             return conjugate_gradients(
                 lambda x: self.adjoint(self.forward(x)), self.adjoint(y), tolerance=tolerance, iterations=iterations

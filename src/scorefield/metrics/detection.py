@@ -1,0 +1,172 @@
+"""How well a score tells one set from another: ROC, its area, average precision, false alarms, with intervals.
+
+Scores are higher for what should be detected. With inliers X_1..X_n and outliers Y_1..Y_m,
+
+    AUROC = P(Y > X) + P(Y = X) / 2,        estimated by the mean of psi(X_i, Y_j), psi = 1, 1/2 or 0
+
+over the n m pairs: a two-sample U-statistic. Its variance (DeLong et al. 1988) is that of the two sets of placements,
+
+    var(psi(X_i, .)) / n + var(psi(., Y_j)) / m,      psi(X_i, .) = mean_j psi(X_i, Y_j),
+
+and the interval is taken on the logit, where it stays inside (0, 1). When every pair is in order that variance is 0 and
+says nothing. But min(n, m) disjoint pairs are independent, each in order with probability AUROC, so
+
+    P(all in order) <= AUROC^min(n, m),     AUROC >= (a / 2)^(1 / min(n, m)) at confidence 1 - a/2:
+
+no assumption about the scores. Two normals of means 0 and d and unit variance have AUROC = Phi(d / sqrt 2).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Scores = NDArray[np.float64]
+ELEMENTS = 2**22  # of resamples at once
+
+
+class Estimate(NamedTuple):
+    """A number and the interval that holds it."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Curve(NamedTuple):
+    """A ROC curve: false positive rate against true positive rate, from (0, 0) to (1, 1)."""
+
+    fpr: Scores
+    tpr: Scores
+    threshold: Scores  # what scores at least this is called an outlier; infinite at the first point
+
+
+def roc_curve(inliers: ArrayLike, outliers: ArrayLike) -> Curve:
+    """One point for each distinct score of `inliers` `(n,)` and `outliers` `(m,)`, and (0, 0)."""
+    x, y = _scores(inliers, outliers)
+    threshold = np.concatenate([[np.inf], np.unique(np.concatenate([x, y]))[::-1]])
+    return Curve(_share_at_least(x, threshold), _share_at_least(y, threshold), threshold)
+
+
+def auroc(inliers: ArrayLike, outliers: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """The area under the ROC curve of `inliers` `(n,)` and `outliers` `(m,)`; ties count half.
+
+    References:
+        DeLong, DeLong & Clarke-Pearson 1988, Comparing the areas under two or more correlated ROC curves.
+    """
+    x, y = _scores(inliers, outliers)
+    tail = _tail(level)
+    of_x, of_y = 1 - _placements(x, y), _placements(y, x)  # how much of the other sample lies on the right side
+    area = float(of_y.mean())
+    if area in (0.0, 1.0):
+        end = tail ** (1 / min(len(x), len(y)))
+        return Estimate(area, end, 1.0) if area else Estimate(area, 0.0, 1 - end)
+    if min(len(x), len(y)) < 2:
+        return Estimate(area, 0.0, 1.0)
+    error = math.sqrt(of_x.var(ddof=1) / len(x) + of_y.var(ddof=1) / len(y))
+    half = float(stats.norm.isf(tail)) * error / (area * (1 - area))  # the logit's derivative
+    low, high = (1 / (1 + math.exp(-(math.log(area / (1 - area)) + side * half))) for side in (-1, 1))
+    return Estimate(area, low, high)
+
+
+def average_precision(
+    inliers: ArrayLike, outliers: ArrayLike, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> Estimate:
+    """The mean precision over the recalls, a step function's; it depends on the share of outliers, m / (n + m) here.
+
+    The interval is the percentile bootstrap's, each sample redrawn by itself; where the two are perfectly apart it has
+    no width and means nothing.
+    """
+    ratio = np.size(inliers) / max(np.size(outliers), 1)
+
+    def precision(found: Scores, false: Scores) -> Scores:
+        new = np.diff(found, axis=1, prepend=0)
+        return (new * found / np.where(found > 0, found + ratio * false, 1)).sum(1)
+
+    return _bootstrapped(precision, inliers, outliers, level, resamples, seed)
+
+
+def fpr_at(
+    inliers: ArrayLike,
+    outliers: ArrayLike,
+    *,
+    tpr: float = 0.95,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """The share of inliers called outliers by the highest threshold that finds a share `tpr` of the outliers.
+
+    The interval is the percentile bootstrap's, joined to the binomial one of the inliers (Clopper and Pearson), which
+    alone has a width where no inlier, or every one, is called an outlier.
+    """
+    if not 0 < tpr <= 1:
+        raise ValueError(f"tpr must lie in (0, 1]; got {tpr:g}")
+
+    def rate(found: Scores, false: Scores) -> Scores:
+        reached = np.argmax(found >= tpr - 1e-9, axis=1)
+        return np.take_along_axis(false, reached[:, None], 1)[:, 0]
+
+    value, low, high = _bootstrapped(rate, inliers, outliers, level, resamples, seed)
+    n, tail = len(_scores(inliers, outliers)[0]), _tail(level)
+    k = round(value * n)
+    least = float(stats.beta.ppf(tail, k, n - k + 1)) if k else 0.0
+    most = float(stats.beta.isf(tail, k + 1, n - k)) if k < n else 1.0
+    return Estimate(value, min(low, least), max(high, most))
+
+
+def _share_at_least(scores: Scores, threshold: Scores) -> Scores:
+    return 1 - np.searchsorted(np.sort(scores), threshold, "left") / len(scores)
+
+
+def _placements(scores: Scores, other: Scores) -> Scores:
+    """The share of `other` below each of `scores`, ties half."""
+    ordered = np.sort(other)
+    return (np.searchsorted(ordered, scores, "left") + np.searchsorted(ordered, scores, "right")) / (2 * len(other))
+
+
+def _bootstrapped(
+    number: Callable[[Scores, Scores], Scores],
+    inliers: ArrayLike,
+    outliers: ArrayLike,
+    level: float,
+    resamples: int,
+    seed: int,
+) -> Estimate:
+    """`number` takes the shares of outliers and of inliers at or above each threshold, high to low, `(R, T)` each."""
+    x, y = _scores(inliers, outliers)
+    tail = _tail(level)
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1; got {resamples}")
+    scores, where = np.unique(-np.concatenate([x, y]), return_inverse=True)
+    of_x, of_y = (np.bincount(w, minlength=len(scores)) / len(w) for w in (where[: len(x)], where[len(x) :]))
+    draw = np.random.default_rng(seed)
+    values: list[Scores] = []
+    at_once = max(1, ELEMENTS // len(scores))
+    for first in range(0, resamples, at_once):  # a resample is how often each score was drawn
+        size = min(at_once, resamples - first)
+        found, false = (draw.multinomial(n, p, size).cumsum(1) / n for n, p in ((len(y), of_y), (len(x), of_x)))
+        values.append(number(found, false))
+    low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
+    return Estimate(float(number(of_y.cumsum()[None], of_x.cumsum()[None])[0]), float(low), float(high))
+
+
+def _tail(level: float) -> float:
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie in (0, 1); got {level:g}")
+    return (1 - level) / 2
+
+
+def _scores(inliers: ArrayLike, outliers: ArrayLike) -> tuple[Scores, Scores]:
+    both = []
+    for name, values in (("inliers", inliers), ("outliers", outliers)):
+        array = np.asarray(values, dtype=np.float64)
+        if array.ndim != 1 or not len(array) or np.isnan(array).any():
+            raise ValueError(f"{name} must be scores, (N,), at least one and none NaN; got shape {array.shape}")
+        both.append(array)
+    return both[0], both[1]
