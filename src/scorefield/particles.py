@@ -47,6 +47,17 @@ def shuffled(index: Tensor, uniform: Tensor) -> Tensor:
     return index.gather(1, uniform.argsort(dim=1, stable=True))
 
 
+def truncated(log_weights: Tensor) -> Tensor:
+    """min(w, sqrt(K) mean w) in logs: no particle counts for more than sqrt(K) average ones.
+
+    It takes away what makes importance weights of infinite variance dangerous, one particle that takes over a system,
+    for a bias that vanishes as K grows (Ionides 2008, Truncated importance sampling).
+    """
+    _check(log_weights)
+    cap = log_mean(log_weights)[:, None] + math.log(log_weights.shape[1]) / 2
+    return torch.minimum(log_weights.double(), cap)
+
+
 def normalised(log_weights: Tensor) -> Tensor:
     """W `(G, K)` float64, each row summing to 1."""
     _check(log_weights)

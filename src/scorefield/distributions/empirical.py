@@ -133,18 +133,19 @@ class Empirical(Distribution):
         # outer products of the data, so that the sum is one matrix product; as many rows at a time as keep them small
         rows = max(1, min(self.chunk, OUTER // size**2))
         kept = self._data.numel() * size <= OUTER
-        outer = [_outer(part.double() - self._centre) if kept else None for part in self._data.split(rows)]
+        dtype = torch.promote_types(x_t.dtype, torch.float32)
+        parts = self._data.split(rows)
+        outer = [_outer(part.double() - self._centre).to(dtype) if kept else None for part in parts]
 
         def block(x: Tensor, a: Tensor, s: Tensor) -> Tensor:
             terms = self._terms(x, a, s, torch.float64)
             a, s = _rows(a), _rows(s)
             centre, second = self._centre[:, None], torch.zeros(1, 1, 1, dtype=x.dtype, device=x.device)
-            for part, products in zip(self._data.split(rows), outer, strict=True):
+            for part, products in zip(parts, outer, strict=True):
                 d = part.double() - self._centre
                 logits = a * matmul(d, x.double() - a * centre) - a**2 * ((d**2).sum(1) / 2)[:, None]
                 weights = (logits / terms.v - terms.log_mass).exp().to(x.dtype)
-                products = _outer(d) if products is None else products
-                second = second + matmul(products.to(x.dtype), weights)
+                second = second + matmul(_outer(d).to(x.dtype) if products is None else products, weights)
             mean = terms.nearest - centre
             second = second.double() - (mean[:, :, None] * mean[:, None]).flatten(1, 2)
             of_data = torch.where(terms.sharp, 0.0, s**2 / terms.v) ** 2

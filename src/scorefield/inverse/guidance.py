@@ -13,11 +13,12 @@ second):
     DiffPIR           (sigma/alpha)^2 / w  I       the same                 no vector-Jacobian product (Zhu et al. 2023)
     DDNM              c I, c -> infinity           the same, S = 0          y is taken as exact (Wang et al. 2023)
 
-The result is a Denoiser: `sample` with any solver, likelihoods and `encode` work under it. Where p(x0 | x_t) has several
-modes none of them weights these as the posterior does, at any number of steps; `Bridge` and `TwistedSMC` do.
+The result is a Denoiser: `sample` with any solver, likelihoods and `encode` work under it. Where p(x0 | x_t) has
+several modes none of them weights these as the posterior does, at any number of steps; `Bridge` and `TwistedSMC` do.
 
-References: Rozet et al. 2024 (moment matching); Song et al. 2023, Pseudoinverse-guided diffusion models; Zhu et al. 2023,
-Denoising diffusion models for plug-and-play image restoration; Wang et al. 2023, Denoising diffusion null-space model.
+References: Rozet et al. 2024 (moment matching); Song et al. 2023, Pseudoinverse-guided diffusion models; Zhu et al.
+2023, Denoising diffusion models for plug-and-play image restoration; Wang et al. 2023, Zero-shot image restoration
+using denoising diffusion null-space model.
 """
 
 from __future__ import annotations
@@ -166,12 +167,13 @@ class DDNM(Guided):
     def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
         x0 = self.denoiser(x_t, t, **cond)
         r = system.residual(x0.flatten(1))
-        if system.gram is None:
+        seen = system.spectrum
+        if seen is None:
             solved = conjugate_gradients(lambda v: system.forward(system.adjoint(v)), r, tolerance=self.tolerance).x
         else:
-            values, vectors = system.gram
+            values = seen.values.to(r)
             kept = values > self.tolerance**2 * values.max()
-            solved = torch.where(kept, (r @ vectors) / values.where(kept, 1.0), 0.0) @ vectors.T
+            solved = seen.back(torch.where(kept, seen.to(r) / values.where(kept, 1.0), 0.0))
         return x0 + system.adjoint(solved).reshape(x0.shape)
 
 

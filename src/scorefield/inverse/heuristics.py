@@ -85,27 +85,25 @@ class DDRM(_Walk):
     eta_b: float = 1.0
 
     def check(self, denoiser: Denoiser, likelihood: Likelihood) -> None:
-        linear_gaussian(likelihood, "DDRM")
-        if Whitened(linear_gaussian(likelihood, "DDRM"), torch.zeros(1, dtype=torch.int64)).gram is None:
-            raise ValueError(
-                "DDRM needs the singular values of the operator, with the same noise for every observation"
-            )
+        if linear_gaussian(likelihood, "DDRM").spectrum is None:
+            raise ValueError("DDRM needs the operator's singular values, and the same noise for every observation")
 
     def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
         system = Whitened(linear_gaussian(task.likelihood, "DDRM"), task.observation)
-        assert system.gram is not None
-        values, vectors = system.gram
+        spectrum = system.spectrum
+        assert spectrum is not None
+        values = spectrum.values.to(system.u)
         seen = values > 1e-10 * values.max()
         root = values.where(seen, 1.0).sqrt()
         event = task.likelihood.event_shape
 
         def known(x: Tensor) -> Tensor:  # V^T x
-            return torch.where(seen, system.forward(x) @ vectors / root, 0.0)
+            return torch.where(seen, spectrum.to(system.forward(x)) / root, 0.0)
 
         def lift(c: Tensor) -> Tensor:  # V c
-            return system.adjoint((torch.where(seen, c / root, 0.0)) @ vectors.T)
+            return system.adjoint(spectrum.back(torch.where(seen, c / root, 0.0)))
 
-        y = torch.where(seen, system.u @ vectors / root, 0.0)
+        y = torch.where(seen, spectrum.to(system.u) / root, 0.0)
         spread = 1 / root  # noise of y~ in units of x0
         times = grid(task.denoiser, nfe)
         ratios = task.schedule.noise_ratio(times).tolist()
@@ -131,7 +129,7 @@ class DDRM(_Walk):
 
 @dataclass(frozen=True)
 class DAPS(Method):
-    """Decoupled annealing: at each level the ODE's end x0^, then x0 ~ N(x0^, r^2 I) given y, then noise of the next level.
+    """Decoupled annealing: at each level the ODE's end x0^, then x0 ~ N(x0^, r^2 I) given y, then noise of the next.
 
     r = sigma / alpha. For a linear operator with Gaussian noise the middle step is exact; otherwise `langevin` steps of
     size `rate` r^2.
@@ -198,7 +196,7 @@ class DAPS(Method):
 
 @dataclass(frozen=True)
 class REDDiff(_Walk):
-    """Regularisation by denoising: Adam on mu with the gradient -grad log p(y | mu) + weight (mu - D(x_t)) / data_std^2.
+    """Regularisation by denoising: Adam on mu, along -grad log p(y | mu) + weight (mu - D(x_t)) / data_std^2.
 
     x_t = alpha mu + sigma eps with fresh eps, t from noise to data. A point for each sample, near a mode: their spread
     is no posterior spread.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Self
 
 import torch
@@ -20,6 +21,7 @@ from scorefield.data import Transform
 from scorefield.inverse.operators.algebra import Affine, Diagonal, broadcast
 from scorefield.inverse.operators.algebra import scale as scaled
 from scorefield.inverse.operators.base import LinearOperator, Operator
+from scorefield.inverse.spectrum import Spectrum, spectrum
 
 
 class Likelihood(abc.ABC):
@@ -87,7 +89,7 @@ class Gaussian(Likelihood):
         return self.residual(x0).flatten(1).square().sum(1)
 
     def log_prob(self, x0: Tensor) -> Tensor:
-        logs = torch.as_tensor(self.noise_std).double().log().expand(self.y.shape).flatten(1).sum(1)
+        logs = torch.as_tensor(self.noise_std, dtype=torch.float64).log().expand(self.y.shape).flatten(1).sum(1)
         size = math.prod(self.operator.output_shape)
         return -self.chi2(x0) / 2 - logs.to(x0) - size / 2 * math.log(2 * math.pi)
 
@@ -124,6 +126,12 @@ class Gaussian(Likelihood):
         zero = torch.zeros(1, *self.operator.event_shape, dtype=torch.float64)
         shift = transform.inverse(zero)
         return self.standardized(_number(transform.inverse(zero + 1) - shift), _number(shift))
+
+    @cached_property
+    def spectrum(self) -> Spectrum | None:
+        """Of diag(1/noise_std) A, found once; None where it can't be, or where each observation has its own noise."""
+        std = torch.as_tensor(self.noise_std, dtype=torch.float64)
+        return spectrum(self.operator, std) if std.ndim == 0 or std.shape != self.y.shape else None
 
     def rows(self, index: Tensor) -> Gaussian:
         own = isinstance(self.noise_std, Tensor) and self.noise_std.shape == self.y.shape and self.noise_std.ndim

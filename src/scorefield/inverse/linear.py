@@ -26,9 +26,9 @@ from torch import Tensor
 
 from scorefield.inverse.likelihood import Gaussian, Likelihood
 from scorefield.inverse.operators.base import LinearOperator
+from scorefield.inverse.spectrum import Spectrum
 
 HALF_LOG_2PI = math.log(2 * math.pi) / 2
-DENSE_LIMIT = 2048  # numbers measured up to which a matrix of their size is decomposed
 
 
 class Solution(NamedTuple):
@@ -93,12 +93,13 @@ class Whitened:
         assert isinstance(operator, LinearOperator)
         self.operator, self.row, self.dtype = operator, row, dtype
         self.size = math.prod(operator.output_shape)
-        std = torch.as_tensor(self.own.noise_std).to(row.device, dtype)
+        std = torch.as_tensor(self.own.noise_std, dtype=dtype, device=row.device)
         self.apart = std.ndim > 0 and std.shape == self.own.y.shape and len(std) > 0  # each row its own noise
         if not std.ndim:
             self.std = std.expand(1, self.size)
         else:
             self.std = std.reshape(len(std) if self.apart else 1, self.size)
+        self.spectrum = likelihood.spectrum
         self.log_scale = -self.std.log().sum(1)  # (1,) or (R,): log p(y) = log p(u) + log_scale
         self.u = self.own.y.to(row.device, dtype).flatten(1) / self.std
 
@@ -111,15 +112,6 @@ class Whitened:
         dense = self.operator.dense().to(self.u)
         w = dense / self.std[:, :, None]
         return w.expand(len(self.row), -1, -1)
-
-    @cached_property
-    def gram(self) -> tuple[Tensor, Tensor] | None:
-        """Eigenvalues `(M,)` and vectors `(M, M)` of W W^T; None where rows differ or M is too large to decompose."""
-        if self.apart or self.size > DENSE_LIMIT:
-            return None
-        w = self.operator.dense().to(self.u) / self.std[0][:, None]
-        values, vectors = torch.linalg.eigh(w @ w.T)
-        return values.clamp(min=0.0), vectors
 
     def forward(self, x: Tensor) -> Tensor:
         """W x."""
@@ -162,15 +154,15 @@ class Factored(Innovation):
 
 
 class Scaled(Innovation):
-    """K = c W W^T + I, in the eigenbasis of W W^T."""
+    """K = c W W^T + I, by the eigenvalues of W W^T."""
 
-    def __init__(self, gram: tuple[Tensor, Tensor], c: float) -> None:
-        values, self.vectors = gram
-        self.values = c * values + 1
-        self.constant = -self.values.log().sum() / 2 - len(values) * HALF_LOG_2PI
+    def __init__(self, system: Whitened, seen: Spectrum, c: float) -> None:
+        values = c * seen.values.to(system.u)
+        self.seen, self.share = seen, values / (values + 1)
+        self.constant = -torch.log1p(values).sum() / 2 - system.size * HALF_LOG_2PI
 
     def solve(self, b: Tensor) -> Tensor:
-        return (b @ self.vectors / self.values) @ self.vectors.T
+        return b - self.seen.back(self.seen.to(b) * self.share)
 
 
 class Iterative(Innovation):
@@ -190,8 +182,8 @@ class Iterative(Innovation):
 
 
 def isotropic(system: Whitened, c: float) -> Innovation:
-    """K = c W W^T + I, by the eigenvalues where they can be had."""
-    return Iterative(system, c) if system.gram is None else Scaled(system.gram, c)
+    """K = c W W^T + I, by eigenvalues where they can be had."""
+    return Iterative(system, c) if system.spectrum is None else Scaled(system, system.spectrum, c)
 
 
 def worst(residual: Tensor | None, innovation: Innovation) -> Tensor | None:

@@ -12,7 +12,7 @@ Only functions of the covariance are needed, f(C) v, and K = W f(C) W^T + I.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +21,10 @@ from torch import Tensor
 
 from scorefield.denoisers import Denoiser, ExactDenoiser
 from scorefield.inverse.linear import Factored, Innovation, Whitened, isotropic
+from scorefield.randomness import Stream
+from scorefield.sampling import sample
 from scorefield.schedules import pad_right
-from scorefield.solvers.exact_variance import GaussianVariance, X0Variance
+from scorefield.solvers.exact_variance import GaussianVariance, X0Variance, calibrate
 
 Function = Callable[[Any], Any]  # of an eigenvalue
 
@@ -88,7 +90,7 @@ class Isotropic(Moments):
         return isotropic(system, c)
 
     def determined(self, system: Whitened) -> bool:
-        return system.gram is not None
+        return system.spectrum is not None
 
     def take(self, index: Tensor) -> Isotropic:
         return Isotropic(self.mean[index], self.c)
@@ -114,9 +116,11 @@ class Covariance(abc.ABC):
 class FullCovariance(Covariance):
     """Tweedie's covariance, all of it: for events of up to some hundred numbers.
 
-    The Jacobian of a network is made symmetric, and its eigenvalues are held within [0, sigma^2 / alpha^2]: the largest
-    variance x0 can have given x_t if it is log-concave, for others a bound on what is believed of it only where
-    `bounded`.
+    The Jacobian of a network is made symmetric, and negative eigenvalues are set to 0.
+
+    Args:
+        bounded: hold the eigenvalues below (sigma / alpha)^2 as well. No log-concave law has larger ones; one with
+            several modes does, and needs them to move between these.
     """
 
     bounded: bool = False
@@ -137,9 +141,22 @@ class FullCovariance(Covariance):
 
 @dataclass(frozen=True)
 class IsotropicCovariance(Covariance):
-    """One variance for all: `solvers.calibrate` measures it on data; that of Gaussian data unless given."""
+    """One variance for all numbers and all x_t, c(t).
+
+    Args:
+        variance: that of Gaussian data of the denoiser's data_std unless given. A trained model of pictures knows x0
+            far better than that: take `IsotropicCovariance.measured`, or what `solvers.calibrate` says of your data.
+    """
 
     variance: X0Variance = field(default_factory=GaussianVariance)
+
+    @classmethod
+    def measured(
+        cls, denoiser: Denoiser, event_shape: Sequence[int], *, n: int = 16, nfe: int = 20, seed: int = 0, **cond: Any
+    ) -> IsotropicCovariance:
+        """c(t) as the mean squared error of the denoiser on n samples of its own: n (nfe + 24) evaluations, once."""
+        x0 = sample(denoiser, (n, *event_shape), nfe=nfe, seed=seed, cond=cond).x
+        return cls(calibrate(denoiser, x0, generator=Stream(seed, torch.arange(n, device=x0.device)), **cond))
 
     def moments(self, denoiser: Denoiser, x_t: Tensor, t: Tensor, **cond: Any) -> Moments:
         c = self.variance.at(denoiser, t.reshape(1))

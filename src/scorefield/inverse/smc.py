@@ -34,7 +34,7 @@ from torch import Tensor
 from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.inverse.posterior import Cost, Drawn, Method, Task
-from scorefield.particles import effective_size, log_mean, shuffled, systematic
+from scorefield.particles import effective_size, log_mean, shuffled, systematic, truncated
 from scorefield.schedules import as_time
 
 
@@ -65,11 +65,14 @@ class ParticleMethod(Method):
 
     Args:
         particles: in a system; the samples of a system are its particles. More of them give more accurate mode weights.
+        truncate: let no particle count for more than sqrt(particles) average ones when resampling. A rare large weight
+            would take over its system; the bias this costs vanishes as the particles grow.
         threshold: resample where the effective size is below this share of the particles.
         times: the grid, decreasing to 0; by default `grid`.
     """
 
     particles: int = 64
+    truncate: bool = True
     threshold: float = 0.5
     times: Tensor | None = None
 
@@ -109,7 +112,7 @@ class ParticleMethod(Method):
             share = torch.minimum(share, ess)
             # Before the last move all are, so that the noise of that move tells copies apart.
             renew = torch.ones_like(ess, dtype=torch.bool) if last else ess < self.threshold
-            index = torch.where(renew[:, None], systematic(weights, task.uniform(2 * k)[:, 0]), stay)
+            index = torch.where(renew[:, None], self._chosen(weights, task.uniform(2 * k)[:, 0]), stay)
             evidence = evidence + torch.where(renew, log_mean(weights), 0.0)
             weights = torch.where(renew[:, None], 0.0, weights)
             if last:
@@ -122,6 +125,9 @@ class ParticleMethod(Method):
         if bool((weights != weights[:, :1]).any()):  # a last move that was not exact
             share = torch.minimum(share, effective_size(weights) / size)
             end = len(times)
-            index = shuffled(systematic(weights, task.uniform(2 * end)[:, 0]), task.uniform(2 * end + 1))
+            index = shuffled(self._chosen(weights, task.uniform(2 * end)[:, 0]), task.uniform(2 * end + 1))
             x = x[(first + index).flatten()]
         return Drawn(x.to(task.dtype), evidence if particles.determined else None, share, particles.residual)
+
+    def _chosen(self, weights: Tensor, uniform: Tensor) -> Tensor:
+        return systematic(truncated(weights) if self.truncate else weights, uniform)

@@ -40,7 +40,7 @@ class _Particles:
 
     @property
     def determined(self) -> bool:
-        return self.system is None or self.system.gram is not None
+        return self.system is None or self.system.spectrum is not None
 
     def take(self, index: Tensor) -> _Particles:
         residual = None if self.residual is None else self.residual[index]
@@ -121,7 +121,7 @@ class TwistedSMC(ParticleMethod):
         own = task.own
         if not isinstance(own, Gaussian):
             return own.log_prob(x0)
-        std = torch.as_tensor(own.noise_std).to(x0).expand(own.y.shape).flatten(1)
+        std = torch.as_tensor(own.noise_std, dtype=x0.dtype, device=x0.device).expand(own.y.shape).flatten(1)
 
         def measured(x: Tensor) -> Tensor:
             return (own.operator(x.reshape(x0.shape)).flatten(1) / std).sum(0)
