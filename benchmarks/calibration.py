@@ -4,7 +4,8 @@
 
 The prior is the 16-D mixture of `inverse.py` (8 components of rank 4 + diagonal, on VP), 4 random projections are
 measured. Truths are drawn from it and measured, each posterior is sampled `--n` times, and ranks, coverage, TARP and
-the posterior predictive p-value are asked of them all: `inverse.calibration`. 'prior' hands out the prior as the posterior.
+the posterior predictive p-value are asked of them all: `inverse.calibration`. 'prior' hands out the prior as the
+posterior.
 """
 
 from __future__ import annotations
