@@ -27,6 +27,7 @@ from scorefield.cli import (
     likelihood,
     move,
     quickstart,
+    reconstruct,
     sample,
     train,
     tune,
@@ -52,6 +53,7 @@ app.command("interpolate")(interpolate.interpolate)
 app.command("move")(move.move)
 app.command("edit")(edit.edit)
 app.command("inpaint")(inpaint.inpaint)
+app.command("reconstruct")(reconstruct.reconstruct)
 app.command("anomaly")(anomaly.anomaly)
 app.add_typer(data.app, name="data")
 app.add_typer(demo.app, name="demo")

@@ -36,6 +36,20 @@ SOLVERS: Table = {
     "annealed-langevin": ("scorefield.solvers:AnnealedLangevin", {}),
 }
 
+#: Ways to draw from a posterior.
+METHODS: Table = {
+    "bridge": ("scorefield.inverse:Bridge", {}),
+    "twisted-smc": ("scorefield.inverse:TwistedSMC", {}),
+    "moment-matching": ("scorefield.cli._reconstruct:guided", {"which": "MomentMatching"}),
+    "pigdm": ("scorefield.cli._reconstruct:guided", {"which": "PiGDM"}),
+    "diffpir": ("scorefield.cli._reconstruct:guided", {"which": "DiffPIR"}),
+    "ddnm": ("scorefield.cli._reconstruct:guided", {"which": "DDNM"}),
+    "dps": ("scorefield.inverse:DPS", {}),
+    "ddrm": ("scorefield.inverse:DDRM", {}),
+    "daps": ("scorefield.inverse:DAPS", {}),
+    "red-diff": ("scorefield.inverse:REDDiff", {}),
+}
+
 PRESETS: Table = {
     "digits": ("scorefield.recipes.presets:digits", {}),
     "mnist": ("scorefield.recipes.presets:mnist", {}),

@@ -9,6 +9,7 @@ particles counted. The others are what the literature uses, each an approximatio
 
 from scorefield.inverse import operators
 from scorefield.inverse.bridge import Bridge
+from scorefield.inverse.calibration import Calibration, calibration, predictive_p_value
 from scorefield.inverse.guidance import DDNM, DiffPIR, Guidance, Guided, MomentMatching, PiGDM
 from scorefield.inverse.heuristics import DAPS, DDRM, DPS, REDDiff
 from scorefield.inverse.likelihood import Gaussian, Likelihood
@@ -23,6 +24,7 @@ __all__ = [
     "DDRM",
     "DPS",
     "Bridge",
+    "Calibration",
     "Covariance",
     "DiffPIR",
     "FullCovariance",
@@ -38,7 +40,9 @@ __all__ = [
     "PosteriorSamples",
     "REDDiff",
     "TwistedSMC",
+    "calibration",
     "condition",
     "operators",
+    "predictive_p_value",
     "recommended",
 ]

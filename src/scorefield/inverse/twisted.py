@@ -80,7 +80,7 @@ class TwistedSMC(ParticleMethod):
             error = task.normal(3 * k + 2, (system.size,))
             gain = isotropic(system, c).solve(system.residual(free) - error)
             x = (free + c * system.adjoint(gain)).reshape(x_t.shape)
-            return _Particles(x, x0, pull, particles.log_psi, system, particles.residual), torch.zeros_like(x[:, 0])
+            return _Particles(x, x0, pull, particles.log_psi, system, particles.residual), x.new_zeros(len(x))
         std = (q**2 + b**2 * c) ** 0.5
         x_s = a * x_t + b * (x0 + pull) + std * z
         drift = (b * pull / std).flatten(1)

@@ -1,0 +1,72 @@
+"""`scorefield reconstruct`: what was there, given what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scorefield.cli import _options as opt
+from scorefield.cli._errors import unknown
+from scorefield.cli._names import METHODS
+from scorefield.cli._options import Wanted
+from scorefield.cli._output import result_files
+
+
+def reconstruct(
+    run: opt.Run,
+    operator: Annotated[
+        str,
+        typer.Option(
+            "--operator",
+            help="What is measured: radon:views=30, mri:acceleration=4, blur:std=2, downsample:factor=4, inpaint, "
+            "...; one after another with +.",
+            show_default=False,
+        ),
+    ],
+    noise_std: Annotated[
+        float,
+        typer.Option(
+            "--noise-std", help="Standard deviation of the measurement's noise, in its units.", show_default=False
+        ),
+    ],
+    images: opt.Images = None,
+    index: opt.Index = None,
+    fit: opt.Fit = None,
+    measurement: Annotated[
+        Path | None,
+        typer.Option("--measurement", help="An .npy or .npz (array `y`) of real measurements, instead of pictures."),
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Of each posterior.")] = 16,
+    method: Annotated[
+        str | None,
+        typer.Option("--method", help=f"One of: {', '.join(METHODS)}. [default: the best for the operator]"),
+    ] = None,
+    nfe: Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations a sample.")] = 50,
+    label: opt.Label = None,
+    no_label: opt.NoLabel = False,
+    seed: opt.Seed = 0,
+    device: opt.Device = None,
+    data_dir: opt.DataDir = None,
+    out: opt.Out = None,
+    overwrite: opt.Overwrite = False,
+) -> None:
+    """Posterior samples, mean, standard deviation and intervals of what was measured, with the run as the prior.
+
+    Pictures are measured first (--operator and --noise-std simulate), so that truth and reconstruction stand side by
+    side; with --measurement there is no truth. Grey values run from 0 (black) to 1 (white); numbers are as they are.
+    No class is asked for unless --label says so: whoever measures does not know it.
+    """
+    wanted = Wanted(run, images, index, fit, label, no_label, seed, device, data_dir)
+    if not 0 < noise_std < float("inf"):
+        raise ValueError(f"--noise-std must be positive and finite; got {noise_std:g}")
+    if method is not None and method not in METHODS:
+        raise unknown("method", method, METHODS)
+    if measurement is not None and (images is not None or index is not None):
+        raise ValueError("--measurement takes the place of --images and --index: give one or the other")
+    out = result_files(out, run, f"reconstruct-{operator.partition(':')[0]}-seed{seed}", overwrite)
+
+    from scorefield.cli import _reconstruct
+
+    _reconstruct.reconstruct(wanted, operator, noise_std, measurement, samples, method, nfe, out)

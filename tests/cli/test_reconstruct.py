@@ -1,0 +1,105 @@
+"""reconstruct: what it writes is the library's posterior in grey values, of simulated and of real measurements."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from scorefield import inverse
+from scorefield.cli._inputs import chosen
+from scorefield.cli._names import METHODS
+from scorefield.cli._options import Wanted
+from scorefield.inverse.operators import Downsample
+
+TRAIN = ("train", "--preset", "digits", "--steps", 3, "--set", "network.width=8", "--set", "optim.warmup=1")
+HALF = ("--operator", "downsample:factor=2", "--noise-std", 0.05)
+
+
+@pytest.fixture(scope="module")
+def run(invoke, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    done = invoke(folder, *TRAIN, "--out", "digits")
+    assert done.returncode == 0, done.stderr
+    return folder / "digits"
+
+
+@pytest.fixture
+def ran(cli, tmp_path):
+    def go(*args, out="a"):
+        done = cli("reconstruct", *args, "--out", f"{out}.png")
+        assert done.returncode == 0, done.stderr
+        return done.stdout, np.load(tmp_path / f"{out}.npz"), json.loads((tmp_path / f"{out}.json").read_text())
+
+    return go
+
+
+def test_samples_are_the_librarys_in_grey_values(run, ran, tmp_path):
+    stdout, arrays, summary = ran(run, *HALF, "--index", "0,4", "--samples", 5, "--nfe", 4, "--method", "ddnm")
+    assert "2 held-out data of digits" in stdout
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    given = chosen(Wanted(run, index="0,4"), labelled=False)
+    truth = given.raw.double() / 16
+    np.testing.assert_allclose(arrays["truth"], truth)
+    operator = Downsample(2, (1, 8, 8))
+    error = (torch.from_numpy(arrays["y"]) - operator(truth)) / 0.05
+    assert float(error.square().mean()) == pytest.approx(1, abs=4 * (2 / error.numel()) ** 0.5)
+    # in the model's units by hand: grey = (k + 1/2 - 1/2) / 16, and x = scale (k + 1/2) + shift
+    assert given.transform is not None
+    x = given.transform((16 * torch.from_numpy(arrays["samples"]) + 0.5).float())
+    mean = given.transform(16 * truth.float() + 0.5)
+    slope = float(given.transform(torch.ones(1)) - given.transform(torch.zeros(1)))
+    y = operator(mean.double()) + (torch.from_numpy(arrays["y"]) - operator(truth)) * 16 * slope
+    likelihood = inverse.Gaussian(operator, y, 0.05 * 16 * slope)
+    method = inverse.Guidance(inverse.DDNM)
+    expected = inverse.condition(given.denoiser, likelihood, method).sample(5, nfe=4, dtype=torch.float32)
+    np.testing.assert_allclose(x, expected.x, atol=1e-3)
+    np.testing.assert_allclose(arrays["mean"], arrays["samples"].mean(1))
+    assert summary["nfe"] == 4
+    assert summary["reduced_chi2"] > 0
+
+
+def test_a_measurement_of_ones_own_gives_what_its_simulation_gave(run, ran, tmp_path):
+    _, first, _ = ran(run, *HALF, "--index", "0-1", "--samples", 3, "--nfe", 4)
+    np.savez(tmp_path / "mine.npz", y=first["y"])
+    stdout, second, summary = ran(run, *HALF, "--measurement", "mine.npz", "--samples", 3, "--nfe", 4, out="b")
+    assert "2 measured" in stdout
+    np.testing.assert_array_equal(first["samples"], second["samples"])
+    assert "truth" not in second
+    assert "psnr" not in summary
+    np.save(tmp_path / "one.npy", first["y"][0])
+    _, third, _ = ran(run, *HALF, "--measurement", "one.npy", "--samples", 3, "--nfe", 4, out="c")
+    np.testing.assert_array_equal(first["samples"][:1], third["samples"])
+
+
+@pytest.mark.parametrize(
+    "name", ["bridge", "twisted-smc", "moment-matching", "pigdm", "diffpir", "dps", "ddrm", "daps"]
+)
+def test_every_method_has_a_name(run, ran, name):
+    _, arrays, summary = ran(run, *HALF, "--index", "0", "--samples", 2, "--nfe", 4, "--method", name)
+    assert np.isfinite(arrays["samples"]).all()
+    assert summary["method"] == name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--operator", "radn", "--noise-std", 1), "radn"),
+        (("--operator", "radon:view=3", "--noise-std", 1), "view"),
+        (("--operator", "blur", "--noise-std", 0), "--noise-std must be positive and finite; got 0"),
+        ((*HALF, "--method", "bridg"), "Did you mean 'bridge'?"),
+        ((*HALF, "--measurement", "y.npy"), "--measurement: no file at y.npy"),
+        ((*HALF, "--measurement", "y.npy", "--index", "3"), "--measurement takes the place of --images and --index"),
+    ],
+)
+def test_mistakes_are_one_line(run, refused, arguments, message):
+    assert message in refused("reconstruct", run, *arguments, "--out", "a.png")
+
+
+def test_measurements_of_another_shape_or_kind_are_refused(run, refused, tmp_path):
+    np.save(tmp_path / "wide.npy", np.zeros((2, 1, 5, 4)))
+    assert "of shape (1, 4, 4)" in refused("reconstruct", run, *HALF, "--measurement", "wide.npy")
+    np.save(tmp_path / "pickle.npy", np.array([{}], dtype=object), allow_pickle=True)
+    assert "is no .npy or .npz of numbers" in refused("reconstruct", run, *HALF, "--measurement", "pickle.npy")
+    np.savez(tmp_path / "other.npz", x=np.zeros((1, 4, 4)))
+    assert "has no array `y`" in refused("reconstruct", run, *HALF, "--measurement", "other.npz")
