@@ -8,7 +8,6 @@ import torch
 
 from scorefield import inverse
 from scorefield.cli._inputs import chosen
-from scorefield.cli._names import METHODS
 from scorefield.cli._options import Wanted
 from scorefield.inverse.operators import Downsample
 
