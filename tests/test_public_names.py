@@ -11,7 +11,7 @@ SOURCE = Path(sf.__file__).parent
 LAYERS = [
     {"schedules", "randomness", "distributions"},
     {"parameterizations", "grids"},
-    {"denoisers", "networks", "data"},
+    {"denoisers", "networks", "data", "patches"},
     {"solvers", "losses", "guidance", "metrics"},
     {"sampling", "likelihood"},
     {"latents", "editing", "checks", "inverse", "distill", "training", "plots", "tuning"},
