@@ -23,17 +23,6 @@ TRAINED = (
     *("astronaut", "brick", "chelsea", "clock", "coins", "gravel", "rocket", "stereo_motorcycle"),  # scikit-image
     *("china", "flower"),  # scikit-learn
 )
-    "astronaut",
-    "brick",
-    "chelsea",
-    "clock",
-    "coins",
-    "gravel",
-    "rocket",
-    "stereo_motorcycle",
-    "china",
-    "flower",
-)
 HELD_OUT = ("camera", "coffee")
 AT_HALF = 0.25
 
