@@ -64,8 +64,8 @@ def matrices(g: Geometry, dtype: torch.dtype, device: torch.device) -> tuple[Ten
             kept = share > 1e-14
             bins.append((i * g.detectors + k)[kept].int()), pixels.append(p[kept].int()), shares.append(share[kept])
     i, j, value = torch.cat(bins), torch.cat(pixels), torch.cat(shares).to(dtype)
-    forward = _compressed(i, j, value, (g.bins, g.pixels), device)
-    return forward, _compressed(j, i, value, (g.pixels, g.bins), device)
+    forward = compressed(i, j, value, (g.bins, g.pixels), device)
+    return forward, compressed(j, i, value, (g.pixels, g.bins), device)
 
 
 def project(g: Geometry, x: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def _row_blocks(g: Geometry) -> list[slice]:
     return [slice(r, min(r + step, g.height)) for r in range(0, g.height, step)]
 
 
-def _compressed(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int], device: torch.device) -> Tensor:
+def compressed(rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int], device: torch.device) -> Tensor:
     order = torch.argsort(rows, stable=True)
     starts = torch.zeros(shape[0] + 1, dtype=torch.int32)
     starts[1:] = torch.bincount(rows, minlength=shape[0]).cumsum(0)

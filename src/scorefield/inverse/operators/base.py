@@ -6,21 +6,31 @@ number a last dimension of 2, so that one white-noise model serves all. A linear
     <A x, y> = <x, A^T y>     for every x and y,
 
 which is what makes a gradient a gradient: `checks.check_operator` asks for it. From the two follow the Gram operator
-A A^T, and solutions of (A A^T + c) u = y; an operator that knows its singular values gives both in closed form.
+A A^T, and solutions of (c A A^T + d) u = y; an operator that knows its singular values,
+
+    A = U diag(s) V^T,    (c A A^T + d)^-1 = U diag(1 / (c s^2 + d) - 1 / d) U^T + 1 / d,    A^+ = V diag(1 / s) U^T,
+
+gives both in closed form; the others by conjugate gradients.
 """
 
 from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from scorefield.inverse.operators._solve import Solution, conjugate_gradients
+
 
 class Operator(abc.ABC):
-    """x `(B, *event_shape)` to A(x) `(B, *output_shape)`, differentiable."""
+    """x `(B, *event_shape)` to A(x) `(B, *output_shape)`, differentiable.
+
+    `A @ B` is A after B, and `2 * A` is A times 2.
+    """
 
     event_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
@@ -33,6 +43,18 @@ class Operator(abc.ABC):
         self._check("x", x, self.event_shape)
         return self.forward(x)
 
+    def __matmul__(self, other: Operator) -> Operator:
+        from scorefield.inverse.operators.algebra import compose
+
+        return compose(self, other) if isinstance(other, Operator) else NotImplemented
+
+    def __mul__(self, factor: float) -> Operator:
+        from scorefield.inverse.operators.algebra import scale
+
+        return scale(self, float(factor)) if isinstance(factor, (int, float)) else NotImplemented
+
+    __rmul__ = __mul__
+
     def _check(self, name: str, value: Tensor, shape: Sequence[int]) -> None:
         if not value.is_floating_point() or tuple(value.shape[1:]) != tuple(shape) or value.ndim == 0:
             want = ", ".join(["B", *map(str, shape)])
@@ -40,6 +62,26 @@ class Operator(abc.ABC):
                 f"{type(self).__name__}: {name} must be floating point of shape ({want}); "
                 f"got {value.dtype}, {tuple(value.shape)}"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class SVD:
+    """A = U diag(s) V^T as functions: A x = u(s * vt(x)), A^T y = v(s * ut(y)).
+
+    V has K orthonormal columns, and so has U but for those where s = 0, which may be 0. What V leaves out, A does not see:
+    x - v(vt(x)) is in its null space.
+    """
+
+    singular_values: Tensor
+    """s `(K,)`, float64, not negative, in any order."""
+    vt: Callable[[Tensor], Tensor]
+    """V^T x: `(B, *event_shape)` to `(B, K)`."""
+    v: Callable[[Tensor], Tensor]
+    """V c: `(B, K)` to `(B, *event_shape)`."""
+    ut: Callable[[Tensor], Tensor]
+    """U^T y: `(B, *output_shape)` to `(B, K)`."""
+    u: Callable[[Tensor], Tensor]
+    """U c: `(B, K)` to `(B, *output_shape)`."""
 
 
 class LinearOperator(Operator):
@@ -53,8 +95,78 @@ class LinearOperator(Operator):
         """A A^T y."""
         return self.forward(self.adjoint(y))
 
+    def svd(self) -> SVD | None:
+        """The singular value decomposition where it is known in closed form, else None."""
+        return None
+
     def dense(self) -> Tensor:
         """The matrix, `(M, D)` float64: an application to every unit vector, for small problems."""
         d = math.prod(self.event_shape)
         columns = self.forward(torch.eye(d, dtype=torch.float64).reshape(d, *self.event_shape))
         return columns.reshape(d, -1).T
+
+    def gram_solve(
+        self,
+        y: Tensor,
+        c: Tensor | float,
+        d: Tensor | float,
+        *,
+        tolerance: float = 1e-6,
+        iterations: int = 500,
+    ) -> Solution:
+        """u `(B, *output_shape)` with (c A A^T + d) u = y, in closed form or by conjugate gradients.
+
+        Args:
+            c: not negative; a number, or `(B,)`.
+            d: positive; a number, `(B,)`, or a variance for each number measured, of the shape of `output_shape` or y:
+                then by conjugate gradients.
+            tolerance, iterations: of the conjugate gradients, `conjugate_gradients`.
+
+        Raises:
+            ValueError: for c or d of another shape.
+        """
+        self._check("y", y, self.output_shape)
+        c, d = _level("c", c, y, ()), _level("d", d, y, self.output_shape)
+        svd = self.svd()
+        if svd is not None and all(n == 1 for n in d.shape[1:]):
+            c, d = c.reshape(-1, 1), d.reshape(-1, 1)
+            s2 = svd.singular_values.to(y).square()
+            # 1/(c s^2 + d) - 1/d as one fraction: no difference of nearly equal numbers
+            correction = svd.u(svd.ut(y) * (-c * s2 / (d * (c * s2 + d))))
+            u = y / d.reshape(-1, *[1] * len(self.output_shape)) + correction
+            return Solution(u, y.new_zeros(len(y)), torch.zeros(len(y), dtype=torch.int64, device=y.device))
+        return conjugate_gradients(lambda u: c * self.gram(u) + d * u, y, tolerance=tolerance, iterations=iterations)
+
+    def least_squares(self, y: Tensor, *, tolerance: float = 1e-6, iterations: int = 500) -> Solution:
+        """The x of least norm among those that minimise ||y - A x||: `pseudo_inverse`, with what conjugate gradients left.
+
+        Their equation is A^T A x = A^T y; `residual` is of that. Singular values below 1e-6 of the largest count as 0 in
+        closed form; conjugate gradients reach them last, and stop at `tolerance`.
+        """
+        self._check("y", y, self.output_shape)
+        svd = self.svd()
+        if svd is None:
+            return conjugate_gradients(
+                lambda x: self.adjoint(self.forward(x)), self.adjoint(y), tolerance=tolerance, iterations=iterations
+            )
+        s = svd.singular_values
+        inverse = torch.where(s > 1e-6 * s.max(), 1 / s, 0.0) if len(s) else s
+        x = svd.v(svd.ut(y) * inverse.to(y))
+        return Solution(x, y.new_zeros(len(y)), torch.zeros(len(y), dtype=torch.int64, device=y.device))
+
+    def pseudo_inverse(self, y: Tensor, *, tolerance: float = 1e-6, iterations: int = 500) -> Tensor:
+        """A^+ y, `(B, *event_shape)`: the x of least norm among those that minimise ||y - A x||."""
+        return self.least_squares(y, tolerance=tolerance, iterations=iterations).x
+
+
+def _level(name: str, value: Tensor | float, y: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`value`, to multiply y."""
+    tensor = torch.as_tensor(value).to(y)
+    if tensor.ndim == 0:
+        return tensor.reshape([1] * y.ndim)
+    if tensor.shape == y.shape[:1] and (tensor.shape != shape or len(y) == 1):
+        return tensor.reshape(-1, *[1] * (y.ndim - 1))
+    if shape and tensor.shape in (y.shape, y.shape[1:]):
+        return tensor.expand(y.shape)
+    like = f", {tuple(shape)} or {tuple(y.shape)}" if shape else ""
+    raise ValueError(f"{name} must be a number, or have shape ({len(y)},){like}; got {tuple(tensor.shape)}")

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scorefield.inverse.operators.base import LinearOperator
+from scorefield.inverse.operators._buffers import Buffer
+from scorefield.inverse.operators.base import SVD, LinearOperator
 
 
 class Dense(LinearOperator):
@@ -28,10 +29,26 @@ class Dense(LinearOperator):
         if not bool(torch.isfinite(matrix).all()):
             raise ValueError("matrix must be finite; got NaN or infinity")
         self.matrix = matrix
+        self._matrix = Buffer(matrix)
+        self._svd: SVD | None = None
         self.event_shape, self.output_shape = shape, (len(matrix),)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1) @ self.matrix.to(x).T
+        return x.flatten(1) @ self._matrix.like(x).T
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return (y @ self.matrix.to(y)).reshape(len(y), *self.event_shape)
+        return (y @ self._matrix.like(y)).reshape(len(y), *self.event_shape)
+
+    def svd(self) -> SVD:
+        """By LAPACK in float64, once."""
+        if self._svd is None:
+            u, s, vt = torch.linalg.svd(self.matrix.double(), full_matrices=False)
+            right, left = Buffer(vt), Buffer(u)
+            self._svd = SVD(
+                s.cpu(),
+                lambda x: x.flatten(1) @ right.like(x).T,
+                lambda c: (c @ right.like(c)).reshape(len(c), *self.event_shape),
+                lambda y: y @ left.like(y),
+                lambda c: c @ left.like(c).T,
+            )
+        return self._svd

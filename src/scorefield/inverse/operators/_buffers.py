@@ -1,0 +1,27 @@
+"""Constants of an operator, wherever and in whatever precision they are needed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Buffer:
+    """A constant tensor; `like(x)` is the same on the device of x, in its precision (integers stay integers), made once."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor.detach()
+        self._copies: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def like(self, x: Tensor) -> Tensor:
+        dtype = self.tensor.dtype
+        if self.tensor.is_complex():
+            dtype = x.dtype.to_complex()
+        elif self.tensor.is_floating_point():
+            dtype = x.dtype
+        if dtype == self.tensor.dtype and x.device == self.tensor.device:
+            return self.tensor
+        key = (dtype, x.device)
+        if key not in self._copies:
+            self._copies[key] = self.tensor.to(device=x.device, dtype=dtype)
+        return self._copies[key]

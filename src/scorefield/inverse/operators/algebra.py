@@ -1,0 +1,186 @@
+"""Operators of operators: one after another, side by side, times a number; and any function as an operator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from scorefield.inverse.operators._buffers import Buffer
+from scorefield.inverse.operators.base import SVD, LinearOperator, Operator
+
+
+class Nonlinear(Operator):
+    """Any differentiable function `(B, *event_shape)` to `(B, *output_shape)`, each row by itself.
+
+    Args:
+        output_shape: what the function gives for one event of zeros, unless given.
+
+    Raises:
+        ValueError: if that does not have a row for each row.
+    """
+
+    def __init__(
+        self, fn: Callable[[Tensor], Tensor], event_shape: Sequence[int], output_shape: Sequence[int] | None = None
+    ) -> None:
+        self.fn, self.event_shape = fn, tuple(event_shape)
+        self.output_shape = probed(fn, self.event_shape) if output_shape is None else tuple(output_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fn(x)
+
+
+class Diagonal(LinearOperator):
+    """y = w x, entry by entry: a unit for each channel, an aperture.
+
+    Args:
+        weights: of a shape that broadcasts to `event_shape`, (C, 1, 1) for channels.
+
+    Raises:
+        ValueError: for another shape.
+    """
+
+    def __init__(self, weights: Tensor, event_shape: Sequence[int]) -> None:
+        self.event_shape = self.output_shape = tuple(event_shape)
+        self._weights = Buffer(broadcast("weights", torch.as_tensor(weights), self.event_shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._weights.like(x) * x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self._weights.like(y) * y
+
+    def svd(self) -> SVD:
+        w = self._weights.tensor.double().flatten()
+        sign = Buffer(torch.where(w < 0, -1.0, 1.0).double())
+        flat = lambda x: x.flatten(1)  # noqa: E731
+        shaped = lambda c: c.reshape(len(c), *self.event_shape)  # noqa: E731
+        return SVD(w.abs(), flat, shaped, lambda y: flat(y) * sign.like(y), lambda c: shaped(c * sign.like(c)))
+
+
+class Composed(Operator):
+    """A(B(x))."""
+
+    def __init__(self, outer: Operator, inner: Operator) -> None:
+        if tuple(outer.event_shape) != tuple(inner.output_shape):
+            raise ValueError(
+                f"A @ B needs B's output to be A's event; got {tuple(inner.output_shape)} and {tuple(outer.event_shape)}"
+            )
+        self.outer, self.inner = outer, inner
+        self.event_shape, self.output_shape = inner.event_shape, outer.output_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer.forward(self.inner.forward(x))
+
+
+class LinearComposed(Composed, LinearOperator):
+    """A B x."""
+
+    outer: LinearOperator
+    inner: LinearOperator
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+
+class Scaled(Operator):
+    """c A(x)."""
+
+    def __init__(self, operator: Operator, factor: float) -> None:
+        if not math.isfinite(factor):
+            raise ValueError(f"an operator's factor must be finite; got {factor}")
+        self.operator, self.factor = operator, factor
+        self.event_shape, self.output_shape = operator.event_shape, operator.output_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.operator.forward(x)
+
+
+class LinearScaled(Scaled, LinearOperator):
+    """c A x."""
+
+    operator: LinearOperator
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.factor * self.operator.adjoint(y)
+
+    def svd(self) -> SVD | None:
+        svd = self.operator.svd()
+        if svd is None:
+            return None
+        sign = math.copysign(1.0, self.factor)
+        s = svd.singular_values * abs(self.factor)
+        return replace(svd, singular_values=s, ut=lambda y: sign * svd.ut(y), u=lambda c: sign * svd.u(c))
+
+
+class Stacked(Operator):
+    """Several measurements of one x, flattened and one after another: `(M1 + M2 + ...,)`; `split(y)` parts them again."""
+
+    def __init__(self, operators: Sequence[Operator]) -> None:
+        shapes = {tuple(operator.event_shape) for operator in operators}
+        if len(shapes) != 1:
+            raise ValueError(f"stack needs operators of one event_shape; got {sorted(shapes) or 'none'}")
+        self.operators = tuple(operators)
+        self.sizes = [math.prod(operator.output_shape) for operator in operators]
+        self.event_shape, self.output_shape = shapes.pop(), (sum(self.sizes),)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([operator.forward(x).flatten(1) for operator in self.operators], 1)
+
+    def split(self, y: Tensor) -> list[Tensor]:
+        """Each operator's part of y, in its own shape."""
+        parts = y.split(self.sizes, 1)
+        return [
+            part.reshape(len(y), *operator.output_shape) for part, operator in zip(parts, self.operators, strict=True)
+        ]
+
+
+class LinearStacked(Stacked, LinearOperator):
+    """(A1 x, A2 x, ...)."""
+
+    operators: tuple[LinearOperator, ...]  # type: ignore[assignment]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        parts = [operator.adjoint(part) for operator, part in zip(self.operators, self.split(y), strict=True)]
+        return sum(parts[1:], parts[0])
+
+
+def compose(outer: Operator, inner: Operator) -> Operator:
+    """`outer @ inner`."""
+    linear = isinstance(outer, LinearOperator) and isinstance(inner, LinearOperator)
+    return LinearComposed(outer, inner) if linear else Composed(outer, inner)
+
+
+def scale(operator: Operator, factor: float) -> Operator:
+    """`factor * operator`."""
+    return LinearScaled(operator, factor) if isinstance(operator, LinearOperator) else Scaled(operator, factor)
+
+
+def stack(*operators: Operator) -> Stacked:
+    """Several measurements of one x as one; linear if all are.
+
+    Raises:
+        ValueError: unless all have the same event_shape.
+    """
+    linear = all(isinstance(operator, LinearOperator) for operator in operators)
+    return LinearStacked(operators) if linear else Stacked(operators)
+
+
+def probed(fn: Callable[[Tensor], Tensor], event_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape that a function gives for one event."""
+    with torch.no_grad():
+        y = fn(torch.zeros(1, *event_shape))
+    if not isinstance(y, Tensor) or y.ndim == 0 or len(y) != 1:
+        got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        raise ValueError(f"the function must take (1, {', '.join(map(str, event_shape))}) to (1, ...); got {got}")
+    return tuple(y.shape[1:])
+
+
+def broadcast(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    try:
+        return value.expand(shape).contiguous()
+    except RuntimeError:
+        raise ValueError(f"{name} must broadcast to {shape}; got {tuple(value.shape)}") from None
