@@ -9,7 +9,7 @@ SOURCE = Path(sf.__file__).parent
 
 # Who may import whom, lowest first: a module imports only from rows above its own (or its own row).
 LAYERS = [
-    {"schedules", "randomness", "distributions"},
+    {"schedules", "randomness", "distributions", "particles"},
     {"parameterizations", "grids"},
     {"denoisers", "networks", "data", "patches"},
     {"solvers", "losses", "guidance", "metrics"},

@@ -7,6 +7,7 @@ from . import likelihood as likelihood
 from . import losses as losses
 from . import metrics as metrics
 from . import networks as networks
+from . import particles as particles
 from . import recipes as recipes
 from . import solvers as solvers
 from . import training as training

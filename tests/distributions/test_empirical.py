@@ -131,3 +131,39 @@ def test_a_hundred_million_pairs_never_hold_more_than_a_few_blocks(monkeypatch):
 def test_errors_name_the_argument_and_what_came(ask, message):
     with pytest.raises(ValueError, match=message):
         ask()
+
+
+def as_mixture(law):
+    flat = law.data.flatten(1).double()
+    variances = torch.full_like(flat, law.bandwidth**2)
+    return GaussianMixture(torch.full((len(flat),), 1 / len(flat), dtype=torch.float64), flat, variances)
+
+
+@pytest.mark.parametrize("measured", [1, 2, 6], ids=["one number", "two", "more than there are"])
+def test_the_posterior_is_that_of_the_same_mixture(measured):
+    generator = torch.Generator().manual_seed(0)
+    law = Empirical(torch.randn(7, 2, 2, dtype=torch.float64, generator=generator), 0.3)
+    operator = torch.randn(measured, 4, dtype=torch.float64, generator=generator)
+    y = torch.randn(measured, dtype=torch.float64, generator=generator)
+    noise = torch.linspace(0.1, 0.4, measured, dtype=torch.float64)
+    got, want = law.posterior(operator, y, noise), as_mixture(law).posterior(operator, y, noise)
+    for name in ("weights", "means", "covariances"):
+        torch.testing.assert_close(getattr(got, name), getattr(want, name), rtol=0, atol=1e-10)
+
+
+def test_the_posterior_at_bandwidth_0_is_refused():
+    with pytest.raises(ValueError, match="needs a bandwidth > 0; got 0"):
+        Empirical(torch.zeros(2, 3)).posterior(torch.eye(3), torch.zeros(3), 0.1)
+
+
+@pytest.mark.parametrize(("alpha", "sigma"), [(1.0, 0.5), (0.6, 0.8), (1.0, 1e-4), (1.0, 0.0), (0.0, 1.0)])
+def test_the_posterior_covariance_is_that_of_the_same_mixture(alpha, sigma):
+    generator = torch.Generator().manual_seed(0)
+    law = Empirical(torch.randn(7, 2, 2, dtype=torch.float64, generator=generator), 0.3, chunk=3)
+    x = torch.randn(50, 2, 2, dtype=torch.float64, generator=generator)
+    want = as_mixture(law).posterior_covariance(x.flatten(1), alpha, sigma)
+    got = law.posterior_covariance(x, alpha, sigma)
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-9)
+    assert torch.equal(law.posterior_covariance(x[7:8], alpha, sigma), got[7:8])
+    levels = torch.full((50,), sigma, dtype=torch.float64)
+    assert torch.equal(law.posterior_covariance(x, alpha, levels), got)

@@ -6,6 +6,11 @@
 
 With bandwidth h = 0 it is the optimum of denoising score matching on the data set, which memorises it; with h > 0 a
 kernel density estimate. The softmax is streamed over the data, so memory is set by `chunk`, not by the number of pairs.
+
+Given y = A x0 + n the kernels are conditioned, all with one gain and one covariance, and weighted by their evidence:
+
+    p(x0 | y) = sum_i w_i N(d_i + G (y - A d_i), h^2 I - h^2 G A),    w_i ~ N(y; A d_i, S),
+    S = h^2 A A^T + noise,    G = h^2 A^T S^-1.
 """
 
 from __future__ import annotations
@@ -16,8 +21,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from scorefield.distributions._components import noise_covariance
 from scorefield.distributions._lanes import evaluate, matmul, total
+from scorefield.distributions._spectrum import Spectrum
 from scorefield.distributions.base import Distribution, Level, check_levels, common, parameter
+from scorefield.distributions.mixture import GaussianMixture
+
+OUTER = 1 << 23  # numbers in a table of outer products of the data, at a time
 
 
 class _Terms(NamedTuple):
@@ -25,6 +35,7 @@ class _Terms(NamedTuple):
     sharp: Tensor  # as v: where it is 0
     nearest: Tensor  # (N, D, L): sum_i w_i d_i
     log_p: Tensor  # (N, 1, L) float64
+    log_mass: Tensor  # (N, 1, L) float64: log of the sum the weights are divided by
 
 
 class Empirical(Distribution):
@@ -113,6 +124,69 @@ class Empirical(Distribution):
         out = self._evaluate(lambda x, a, s: self._terms(x, a, s, x.dtype).log_p, x_t, alpha, sigma)
         return out.reshape(len(x_t))
 
+    def posterior_covariance(self, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
+        """Cov[x0 | x_t], `(B, D, D)` in the dtype of `x_t` `(B, *event)`, D the numbers of an event.
+
+        (h^2 sigma^2 / v) I + (sigma^2 / v)^2 sum_i w_i (d_i - m) (d_i - m)^T with m = sum_i w_i d_i.
+        """
+        size = self._data.shape[1]
+        # outer products of the data, so that the sum is one matrix product; as many rows at a time as keep them small
+        rows = max(1, min(self.chunk, OUTER // size**2))
+        kept = self._data.numel() * size <= OUTER
+        outer = [_outer(part.double() - self._centre) if kept else None for part in self._data.split(rows)]
+
+        def block(x: Tensor, a: Tensor, s: Tensor) -> Tensor:
+            terms = self._terms(x, a, s, torch.float64)
+            a, s = _rows(a), _rows(s)
+            centre, second = self._centre[:, None], torch.zeros(1, 1, 1, dtype=x.dtype, device=x.device)
+            for part, products in zip(self._data.split(rows), outer, strict=True):
+                d = part.double() - self._centre
+                logits = a * matmul(d, x.double() - a * centre) - a**2 * ((d**2).sum(1) / 2)[:, None]
+                weights = (logits / terms.v - terms.log_mass).exp().to(x.dtype)
+                products = _outer(d) if products is None else products
+                second = second + matmul(products.to(x.dtype), weights)
+            mean = terms.nearest - centre
+            second = second.double() - (mean[:, :, None] * mean[:, None]).flatten(1, 2)
+            of_data = torch.where(terms.sharp, 0.0, s**2 / terms.v) ** 2
+            own = torch.where(terms.sharp, 0.0, self.bandwidth**2 * s**2 / terms.v)
+            eye = torch.eye(size, dtype=torch.float64, device=x.device).reshape(-1, 1)
+            return (of_data * second + own * eye).to(x.dtype)
+
+        width = max(min(self.chunk, len(self._data)), size) * size
+        out = evaluate(block, x_t, alpha, sigma, self.event_shape, width)
+        return out.reshape(len(x_t), size, size)
+
+    def posterior(self, operator: Any, y: Any, noise: float | Tensor) -> GaussianMixture:
+        """The law of x0, flattened, given y = A x0 + n: a mixture of as many Gaussians as there are data.
+
+        Args:
+            operator: A, `(M, D)`.
+            y: `(M,)`.
+            noise: of n: a standard deviation, `(M,)` standard deviations, or an `(M, M)` covariance. Positive.
+
+        Raises:
+            ValueError: at bandwidth 0, where the posterior is a weighted choice among the data and has no density.
+        """
+        if not self.bandwidth:
+            raise ValueError("the posterior of an Empirical needs a bandwidth > 0; got 0")
+        operator = parameter("operator", operator, "M", self._data.shape[1]).to(self.device, torch.float64)
+        y = parameter("y", y, len(operator)).to(self.device, torch.float64)
+        d, h = self._data.double(), self.bandwidth
+        scale = torch.linalg.cholesky(noise_covariance(noise, len(y), y))
+        # whitened, A = P s Q^T: along Q a kernel's variance h^2 shrinks to h^2 / (1 + h^2 s^2), elsewhere it stays
+        p, singular, qt = torch.linalg.svd(torch.linalg.solve_triangular(scale, operator, upper=False))
+        singular = torch.nn.functional.pad(singular, (0, len(qt) - len(singular)))
+        white = torch.linalg.solve_triangular(scale, (y - d @ operator.T).T, upper=False).T @ p
+        white = torch.nn.functional.pad(white, (0, max(0, len(qt) - len(y))))
+        gain = h**2 * singular / (1 + h**2 * singular**2)
+        spread = 1 + h**2 * torch.nn.functional.pad(singular, (0, white.shape[1] - len(qt))) ** 2
+        weights = torch.softmax(-(white.square() / spread).sum(1) / 2, 0)
+        means = d + (white[:, : len(qt)] * gain) @ qt
+        variances = h**2 / (1 + h**2 * singular**2)
+        n, size = d.shape
+        spectrum = Spectrum(qt.T.expand(n, size, size), variances.expand(n, size), variances.max().expand(n), size)
+        return GaussianMixture._of(weights, means, spectrum, self.dtype)
+
     def _evaluate(self, f, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:
         width = max(min(self.chunk, len(self._data)), self._data.shape[1])
         out = evaluate(f, x_t, alpha, sigma, self.event_shape, width)
@@ -150,9 +224,15 @@ class Empirical(Distribution):
         assert mass is not None
         assert acc is not None
         nearest = self._centre[:, None].to(dtype) + acc / mass
-        log_p = top + mass.double().log() - total(centred**2, 1) / (2 * v)
+        log_mass = top + mass.double().log()
+        log_p = log_mass - total(centred**2, 1) / (2 * v)
         log_p = log_p - math.log(len(self._data)) - 0.5 * len(self._centre) * torch.log(2 * math.pi * v)
-        return _Terms(v, sharp, nearest, log_p)
+        return _Terms(v, sharp, nearest, log_p, log_mass)
+
+
+def _outer(d: Tensor) -> Tensor:
+    """d_i d_i^T of each row of `d` `(n, D)`, as columns: `(D^2, n)`."""
+    return (d[:, :, None] * d[:, None]).flatten(1).T.contiguous()
 
 
 def _rows(level: Tensor) -> Tensor:

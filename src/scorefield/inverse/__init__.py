@@ -1,6 +1,32 @@
-"""Inverse problems: from y = A(x0) + n and a prior, the posterior p(x0 | y)."""
+"""Inverse problems: from y = A(x0) + n and a prior, the posterior p(x0 | y).
+
+    posterior = condition(denoiser, Gaussian(operator, y, noise_std))
+    samples = posterior.sample(16, nfe=50)      # .x (B, 16, *event), .mean, .std, .interval(0.9), .log_evidence, .chi2
+
+`Bridge` and `TwistedSMC` are particle methods: right as particles and steps grow, and they report p(y) and how many
+particles counted. The others are what the literature uses, each an approximation that no number of steps removes.
+"""
 
 from scorefield.inverse import operators
+from scorefield.inverse.bridge import Bridge
 from scorefield.inverse.likelihood import Gaussian, Likelihood
+from scorefield.inverse.moments import Covariance, FullCovariance, IsotropicCovariance
+from scorefield.inverse.posterior import Method, Posterior, PosteriorSamples, condition
+from scorefield.inverse.recommended import recommended
+from scorefield.inverse.twisted import TwistedSMC
 
-__all__ = ["Gaussian", "Likelihood", "operators"]
+__all__ = [
+    "Bridge",
+    "Covariance",
+    "FullCovariance",
+    "Gaussian",
+    "IsotropicCovariance",
+    "Likelihood",
+    "Method",
+    "Posterior",
+    "PosteriorSamples",
+    "TwistedSMC",
+    "condition",
+    "operators",
+    "recommended",
+]

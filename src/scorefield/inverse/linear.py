@@ -1,0 +1,201 @@
+"""Linear algebra of a linear measurement with normal noise, one system for each row.
+
+Divided by the noise, y = A x0 + n is u = W x0 + n with n ~ N(0, I): W = diag(1/noise_std) A. For x0 ~ N(m, C),
+
+    u ~ N(W m, K),   K = W C W^T + I,
+    E[x0 | u] = m + C W^T K^-1 (u - W m),
+
+and a draw z of N(m, C) becomes one of N(m, C) given u by the same gain (Matheron's rule, "perturb and correct"):
+
+    z + C W^T K^-1 (u - W z - n),   n ~ N(0, I).
+
+`Factored` has K as a matrix and its determinant; `Scaled` has C = c I and the eigenvalues of W W^T, found once;
+`Iterative` has neither and solves by conjugate gradients, each row until its own residual is small.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from scorefield.inverse.likelihood import Gaussian, Likelihood
+from scorefield.inverse.operators.base import LinearOperator
+
+HALF_LOG_2PI = math.log(2 * math.pi) / 2
+DENSE_LIMIT = 2048  # numbers measured up to which a matrix of their size is decomposed
+
+
+class Solution(NamedTuple):
+    """Of conjugate gradients."""
+
+    x: Tensor  # (R, M)
+    residual: Tensor  # (R,): |b - K x| / |b|, of the recurrence
+    iterations: int  # the most that a row took
+
+
+def conjugate_gradients(
+    product: Callable[[Tensor], Tensor], b: Tensor, *, tolerance: float = 1e-6, limit: int = 100
+) -> Solution:
+    """x with K x = b for symmetric positive definite K, `product(x)` = K x of rows `(R, M)`.
+
+    A row that has reached the tolerance stands still while others go on, so none depends on the rest of the batch.
+
+    References: Hestenes and Stiefel 1952.
+    """
+    x, r, p = torch.zeros_like(b), b, b
+    rr = r.square().sum(1, keepdim=True)
+    goal = (tolerance**2 * rr).clamp(min=torch.finfo(b.dtype).tiny)
+    k = 0
+    for k in range(limit):  # noqa: B007
+        active = rr > goal
+        if not bool(active.any()):
+            break
+        kp = product(p)
+        curvature = (p * kp).sum(1, keepdim=True)
+        step = torch.where(active & (curvature > 0), rr / curvature, 0.0)
+        x, r = x + step * p, r - step * kp
+        new = torch.where(active, r.square().sum(1, keepdim=True), rr)
+        p = torch.where(active, r + new / rr.clamp(min=torch.finfo(b.dtype).tiny) * p, p)
+        rr = new
+    norm = b.norm(dim=1).clamp(min=torch.finfo(b.dtype).tiny)
+    return Solution(x, rr[:, 0].sqrt() / norm, k)
+
+
+def linear_gaussian(likelihood: Likelihood, method: str) -> Gaussian:
+    """The likelihood, refused unless Gaussian with a linear operator."""
+    if not isinstance(likelihood, Gaussian) or not isinstance(likelihood.operator, LinearOperator):
+        got = type(likelihood.operator).__name__ if isinstance(likelihood, Gaussian) else type(likelihood).__name__
+        raise ValueError(
+            f"{method} needs a Gaussian likelihood with a LinearOperator; got {got}. "
+            "TwistedSMC() and DPS() take any differentiable likelihood."
+        )
+    return likelihood
+
+
+class Whitened:
+    """u = W x0 + n, n ~ N(0, I), for rows of a Gaussian likelihood; x0 `(R, D)` and u `(R, M)` flattened.
+
+    Args:
+        likelihood: of B observations, its operator linear.
+        row: `(R,)` int64: which observation each row has.
+        dtype: of the arithmetic.
+    """
+
+    def __init__(self, likelihood: Gaussian, row: Tensor, dtype: torch.dtype = torch.float64) -> None:
+        self.own = likelihood.rows(row)
+        operator = likelihood.operator
+        assert isinstance(operator, LinearOperator)
+        self.operator, self.row, self.dtype = operator, row, dtype
+        self.size = math.prod(operator.output_shape)
+        std = torch.as_tensor(self.own.noise_std).to(row.device, dtype)
+        self.apart = std.ndim > 0 and std.shape == self.own.y.shape and len(std) > 0  # each row its own noise
+        if not std.ndim:
+            self.std = std.expand(1, self.size)
+        else:
+            self.std = std.reshape(len(std) if self.apart else 1, self.size)
+        self.log_scale = -self.std.log().sum(1)  # (1,) or (R,): log p(y) = log p(u) + log_scale
+        self.u = self.own.y.to(row.device, dtype).flatten(1) / self.std
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        """W, `(R, M, D)`; a view of one matrix where the rows share their noise."""
+        dense = self.operator.dense().to(self.u)
+        w = dense / self.std[:, :, None]
+        return w.expand(len(self.row), -1, -1)
+
+    @cached_property
+    def gram(self) -> tuple[Tensor, Tensor] | None:
+        """Eigenvalues `(M,)` and vectors `(M, M)` of W W^T; None where rows differ or M is too large to decompose."""
+        if self.apart or self.size > DENSE_LIMIT:
+            return None
+        w = self.operator.dense().to(self.u) / self.std[0][:, None]
+        values, vectors = torch.linalg.eigh(w @ w.T)
+        return values.clamp(min=0.0), vectors
+
+    def forward(self, x: Tensor) -> Tensor:
+        """W x."""
+        return self.operator(x.reshape(len(x), *self.operator.event_shape)).flatten(1) / self.std
+
+    def adjoint(self, v: Tensor) -> Tensor:
+        """W^T v."""
+        return self.operator.adjoint((v / self.std).reshape(len(v), *self.operator.output_shape)).flatten(1)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """u - W x."""
+        return self.u - self.forward(x)
+
+
+class Innovation(abc.ABC):
+    """K = W C W^T + I of each row."""
+
+    constant: Tensor  # () or (R,): -(log det K + M log 2 pi) / 2; 0 for `Iterative`, whose rows share it
+    residual: Tensor | None = None  # (R,), the largest of the solves so far, where they are iterative
+
+    @abc.abstractmethod
+    def solve(self, b: Tensor) -> Tensor:
+        """K^-1 b, `(R, M)`."""
+
+    def log_prob(self, r: Tensor, solved: Tensor | None = None) -> Tensor:
+        """log N(r; 0, K), `(R,)`; `solved`: K^-1 r, if it is known."""
+        solved = self.solve(r) if solved is None else solved
+        return self.constant - (r * solved).sum(1) / 2
+
+
+class Factored(Innovation):
+    """K `(R, M, M)` by its Cholesky factor."""
+
+    def __init__(self, k: Tensor) -> None:
+        self.factor = torch.linalg.cholesky(k)
+        self.constant = -self.factor.diagonal(dim1=1, dim2=2).log().sum(1) - k.shape[1] * HALF_LOG_2PI
+
+    def solve(self, b: Tensor) -> Tensor:
+        return torch.cholesky_solve(b[..., None], self.factor)[..., 0]
+
+
+class Scaled(Innovation):
+    """K = c W W^T + I, in the eigenbasis of W W^T."""
+
+    def __init__(self, gram: tuple[Tensor, Tensor], c: float) -> None:
+        values, self.vectors = gram
+        self.values = c * values + 1
+        self.constant = -self.values.log().sum() / 2 - len(values) * HALF_LOG_2PI
+
+    def solve(self, b: Tensor) -> Tensor:
+        return (b @ self.vectors / self.values) @ self.vectors.T
+
+
+class Iterative(Innovation):
+    """K = c W W^T + I by conjugate gradients."""
+
+    def __init__(self, system: Whitened, c: float, tolerance: float = 1e-6, limit: int = 200) -> None:
+        self.system, self.c, self.tolerance, self.limit = system, c, tolerance, limit
+        self.constant = torch.zeros((), dtype=torch.float64)
+
+    def solve(self, b: Tensor) -> Tensor:
+        def product(v: Tensor) -> Tensor:
+            return self.c * self.system.forward(self.system.adjoint(v)) + v
+
+        x, residual, _ = conjugate_gradients(product, b, tolerance=self.tolerance, limit=self.limit)
+        self.residual = residual if self.residual is None else torch.maximum(self.residual, residual)
+        return x
+
+
+def isotropic(system: Whitened, c: float) -> Innovation:
+    """K = c W W^T + I, by the eigenvalues where they can be had."""
+    return Iterative(system, c) if system.gram is None else Scaled(system.gram, c)
+
+
+def worst(residual: Tensor | None, innovation: Innovation) -> Tensor | None:
+    """The larger of what was seen so far and what `innovation` saw, `(R,)`."""
+    if innovation.residual is None or residual is None:
+        return innovation.residual if residual is None else residual
+    return torch.maximum(residual, innovation.residual)

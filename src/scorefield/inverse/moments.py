@@ -1,0 +1,166 @@
+"""The normal law of x0 given x_t: mean and covariance.
+
+    E[x0 | x_t] = D,    Cov[x0 | x_t] = (sigma^2 / alpha) dD/dx_t               (Tweedie, first and second order)
+
+`FullCovariance` takes all of it, from D vector-Jacobian products, or in closed form where the denoiser is exact.
+`IsotropicCovariance` takes one variance c(t) for all numbers and all x_t, from a model of it (`X0Variance`), at no
+cost; what it gets wrong the weights of a particle method put right, at the price of more particles.
+
+Only functions of the covariance are needed, f(C) v, and K = W f(C) W^T + I.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scorefield.denoisers import Denoiser, ExactDenoiser
+from scorefield.inverse.linear import Factored, Innovation, Whitened, isotropic
+from scorefield.schedules import pad_right
+from scorefield.solvers.exact_variance import GaussianVariance, X0Variance
+
+Function = Callable[[Any], Any]  # of an eigenvalue
+
+
+def identity(value: Any) -> Any:
+    return value
+
+
+class Moments(abc.ABC):
+    """N(mean, C) for each row, flattened: `(R, D)`."""
+
+    mean: Tensor
+
+    @abc.abstractmethod
+    def apply(self, f: Function, v: Tensor) -> Tensor:
+        """f(C) v."""
+
+    @abc.abstractmethod
+    def innovation(self, system: Whitened, f: Function = identity) -> Innovation:
+        """W f(C) W^T + I."""
+
+    @abc.abstractmethod
+    def determined(self, system: Whitened) -> bool:
+        """Whether the innovation knows its determinant."""
+
+    @abc.abstractmethod
+    def take(self, index: Tensor) -> Moments:
+        """The rows of those numbers."""
+
+
+class Full(Moments):
+    """C = U diag(values) U^T: `(R, D)`, `(R, D, D)`."""
+
+    def __init__(self, mean: Tensor, values: Tensor, basis: Tensor) -> None:
+        self.mean, self.values, self.basis = mean, values, basis
+
+    def apply(self, f: Function, v: Tensor) -> Tensor:
+        inside = f(self.values) * torch.bmm(self.basis.mT, v[..., None])[..., 0]
+        return torch.bmm(self.basis, inside[..., None])[..., 0]
+
+    def innovation(self, system: Whitened, f: Function = identity) -> Innovation:
+        root = torch.bmm(system.matrix, self.basis * f(self.values).sqrt()[:, None])
+        return Factored(torch.bmm(root, root.mT) + torch.eye(system.size, dtype=root.dtype, device=root.device))
+
+    def determined(self, system: Whitened) -> bool:
+        return True
+
+    def take(self, index: Tensor) -> Full:
+        return Full(self.mean[index], self.values[index], self.basis[index])
+
+
+class Isotropic(Moments):
+    """C = c I, the same for all rows."""
+
+    def __init__(self, mean: Tensor, c: float) -> None:
+        self.mean, self.c = mean, c
+
+    def apply(self, f: Function, v: Tensor) -> Tensor:
+        return f(torch.tensor(self.c, dtype=torch.float64)).to(v) * v
+
+    def innovation(self, system: Whitened, f: Function = identity) -> Innovation:
+        c = float(f(torch.tensor(self.c, dtype=torch.float64)))
+        return isotropic(system, c)
+
+    def determined(self, system: Whitened) -> bool:
+        return system.gram is not None
+
+    def take(self, index: Tensor) -> Isotropic:
+        return Isotropic(self.mean[index], self.c)
+
+
+class Covariance(abc.ABC):
+    """Where Cov[x0 | x_t] comes from."""
+
+    def vjps(self, dim: int) -> int:
+        """Vector-Jacobian products for one evaluation."""
+        return 0
+
+    def elements(self, dim: int) -> int:
+        """Numbers held for a row."""
+        return dim
+
+    @abc.abstractmethod
+    def moments(self, denoiser: Denoiser, x_t: Tensor, t: Tensor, **cond: Any) -> Moments:
+        """Of x0 given `x_t` `(R, *event)`, float64."""
+
+
+@dataclass(frozen=True)
+class FullCovariance(Covariance):
+    """Tweedie's covariance, all of it: for events of up to some hundred numbers.
+
+    The Jacobian of a network is made symmetric, and its eigenvalues are held within [0, sigma^2 / alpha^2]: the largest
+    variance x0 can have given x_t if it is log-concave, for others a bound on what is believed of it only where
+    `bounded`.
+    """
+
+    bounded: bool = False
+
+    def vjps(self, dim: int) -> int:
+        return dim
+
+    def elements(self, dim: int) -> int:
+        return dim**2
+
+    def moments(self, denoiser: Denoiser, x_t: Tensor, t: Tensor, **cond: Any) -> Moments:
+        mean, covariance = dense_covariance(denoiser, x_t, t, **cond)
+        values, basis = torch.linalg.eigh(covariance)
+        alpha, sigma = denoiser.schedule(t)
+        most = float((sigma / alpha) ** 2) if self.bounded else None
+        return Full(mean.double().flatten(1), values.clamp(min=0.0, max=most), basis)
+
+
+@dataclass(frozen=True)
+class IsotropicCovariance(Covariance):
+    """One variance for all: `solvers.calibrate` measures it on data; that of Gaussian data unless given."""
+
+    variance: X0Variance = field(default_factory=GaussianVariance)
+
+    def moments(self, denoiser: Denoiser, x_t: Tensor, t: Tensor, **cond: Any) -> Moments:
+        c = self.variance.at(denoiser, t.reshape(1))
+        return Isotropic(denoiser(x_t, t, **cond).double().flatten(1), float(c.mean()))
+
+
+def dense_covariance(denoiser: Denoiser, x_t: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor]:
+    """(E[x0 | x_t] `(R, *event)`, Cov[x0 | x_t] `(R, D, D)` float64 and symmetric): one forward, D reverse passes."""
+    alpha, sigma = denoiser.schedule(t)
+    if isinstance(denoiser, ExactDenoiser) and hasattr(denoiser.distribution, "posterior_covariance"):
+        law: Any = denoiser.distribution
+        covariance = law.posterior_covariance(x_t, alpha, sigma).double()
+        return denoiser(x_t, t), covariance
+    x = x_t.detach().requires_grad_()
+    with torch.enable_grad():
+        mean = denoiser(x, t, **cond)
+        flat = mean.flatten(1)
+        rows = [
+            torch.autograd.grad(flat[:, i].sum(), x, retain_graph=i + 1 < flat.shape[1])[0].flatten(1)
+            for i in range(flat.shape[1])
+        ]
+    jacobian = torch.stack(rows, 1).double()
+    covariance = pad_right(sigma**2 / alpha, jacobian) * (jacobian + jacobian.mT) / 2
+    return mean.detach(), covariance

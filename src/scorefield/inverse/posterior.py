@@ -1,0 +1,290 @@
+"""`condition`: a prior and a likelihood make a posterior, and a method draws from it.
+
+Sample j of observation i is a function of (seed, i, j) alone: its noise has the number 2^32 i + j, and where a method
+lets particles compete, they do so within systems of a fixed size, slots [g K, (g + 1) K) of one observation, whatever
+else is asked for. So a batch of one observation and one of 256 give the same samples, in any chunks.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from scorefield.denoisers import Denoiser
+from scorefield.inverse.likelihood import Gaussian, Likelihood
+from scorefield.particles import log_mean
+from scorefield.randomness import Noise
+from scorefield.sampling import CHUNK_ELEMENTS, bar
+from scorefield.schedules import Schedule
+
+SLOTS = 2**32  # of one observation
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Whole systems of particles that are drawn together: R rows, system after system.
+
+    Attributes:
+        observation: `(R,)` int64, the row of `likelihood` each particle sees.
+        index: `(R,)` int64, the number its noise is keyed by.
+        size: particles in a system; R is a multiple of it.
+    """
+
+    denoiser: Denoiser
+    likelihood: Likelihood
+    observation: Tensor
+    index: Tensor
+    size: int
+    seed: int
+    dtype: torch.dtype
+    cond: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.denoiser.schedule
+
+    @property
+    def systems(self) -> int:
+        return len(self.index) // self.size
+
+    @property
+    def own(self) -> Likelihood:
+        """The observations, one for each row."""
+        return self.likelihood.rows(self.observation)
+
+    def normal(self, draw: int, shape: tuple[int, ...] | None = None) -> Tensor:
+        """`(R, *event)` unless another shape is given: then use another draw, or the same numbers come again."""
+        event = self.likelihood.event_shape if shape is None else shape
+        return Noise(self.seed, self.index, tuple(event), torch.float64).normal(draw)
+
+    def uniform(self, draw: int) -> Tensor:
+        """`(G, K)`, one for each particle."""
+        return Noise(self.seed, self.index, (), torch.float64).uniform(draw).reshape(self.systems, self.size)
+
+    def denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """E[x0 | x_t] float64 of `x_t` `(R, *event)` in any dtype."""
+        return self.denoiser(x_t.to(self.dtype), t, **self.cond).double()
+
+    def initial(self, t: Tensor) -> Tensor:
+        """x_t from the Gaussian of its mean and variance, draw 0, float64."""
+        mean, std = self.schedule.prior(t, mean=self.denoiser.data_mean, std=self.denoiser.data_std)
+        z = self.normal(0)
+        return std * z + (mean.to(z) if isinstance(mean, Tensor) else mean)
+
+
+class Drawn(NamedTuple):
+    """What a method returns of a task."""
+
+    x: Tensor  # (R, *event)
+    log_evidence: Tensor | None = None  # (G,)
+    ess: Tensor | None = None  # (G,), share of the particles
+    residual: Tensor | None = None  # (R,)
+
+
+class Cost(NamedTuple):
+    """Of one path of one particle."""
+
+    nfe: int  # network evaluations
+    vjps: int = 0  # vector-Jacobian products through the network, each about 2 evaluations
+
+
+class Method(abc.ABC):
+    """A way to draw from p(x0 | y); a frozen dataclass."""
+
+    particles: int = 1
+
+    @abc.abstractmethod
+    def steps(self, nfe: int) -> int:
+        """Progress steps of a run of at most `nfe` evaluations; refuses an nfe that is too small."""
+
+    @abc.abstractmethod
+    def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
+        """All rows of the task; `advance` is called after each of its steps."""
+
+    @abc.abstractmethod
+    def cost(self, nfe: int, dim: int) -> Cost:
+        """What `draw` takes for a path, the event having `dim` numbers."""
+
+    def check(self, denoiser: Denoiser, likelihood: Likelihood) -> None:  # noqa: B027
+        """Refuses what the method cannot do, in one line."""
+
+    def elements(self, dim: int) -> int:
+        """Numbers held for a row, of which a chunk is made."""
+        return dim
+
+
+@dataclass(frozen=True, eq=False)
+class PosteriorSamples:
+    """Samples of p(x0 | y) for B observations, n of each, and how good they are."""
+
+    x: Tensor  # (B, n, *event)
+    nfe: int  # network evaluations of one path
+    total_nfe: float  # of a whole system of particles, for each sample that was asked for
+    vjps: int  # vector-Jacobian products of one path, each about two evaluations more
+    dof: int  # numbers measured
+    chi2: Tensor | None = None  # (B, n): sum of ((y - A(x)) / noise_std)^2; about dof + (what the prior adds)
+    log_evidence: Tensor | None = None  # (B,): log p(y)
+    ess: Tensor | None = None  # (B,): the smallest effective share of the particles, mean over systems
+    residual: Tensor | None = None  # (B, n): the largest relative residual of the linear solves
+
+    @property
+    def mean(self) -> Tensor:
+        """`(B, *event)`."""
+        return self.x.mean(1)
+
+    @property
+    def std(self) -> Tensor:
+        """`(B, *event)`, of the n samples."""
+        return self.x.std(1)
+
+    @property
+    def reduced_chi2(self) -> Tensor | None:
+        """chi2 / dof, `(B, n)`: about 1 where the samples explain the data to within their noise."""
+        return None if self.chi2 is None else self.chi2 / max(self.dof, 1)
+
+    def interval(self, level: float = 0.9) -> tuple[Tensor, Tensor]:
+        """(low, high), each `(B, *event)`: the central credible interval of every number by itself.
+
+        The quantiles of n samples are those of n + 1 equal shares, so that a new draw falls inside with probability
+        `level` exactly, as far as n allows: at least 2 / (1 - level) - 1 samples (19 for 0.9), else it is the range.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie in (0, 1); got {level}")
+        n = self.x.shape[1]
+        ordered = self.x.sort(1).values
+        at = min(max((1 - level) / 2 * (n + 1) - 1, 0.0), (n - 1) / 2)
+        i, part = math.floor(at), at - math.floor(at)
+        j = min(i + 1, n - 1)
+        low = ordered[:, i] + part * (ordered[:, j] - ordered[:, i])
+        high = ordered[:, n - 1 - i] + part * (ordered[:, n - 1 - j] - ordered[:, n - 1 - i])
+        return low, high
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """p(x0 | y) of a denoiser's prior; made by `condition`."""
+
+    denoiser: Denoiser
+    likelihood: Likelihood
+    method: Method
+    cond: Mapping[str, Any] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        nfe: int = 50,
+        seed: int = 0,
+        first_index: int = 0,
+        chunk: int | None = None,
+        progress: bool = False,
+        dtype: torch.dtype | None = None,
+    ) -> PosteriorSamples:
+        """n samples for each of the B observations.
+
+        Args:
+            nfe: network evaluations of a path, at most. A method with particles runs whole systems of them.
+            seed, first_index: sample j of observation i is a function of (seed, first_index + i, j) alone.
+            chunk: particles at a time, rounded up to whole systems; chosen by memory unless given.
+            progress: show a bar.
+            dtype: of the network's input; by default that of its parameters, or of y.
+
+        Raises:
+            ValueError: for n, nfe or chunk too small.
+        """
+        if n < 1:
+            raise ValueError(f"n must be at least 1; got {n}")
+        method, likelihood = self.method, self.likelihood
+        size, batch, dim = method.particles, len(likelihood), math.prod(likelihood.event_shape)
+        if chunk is not None and chunk < 1:
+            raise ValueError(f"chunk must be at least 1; got {chunk}")
+        per = -(-n // size)  # systems of an observation
+        rows = chunk or max(1, CHUNK_ELEMENTS // method.elements(dim))
+        at_once, steps = -(-rows // size) if chunk else max(1, rows // size), method.steps(nfe)
+        parts = [range(low, min(low + at_once, batch * per)) for low in range(0, batch * per, at_once)]
+        drawn: list[Drawn] = []
+        with bar(progress, len(parts) * steps, "conditioning") as advance:
+            drawn.extend(method.draw(self._task(part, per, seed, first_index, dtype), nfe, advance) for part in parts)
+        cost = method.cost(nfe, dim)
+        x = self._of_samples([d.x for d in drawn], n, per)
+        if x is None:
+            x = torch.empty(0, n, *likelihood.event_shape)
+        chi2 = None
+        if isinstance(likelihood, Gaussian):
+            flat = likelihood.rows(torch.arange(batch, device=x.device).repeat_interleave(n))
+            chi2 = flat.chi2(x.flatten(0, 1)).reshape(batch, n)
+        evidence = _of_systems([d.log_evidence for d in drawn], per)
+        ess = _of_systems([d.ess for d in drawn], per)
+        return PosteriorSamples(
+            x,
+            cost.nfe,
+            cost.nfe * size * per / n,
+            cost.vjps,
+            math.prod(likelihood.operator.output_shape) if isinstance(likelihood, Gaussian) else 0,
+            chi2,
+            None if evidence is None else log_mean(evidence),
+            None if ess is None else ess.mean(1),
+            self._of_samples([d.residual for d in drawn], n, per),
+        )
+
+    def _task(self, part: range, per: int, seed: int, first_index: int, dtype: torch.dtype | None) -> Task:
+        """The systems of those numbers, counted through all observations."""
+        size = self.method.particles
+        own = next((p for p in self.denoiser.parameters() if p.is_floating_point()), None)
+        if dtype is None:
+            y = self.likelihood.y.dtype if isinstance(self.likelihood, Gaussian) else torch.float32
+            dtype = own.dtype if own is not None else y
+        device = own.device if own is not None else torch.device("cpu")
+        system = torch.arange(part.start, part.stop, device=device).repeat_interleave(size)
+        slot = torch.arange(size, device=device).repeat(len(part))
+        observation = system // per
+        index = (first_index + observation) * SLOTS + (system % per) * size + slot
+        batch = len(self.likelihood)
+        each = {k: v[observation] if isinstance(v, Tensor) and v.ndim and len(v) == batch else v
+                for k, v in self.cond.items()}  # fmt: skip
+        return Task(self.denoiser, self.likelihood, observation, index, size, seed, dtype, each)
+
+    def _of_samples(self, parts: list[Tensor | None], n: int, per: int) -> Tensor | None:
+        """Rows of whole systems to `(B, n, ...)`: what a last system has beyond n is left out."""
+        held = [p for p in parts if p is not None]
+        if not held:
+            return None
+        rows = torch.cat(held)
+        return rows.reshape(len(self.likelihood), per * self.method.particles, *rows.shape[1:])[:, :n]
+
+
+def _of_systems(parts: list[Tensor | None], per: int) -> Tensor | None:
+    held = [p for p in parts if p is not None]
+    return torch.cat(held).reshape(-1, per) if held else None
+
+
+def condition(
+    denoiser: Denoiser,
+    likelihood: Likelihood,
+    method: Method | None = None,
+    *,
+    cond: Mapping[str, Any] | None = None,
+) -> Posterior:
+    """The posterior p(x0 | y) under the prior of `denoiser`.
+
+    Args:
+        denoiser: E[x0 | x_t] of the prior, on events of the shape the likelihood's operator takes.
+        likelihood: of B observations.
+        method: how to draw from it; `recommended(likelihood)` unless given.
+        cond: keyword arguments of the denoiser; tensors with a leading dimension B go with their observation.
+
+    Raises:
+        ValueError: for a likelihood the method cannot use.
+    """
+    from scorefield.inverse.recommended import recommended
+
+    method = recommended(likelihood) if method is None else method
+    method.check(denoiser, likelihood)
+    return Posterior(denoiser, likelihood, method, dict(cond or {}))
