@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,9 +55,7 @@ def prior(run: Path, levels: int = 255) -> Prior:
     transform = loaded.transform
     if not isinstance(transform, Scale):
         raise ValueError(f"{run}: expected a prior of pictures in bytes; got transform {transform}")
-    return Prior(
-        loaded.denoiser, 1 / (levels * transform.scale), -(transform.shift / transform.scale + 0.5) / levels
-    )
+    return Prior(loaded.denoiser, 1 / (levels * transform.scale), -(transform.shift / transform.scale + 0.5) / levels)
 
 
 def measured(operator: LinearOperator, v: Tensor, noise_std: float, seed: int) -> Tensor:
@@ -107,7 +106,7 @@ def calibration(draws: Tensor, truth: Tensor, floor: float = 2e-3) -> Calibratio
     known = sd > floor
     inside = (truth >= draws.amin(1)) & (truth <= draws.amax(1))
     edges = np.geomspace(floor, float(sd.max()), 9)
-    bins = [(sd > low) & (sd <= high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    bins = [(sd > low) & (sd <= high) for low, high in pairwise(edges)]
     bins = [chosen for chosen in bins if int(chosen.sum()) >= 50]
     return Calibration(
         float(inside[known].float().mean()),

@@ -13,11 +13,13 @@ from scorefield.inverse.likelihood import Gaussian, Likelihood
 from scorefield.inverse.moments import Covariance, FullCovariance, IsotropicCovariance
 from scorefield.inverse.posterior import Method, Posterior, PosteriorSamples, condition
 from scorefield.inverse.recommended import recommended
+from scorefield.inverse.spectral import ErrorSpectrum, SpectralBridge, calibrate_spectrum
 from scorefield.inverse.twisted import TwistedSMC
 
 __all__ = [
     "Bridge",
     "Covariance",
+    "ErrorSpectrum",
     "FullCovariance",
     "Gaussian",
     "IsotropicCovariance",
@@ -25,7 +27,9 @@ __all__ = [
     "Method",
     "Posterior",
     "PosteriorSamples",
+    "SpectralBridge",
     "TwistedSMC",
+    "calibrate_spectrum",
     "condition",
     "operators",
     "recommended",
