@@ -6,7 +6,6 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,12 +49,14 @@ class Prior(NamedTuple):
 
 
 def prior(run: Path, levels: int = 255) -> Prior:
-    """Of a run on bytes k = round(levels v), taken at k + 1/2."""
+    """Of a run on bytes k taken at k + 1/2: k = round(255 v), or with 256 levels dequantised, v = (k + u) / 256."""
     loaded = load_run(run)
     transform = loaded.transform
     if not isinstance(transform, Scale):
         raise ValueError(f"{run}: expected a prior of pictures in bytes; got transform {transform}")
-    return Prior(loaded.denoiser, 1 / (levels * transform.scale), -(transform.shift / transform.scale + 0.5) / levels)
+    first = 0.5 if levels == 255 else 0.0
+    scale = 1 / (levels * transform.scale)
+    return Prior(loaded.denoiser, scale, -scale * transform.shift - first / levels)
 
 
 def measured(operator: LinearOperator, v: Tensor, noise_std: float, seed: int) -> Tensor:
@@ -156,6 +157,22 @@ def draw_calibration(results: dict[str, Calibration], name: str) -> Path:
     return save_picture(fig, name)
 
 
+def gallery(rows: Sequence[Sequence[Tensor]], columns: Sequence[str], labels: Sequence[str], cell: float) -> Any:
+    """Pictures `(1, H, W)` in [0, 1], a row of them for each label; `cell` inches wide."""
+    fig = plots.figure(cell * len(columns) + 0.5, cell * len(rows) + 0.3)
+    axes = fig.subplots(len(rows), len(columns), squeeze=False)
+    for i, (label, pictures) in enumerate(zip(labels, rows, strict=True)):
+        for j, picture in enumerate(pictures):
+            ax = axes[i, j]
+            ax.imshow(picture[0].clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            plots.clean(ax)
+            if i == 0:
+                ax.set_title(columns[j], fontsize=8)
+        axes[i, 0].set_ylabel(label, fontsize=8)
+    fig.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
+    return fig
+
+
 class Timer:
     """Processor seconds."""
 
@@ -165,8 +182,3 @@ class Timer:
 
     def __exit__(self, *_: object) -> None:
         self.seconds = time.process_time() - self.start
-
-
-def spread(likelihood: Gaussian, chosen: slice) -> Gaussian:
-    """Some of the observations."""
-    return replace(likelihood, y=likelihood.y[chosen])
