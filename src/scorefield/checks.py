@@ -6,6 +6,7 @@ Each returns None or raises AssertionError with the clause that failed and the n
     sf.checks.check_denoiser(my_denoiser, (3, 32, 32))
     sf.checks.check_solver(MySolver())
     sf.checks.check_loss(my_loss)
+    sf.checks.check_operator(my_operator)
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor
 from scorefield import grids
 from scorefield.denoisers import Denoiser, ExactDenoiser, NetworkDenoiser
 from scorefield.distributions import Distribution, Gaussian, GaussianMixture
+from scorefield.inverse.operators.contract import check_operator as check_operator
 from scorefield.networks import MLP
 from scorefield.parameterizations import V
 from scorefield.randomness import Stream

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.distributions import Normal
 
+from scorefield.data import Scale, Standardize
 from scorefield.inverse import Gaussian
-from scorefield.inverse.operators import Dense
+from scorefield.inverse.operators import Dense, Downsample, LinearOperator, PhaseRetrieval
 
 MATRIX = torch.tensor([[1.0, 2.0, 0.0], [0.0, -1.0, 3.0]], dtype=torch.float64)
 Y = torch.tensor([[1.0, 0.5], [-2.0, 0.1]], dtype=torch.float64)
@@ -47,3 +48,39 @@ def test_bad_observations_are_refused_in_one_line(y, std, message):
 
 def test_the_dense_matrix_of_an_operator_is_the_one_it_was_made_of():
     assert torch.equal(Dense(MATRIX).dense(), MATRIX)
+
+
+def test_a_standardized_likelihood_has_the_same_chi2_in_the_models_units():
+    operator = Downsample(2, (2, 4, 4))
+    raw = torch.randn(3, 2, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 40 + 100
+    likelihood = Gaussian(operator, operator(raw) + 1.5, 2.0)
+    for scale, shift in ((50.0, 90.0), (torch.tensor([30.0, 60.0])[:, None, None], torch.rand(2, 4, 4))):
+        x = (raw - shift) / scale
+        moved = likelihood.standardized(scale, shift)
+        assert torch.allclose(moved.chi2(x), likelihood.chi2(raw), rtol=1e-10)
+        assert torch.allclose(moved.log_prob(x), likelihood.log_prob(raw), rtol=1e-10)
+        assert isinstance(moved.operator, LinearOperator)
+    uniform = likelihood.standardized(50.0, 90.0).operator
+    assert isinstance(uniform, LinearOperator)
+    assert uniform.svd() is not None
+    assert Gaussian(operator, operator(raw).float(), 2.0).standardized(50.0, 90.0).y.dtype == torch.float32
+
+
+def test_a_nonlinear_measurement_is_standardized_by_its_argument():
+    operator = PhaseRetrieval((1, 3, 3))
+    raw = torch.randn(3, 1, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    likelihood = Gaussian(operator, operator(raw) + 0.1, 0.2)
+    assert torch.allclose(likelihood.standardized(0.3, -1.0).chi2((raw + 1) / 0.3), likelihood.chi2(raw))
+
+
+@pytest.mark.parametrize("transform", [Scale(2 / 256, -1.0, 256), Standardize((3.0, -1.0, 0.5), (2.0, 0.1, 5.0))])
+def test_a_likelihood_of_raw_data_is_taken_to_a_models_units_by_its_transform(transform):
+    likelihood = Gaussian(Dense(MATRIX), Y, 0.3)
+    assert torch.allclose(likelihood.for_model(transform).chi2(transform(X0)), likelihood.chi2(X0), rtol=1e-9)
+
+
+def test_a_scale_that_is_not_finite_or_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match="scale must be finite; got NaN or infinity"):
+        Gaussian(Dense(MATRIX), Y, 0.3).standardized(math.inf)
+    with pytest.raises(ValueError, match=r"shift must broadcast to \(3,\); got \(2,\)"):
+        Gaussian(Dense(MATRIX), Y, 0.3).standardized(1.0, torch.zeros(2))

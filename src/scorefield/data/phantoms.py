@@ -82,7 +82,8 @@ def ellipses(n: int, size: int = 128, seed: int = 0, *, start: int = 0) -> Tenso
     Raises:
         ValueError: for a negative n or start, or a size below 1.
     """
-    _checked("n", n, 0), _checked("size", size, 1), _checked("start", start, 0)
+    for name, value, least in (("n", n, 0), ("size", size, 1), ("start", start, 0)):
+        _checked(name, value, least)
     images = torch.empty(n, 1, size, size)
     for row in range(n):
         images[row, 0] = _tensor(_painted(seed, start + row, size))

@@ -16,7 +16,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from scorefield.inverse.operators.base import Operator
+from scorefield.data import Transform
+from scorefield.inverse.operators.algebra import Affine, Diagonal, broadcast
+from scorefield.inverse.operators.algebra import scale as scaled
+from scorefield.inverse.operators.base import LinearOperator, Operator
 
 
 class Likelihood(abc.ABC):
@@ -88,7 +91,47 @@ class Gaussian(Likelihood):
         size = math.prod(self.operator.output_shape)
         return -self.chi2(x0) / 2 - logs.to(x0) - size / 2 * math.log(2 * math.pi)
 
+    def standardized(self, scale: Tensor | float, shift: Tensor | float = 0.0) -> Gaussian:
+        """The same likelihood as a function of x, where x0 = scale x + shift: a model's units for physical ones.
+
+            y - A x0 = (y - A shift) - (A scale) x,    for A linear; else of the operator x -> A(scale x + shift).
+
+        y and noise_std stay in the units they were measured in.
+
+        Args:
+            scale, shift: numbers, or of shapes that broadcast to `event_shape`, (C, 1, 1) for channels.
+
+        Raises:
+            ValueError: for another shape, or values that are not finite.
+        """
+        shape = tuple(self.operator.event_shape)
+        parts = []
+        for name, value in (("scale", scale), ("shift", shift)):
+            tensor = torch.as_tensor(value).double()
+            if not bool(torch.isfinite(tensor).all()):
+                raise ValueError(f"{name} must be finite; got NaN or infinity")
+            parts.append(broadcast(name, tensor, shape))
+        factor, offset = parts
+        if not isinstance(self.operator, LinearOperator):
+            return replace(self, operator=self.operator @ Affine(factor, offset))
+        uniform = torch.as_tensor(scale).numel() == 1  # a number keeps what the operator knows of its singular values
+        operator = scaled(self.operator, float(scale)) if uniform else self.operator @ Diagonal(factor, shape)
+        moved = self.y.double() - self.operator(offset[None].to(self.y.device))
+        return replace(self, operator=operator, y=moved.to(self.y.dtype))
+
+    def for_model(self, transform: Transform) -> Gaussian:
+        """The likelihood in the units of a model whose data went through `transform`, affine as all of `data` are."""
+        zero = torch.zeros(1, *self.operator.event_shape, dtype=torch.float64)
+        shift = transform.inverse(zero)
+        return self.standardized(_number(transform.inverse(zero + 1) - shift), _number(shift))
+
     def rows(self, index: Tensor) -> Gaussian:
         own = isinstance(self.noise_std, Tensor) and self.noise_std.shape == self.y.shape and self.noise_std.ndim
         std = self.noise_std[index] if own and isinstance(self.noise_std, Tensor) else self.noise_std
         return replace(self, y=self.y[index], noise_std=std)
+
+
+def _number(values: Tensor) -> Tensor | float:
+    """One number where all are the same."""
+    first = values.flatten()[0]
+    return float(first) if bool((values == first).all()) else values[0]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Buffer:
-    """A constant tensor; `like(x)` is the same on the device of x, in its precision (integers stay integers), made once."""
+    """A constant tensor; `like(x)` is the same on x's device, in its precision (integers stay integers), made once."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor.detach()

@@ -6,13 +6,25 @@ whatever computes the two (sparse matrices, SciPy, another library) differentiat
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 Map = Callable[[Tensor], Tensor]
+Owner = TypeVar("Owner")
+
+
+def takes_empty(method: Callable[[Owner, Tensor], Tensor]) -> Callable[[Owner, Tensor], Tensor]:
+    """The method, for no rows too: Fourier transforms and some paddings refuse an empty batch."""
+
+    @functools.wraps(method)
+    def wrapped(self: Owner, x: Tensor) -> Tensor:
+        return method(self, x) if len(x) else method(self, x.new_zeros(1, *x.shape[1:]))[:0]
+
+    return wrapped
 
 
 def linear(x: Tensor, apply: Map, transpose: Map) -> Tensor:

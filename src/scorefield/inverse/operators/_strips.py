@@ -62,7 +62,9 @@ def matrices(g: Geometry, dtype: torch.dtype, device: torch.device) -> tuple[Ten
             k, share = entries(g, angle, rows)
             p = torch.arange(rows.start * g.width, rows.stop * g.width)[:, None].expand_as(k)
             kept = share > 1e-14
-            bins.append((i * g.detectors + k)[kept].int()), pixels.append(p[kept].int()), shares.append(share[kept])
+            found = ((i * g.detectors + k)[kept].int(), p[kept].int(), share[kept])
+            for parts, part in zip((bins, pixels, shares), found, strict=True):
+                parts.append(part)
     i, j, value = torch.cat(bins), torch.cat(pixels), torch.cat(shares).to(dtype)
     forward = compressed(i, j, value, (g.bins, g.pixels), device)
     return forward, compressed(j, i, value, (g.pixels, g.bins), device)

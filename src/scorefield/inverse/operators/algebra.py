@@ -61,13 +61,25 @@ class Diagonal(LinearOperator):
         return SVD(w.abs(), flat, shaped, lambda y: flat(y) * sign.like(y), lambda c: shaped(c * sign.like(c)))
 
 
+class Affine(Operator):
+    """scale x + shift, entry by entry; both of shapes that broadcast to the event, whose shape is `scale`'s."""
+
+    def __init__(self, scale: Tensor, shift: Tensor) -> None:
+        self.event_shape = self.output_shape = tuple(scale.shape)
+        self._scale, self._shift = Buffer(scale), Buffer(broadcast("shift", shift, self.event_shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._scale.like(x) * x + self._shift.like(x)
+
+
 class Composed(Operator):
     """A(B(x))."""
 
     def __init__(self, outer: Operator, inner: Operator) -> None:
         if tuple(outer.event_shape) != tuple(inner.output_shape):
             raise ValueError(
-                f"A @ B needs B's output to be A's event; got {tuple(inner.output_shape)} and {tuple(outer.event_shape)}"
+                f"A @ B needs B's output to be A's event; "
+                f"got {tuple(inner.output_shape)} and {tuple(outer.event_shape)}"
             )
         self.outer, self.inner = outer, inner
         self.event_shape, self.output_shape = inner.event_shape, outer.output_shape
@@ -117,7 +129,7 @@ class LinearScaled(Scaled, LinearOperator):
 
 
 class Stacked(Operator):
-    """Several measurements of one x, flattened and one after another: `(M1 + M2 + ...,)`; `split(y)` parts them again."""
+    """Several measurements of one x, flattened, one after another: `(M1 + M2 + ...,)`; `split(y)` parts them again."""
 
     def __init__(self, operators: Sequence[Operator]) -> None:
         shapes = {tuple(operator.event_shape) for operator in operators}

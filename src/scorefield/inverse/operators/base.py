@@ -68,8 +68,8 @@ class Operator(abc.ABC):
 class SVD:
     """A = U diag(s) V^T as functions: A x = u(s * vt(x)), A^T y = v(s * ut(y)).
 
-    V has K orthonormal columns, and so has U but for those where s = 0, which may be 0. What V leaves out, A does not see:
-    x - v(vt(x)) is in its null space.
+    V has K orthonormal columns, and so has U but for those where s = 0, which may be 0. What V leaves out, A does not
+    see: x - v(vt(x)) is in its null space.
     """
 
     singular_values: Tensor
@@ -117,18 +117,18 @@ class LinearOperator(Operator):
         """u `(B, *output_shape)` with (c A A^T + d) u = y, in closed form or by conjugate gradients.
 
         Args:
-            c: not negative; a number, or `(B,)`.
-            d: positive; a number, `(B,)`, or a variance for each number measured, of the shape of `output_shape` or y:
-                then by conjugate gradients.
+            c: not negative; a number, or one for each row, `(B,)`.
+            d: positive; a number, or one for each row, `(B,)`, or for each number measured, with as many axes as y:
+                `(1 or B, *output_shape)`, and then by conjugate gradients.
             tolerance, iterations: of the conjugate gradients, `conjugate_gradients`.
 
         Raises:
             ValueError: for c or d of another shape.
         """
         self._check("y", y, self.output_shape)
-        c, d = _level("c", c, y, ()), _level("d", d, y, self.output_shape)
+        c, d = _level("c", c, y), _level("d", d, y)
         svd = self.svd()
-        if svd is not None and all(n == 1 for n in d.shape[1:]):
+        if svd is not None and {*c.shape[1:], *d.shape[1:]} <= {1}:  # one for each row, at most
             c, d = c.reshape(-1, 1), d.reshape(-1, 1)
             s2 = svd.singular_values.to(y).square()
             # 1/(c s^2 + d) - 1/d as one fraction: no difference of nearly equal numbers
@@ -138,10 +138,10 @@ class LinearOperator(Operator):
         return conjugate_gradients(lambda u: c * self.gram(u) + d * u, y, tolerance=tolerance, iterations=iterations)
 
     def least_squares(self, y: Tensor, *, tolerance: float = 1e-6, iterations: int = 500) -> Solution:
-        """The x of least norm among those that minimise ||y - A x||: `pseudo_inverse`, with what conjugate gradients left.
+        """The x of least norm among those that minimise ||y - A x||, with what conjugate gradients left.
 
-        Their equation is A^T A x = A^T y; `residual` is of that. Singular values below 1e-6 of the largest count as 0 in
-        closed form; conjugate gradients reach them last, and stop at `tolerance`.
+        Their equation is A^T A x = A^T y; `residual` is of that. Singular values below 1e-6 of the largest count as 0
+        in closed form; conjugate gradients reach them last, and stop at `tolerance`.
         """
         self._check("y", y, self.output_shape)
         svd = self.svd()
@@ -159,14 +159,14 @@ class LinearOperator(Operator):
         return self.least_squares(y, tolerance=tolerance, iterations=iterations).x
 
 
-def _level(name: str, value: Tensor | float, y: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """`value`, to multiply y."""
+def _level(name: str, value: Tensor | float, y: Tensor) -> Tensor:
+    """`value` with the axes of y: of one axis, it is for the rows."""
     tensor = torch.as_tensor(value).to(y)
-    if tensor.ndim == 0:
-        return tensor.reshape([1] * y.ndim)
-    if tensor.shape == y.shape[:1] and (tensor.shape != shape or len(y) == 1):
+    if tensor.ndim == 1 and len(tensor) == len(y):
         return tensor.reshape(-1, *[1] * (y.ndim - 1))
-    if shape and tensor.shape in (y.shape, y.shape[1:]):
-        return tensor.expand(y.shape)
-    like = f", {tuple(shape)} or {tuple(y.shape)}" if shape else ""
-    raise ValueError(f"{name} must be a number, or have shape ({len(y)},){like}; got {tuple(tensor.shape)}")
+    fits = tensor.ndim == y.ndim and all(n in (1, m) for n, m in zip(tensor.shape, y.shape, strict=True))
+    if tensor.ndim and not fits:
+        raise ValueError(
+            f"{name} must be a number, ({len(y)},) or broadcast to {tuple(y.shape)}; got {tuple(tensor.shape)}"
+        )
+    return tensor if tensor.ndim else tensor.reshape([1] * y.ndim)

@@ -1,10 +1,10 @@
 """Convolution with a known kernel.
 
-    y(n) = sum_m k(m) x(n - m),    the kernel's middle, entry size // 2 along each axis, at m = 0.
+    y(n) = sum_m k(m) x(n - m),    m = 0 at the kernel's middle, entry size // 2 along each axis.
 
-On a circle the Fourier transform diagonalises it, k^ = F k. In the real orthonormal basis of Hartley, c = (Re F - Im F) x,
-which is its own inverse, that is the singular value decomposition: s = |k^|, V the Hartley transform, and U = V after the
-all-pass filter k^ / |k^|.
+On a circle the Fourier transform diagonalises it, k^ = F k. In Hartley's real orthonormal basis, c = (Re F - Im F) x,
+which is its own inverse, that is the singular value decomposition: s = |k^|, V the Hartley transform, and U = V behind
+the all-pass filter k^ / |k^|.
 
 References:
     Hartley 1942; Bracewell 1983, Discrete Hartley transform.
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scorefield.inverse.operators._buffers import Buffer
+from scorefield.inverse.operators._function import takes_empty
 from scorefield.inverse.operators.base import SVD, LinearOperator
 
 _CONV = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
@@ -32,11 +33,11 @@ class Blur(LinearOperator):
     Args:
         kernel: `(k,)`, `(k, l)` or `(k, l, m)`; taken as it is, so it should add up to 1 to keep the mean.
         event_shape: (..., H, W); the axes before those of the kernel are blurred one by one.
-        padding: what x is beyond its border: "circular", itself again; "reflect", its mirror image about the last pixel;
-            "zero". Circular blur is done, and inverted, by Fourier transform.
+        padding: what x is beyond its border: "circular", itself again; "reflect", its mirror image about the last
+            pixel; "zero". Circular blur is done, and inverted, by Fourier transform.
 
     Raises:
-        ValueError: for a kernel that is not finite or has more axes than x; a reflected kernel wider than twice the image.
+        ValueError: for a kernel that is not finite or has more axes than x; with "reflect", one wider than two images.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Blur(LinearOperator):
             self._flipped = Buffer(kernel.flip(self._dims)[None, None])
             self._borders = [_Border(n, k, padding) for n, k in zip(self._size, kernel.shape, strict=True)]
 
+    @takes_empty
     def forward(self, x: Tensor) -> Tensor:
         if self.padding == "circular":
             return self._filter(x, self._gain.like(x))
@@ -68,6 +70,7 @@ class Blur(LinearOperator):
         flat = x.reshape(-1, 1, *x.shape[-self.kernel.ndim :])
         return _CONV[self.kernel.ndim](flat, self._flipped.like(x)).reshape(len(x), *self.output_shape)
 
+    @takes_empty
     def adjoint(self, y: Tensor) -> Tensor:
         if self.padding == "circular":
             return self._filter(y, self._gain.like(y).conj())
@@ -158,7 +161,7 @@ def _wrapped(kernel: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 class _Border:
-    """What lies beyond an axis of n entries, for a kernel of k: entry i of the extended axis is entry index[i] of the axis."""
+    """What lies beyond an axis of n entries, for a kernel of k: the extended axis is axis[index]."""
 
     def __init__(self, n: int, k: int, padding: str) -> None:
         before, after = k - 1 - k // 2, k // 2
@@ -169,7 +172,7 @@ class _Border:
             return
         if n < 2 or max(before, after) > n - 1:
             raise ValueError(f"Blur: 'reflect' needs a kernel of at most {2 * n - 1} along an axis of {n}; got {k}")
-        self.index = Buffer((n - 1) - ((index.abs()) - (n - 1)).abs())
+        self.index = Buffer((n - 1) - (index.abs() - (n - 1)).abs())
 
     def extend(self, x: Tensor, dim: int) -> Tensor:
         if self.index is None:

@@ -6,7 +6,8 @@
 Both are functions of a seed.
 
 References:
-    Candes & Tao 2006; Donoho 2006. Ailon & Chazelle 2009 (fast transforms with random signs). Makhoul 1980 (DCT by FFT).
+    Candes & Tao 2006; Donoho 2006. Ailon & Chazelle 2009 (fast transforms with random signs).
+    Makhoul 1980 (the cosine transform by FFT).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from scorefield.inverse.operators._buffers import Buffer
+from scorefield.inverse.operators._function import takes_empty
 from scorefield.inverse.operators.base import SVD, LinearOperator
 from scorefield.inverse.operators.dense import Dense
 from scorefield.randomness import Noise
@@ -71,9 +73,11 @@ class SubsampledTransform(LinearOperator):
         self._sign = Buffer(_signs(noise.normal(0)[0]))
         self._index = Buffer(noise.uniform(1)[0].argsort()[:m].sort().values)
 
+    @takes_empty
     def forward(self, x: Tensor) -> Tensor:
         return self._forward(x.flatten(1) * self._sign.like(x)).index_select(1, self._index.like(x))
 
+    @takes_empty
     def adjoint(self, y: Tensor) -> Tensor:
         whole = y.new_zeros(len(y), self._entries).index_add(1, self._index.like(y), y)
         return (self._inverse(whole) * self._sign.like(y)).reshape(len(y), *self.event_shape)

@@ -1,10 +1,10 @@
 """Magnetic resonance imaging: the Fourier transform of an image, some of it.
 
-    y_c = M F (S_c x) ,    F orthonormal, centred: zero frequency and zero position in the middle of their grids,
+    y_c = M F (S_c x),    F orthonormal, centred: zero frequency and zero position in the middle of their grids,
 
-S_c the sensitivity of coil c, M the choice of frequencies. Complex numbers of y are a last dimension of 2, and the noise
-of each part the same. A real image's spectrum is symmetric, F x(-k) = conj F x(k), so A^T A is the symmetric filter
-(m(k) + m(-k)) / 2, which the Hartley basis diagonalises: s^2 is 1, 1/2 or 0, and U = A V / s.
+S_c the sensitivity of coil c, M the choice of frequencies. Complex numbers of y are a last dimension of 2, and the
+noise of each part the same. A real image's spectrum is symmetric, F x(-k) = conj F x(k), so A^T A is the symmetric
+filter (m(k) + m(-k)) / 2, which the Hartley basis diagonalises: s^2 is 1, 1/2 or 0, and U = A V / s.
 
 References:
     Pruessmann et al. 1999 (SENSE). Lustig, Donoho & Pauly 2007, Sparse MRI. Zbontar et al. 2018 (fastMRI; its masks).
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from scorefield.inverse.operators._buffers import Buffer
+from scorefield.inverse.operators._function import takes_empty
 from scorefield.inverse.operators.base import SVD, LinearOperator
 from scorefield.inverse.operators.blur import hartley
 from scorefield.randomness import Noise
@@ -56,6 +57,7 @@ class Fourier(LinearOperator):
         centred = torch.fft.fftshift(torch.arange(mask.numel()).reshape(size))  # where an entry is, before the shift
         self._index = Buffer(centred[mask])
 
+    @takes_empty
     def forward(self, x: Tensor) -> Tensor:
         size = self.mask.shape
         image = torch.complex(x[:, 0], x[:, 1]) if self.is_complex else _as_complex(x.reshape(-1, *size))
@@ -64,6 +66,7 @@ class Fourier(LinearOperator):
         spectrum = torch.fft.fft2(torch.fft.ifftshift(image, (-2, -1)), norm="ortho")
         return torch.view_as_real(spectrum.flatten(-2).index_select(-1, self._index.like(x)))
 
+    @takes_empty
     def adjoint(self, y: Tensor) -> Tensor:
         size = self.mask.shape
         samples = torch.complex(y[..., 0], y[..., 1])
@@ -144,7 +147,8 @@ def cartesian_mask(
     lines, middle = round(w / acceleration), max(round(centre * w), 1)
     if not (acceleration >= 1 and middle <= lines):
         raise ValueError(
-            f"acceleration must be at least 1 and leave the {middle} columns of the centre; got {acceleration}: {lines} of {w}"
+            f"acceleration must be at least 1 and leave the {middle} columns of the centre; "
+            f"got {acceleration}: {lines} of {w}"
         )
     if kind not in ("random", "equispaced"):
         raise ValueError(f"kind must be 'random' or 'equispaced'; got {kind!r}")

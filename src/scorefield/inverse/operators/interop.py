@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scorefield.inverse.operators._function import linear
+from scorefield.inverse.operators._function import Map, linear
 from scorefield.inverse.operators._strips import compressed
 from scorefield.inverse.operators.algebra import Nonlinear, probed
 from scorefield.inverse.operators.base import LinearOperator, Operator
@@ -105,11 +105,11 @@ def as_operator(obj: Any, event_shape: Sequence[int]) -> Operator:
             raise ValueError(f"the operator must have shape (M, {math.prod(shape)}); got {obj.shape}")
         back = lambda y: _columns(obj.rmatmat, y).reshape(len(y), *shape)  # noqa: E731
         return Linear(lambda x: _columns(obj.matmat, x.flatten(1)), back, shape, (obj.shape[0],))
-    if callable(getattr(obj, "A", None)):
-        adjoint = getattr(obj, "A_adjoint", None)
-        return Linear(obj.A, adjoint, shape) if callable(adjoint) else Nonlinear(obj.A, shape)
+    forward, adjoint = getattr(obj, "A", None), getattr(obj, "A_adjoint", None)
+    if callable(forward):
+        return Linear(forward, adjoint, shape) if callable(adjoint) else Nonlinear(cast(Map, forward), shape)
     if callable(obj):
-        return Nonlinear(obj, shape)
+        return Nonlinear(cast(Map, obj), shape)
     raise TypeError(
         f"obj must be an operator, a matrix, an object with A and A_adjoint, or a function; got {type(obj).__name__}"
     )

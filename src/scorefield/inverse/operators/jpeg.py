@@ -2,8 +2,8 @@
 
     y = D^T Q round(Q^-1 D x),    D the cosine transform of 8 x 8 blocks, Q the table of steps for a quality.
 
-The rounding's derivative is taken to be 1 (straight through: Bengio et al. 2013), so the Jacobian that a sampler sees is
-the identity on grey images. Entropy coding loses nothing and is left out; nor is the result rounded to integers or clipped.
+The rounding's derivative is taken to be 1 (straight through: Bengio et al. 2013), so the Jacobian that a sampler sees
+is the identity on grey images. Entropy coding loses nothing and is left out; the result is not rounded or clipped.
 
 References:
     ITU-T T.81 (1992), annex K for the tables. ITU-T T.871 (JFIF) for the colours.
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scorefield.inverse.operators._buffers import Buffer
+from scorefield.inverse.operators._function import takes_empty
 from scorefield.inverse.operators.base import Operator
 
 _LUMINANCE = """
@@ -68,6 +69,7 @@ class JPEG(Operator):
         cosines[0] /= math.sqrt(2)
         self._cosines, self._ycbcr, self._rgb = Buffer(cosines), Buffer(_YCBCR), Buffer(torch.linalg.inv(_YCBCR))
 
+    @takes_empty
     def forward(self, x: Tensor) -> Tensor:
         image = x.reshape(len(x), -1, *self.event_shape[-2:]) * (255 / self.white)
         if image.shape[1] == 1:

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from scorefield.inverse.operators._function import takes_empty
 from scorefield.inverse.operators.base import Operator
 
 
 class PhaseRetrieval(Operator):
     """|F x| of the last two axes, x padded with zeros to `oversampling` times its sides: `(..., H', W')`, real.
 
-    F is orthonormal on the padded grid, so sum y^2 = sum x^2. Not changed by a sign, by x reversed, nor, within the padding,
-    by a shift: posteriors are as symmetric as the prior lets them be. Where y = 0 the derivative is taken to be 0.
+    F is orthonormal on the padded grid, so sum y^2 = sum x^2. Not changed by a sign, by x reversed, nor, within the
+    padding, by a shift: posteriors are as symmetric as the prior lets them be. Where y = 0 the derivative is set to 0.
 
     Args:
         event_shape: (..., H, W), real.
@@ -38,6 +39,7 @@ class PhaseRetrieval(Operator):
         self.oversampling, self._size = oversampling, tuple(math.ceil(n * oversampling) for n in shape[-2:])
         self.event_shape, self.output_shape = shape, (*shape[:-2], *self._size)
 
+    @takes_empty
     def forward(self, x: Tensor) -> Tensor:
         (h, w), (rows, columns) = self.event_shape[-2:], self._size
         padded = functional.pad(x, (0, columns - w, 0, rows - h))

@@ -157,8 +157,8 @@ class Separable(LinearOperator):
 class Downsample(Separable):
     """Every `factor` pixels of the last two axes become one: super-resolution's forward model.
 
-    "average" is the mean of the block, a detector's; "bicubic" a cubic kernel stretched by the factor, so that it does not
-    alias, and cut off and normalised at the border: what image libraries call antialiased resizing.
+    "average" is the mean of the block, a detector's; "bicubic" a cubic kernel stretched by the factor, so that it does
+    not alias, and cut off and normalised at the border: what image libraries call antialiased resizing.
 
     Raises:
         ValueError: unless H and W are multiples of the factor.
