@@ -9,6 +9,8 @@ particles counted. The others are what the literature uses, each an approximatio
 
 from scorefield.inverse import operators
 from scorefield.inverse.bridge import Bridge
+from scorefield.inverse.guidance import DDNM, DiffPIR, Guidance, Guided, MomentMatching, PiGDM
+from scorefield.inverse.heuristics import DAPS, DDRM, DPS, REDDiff
 from scorefield.inverse.likelihood import Gaussian, Likelihood
 from scorefield.inverse.moments import Covariance, FullCovariance, IsotropicCovariance
 from scorefield.inverse.posterior import Method, Posterior, PosteriorSamples, condition
@@ -17,16 +19,26 @@ from scorefield.inverse.spectral import ErrorSpectrum, SpectralBridge, calibrate
 from scorefield.inverse.twisted import TwistedSMC
 
 __all__ = [
+    "DAPS",
+    "DDNM",
+    "DDRM",
+    "DPS",
     "Bridge",
     "Covariance",
+    "DiffPIR",
     "ErrorSpectrum",
     "FullCovariance",
     "Gaussian",
+    "Guidance",
+    "Guided",
     "IsotropicCovariance",
     "Likelihood",
     "Method",
+    "MomentMatching",
+    "PiGDM",
     "Posterior",
     "PosteriorSamples",
+    "REDDiff",
     "SpectralBridge",
     "TwistedSMC",
     "calibrate_spectrum",

@@ -1,0 +1,250 @@
+"""Guidance by a likelihood: denoisers of the posterior, for any solver.
+
+If x0 given x_t were normal with covariance C, the posterior mean would be, for y = A x0 + n, n ~ N(0, S),
+
+    E[x0 | x_t, y] = D + C A^T (A C A^T + S)^-1 (y - A D),
+
+and each method is a choice of C, once for the pull on x0 (the first C) and once for what y is expected to vary (the
+second):
+
+                      first                        second
+    MomentMatching    (sigma^2/alpha) dD/dx        the same                 exact for Gaussian data
+    PiGDM             (sigma^2/alpha) dD/dx        c(t) I                   (Song et al. 2023)
+    DiffPIR           (sigma/alpha)^2 / w  I       the same                 no vector-Jacobian product (Zhu et al. 2023)
+    DDNM              c I, c -> infinity           the same, S = 0          y is taken as exact (Wang et al. 2023)
+
+The result is a Denoiser: `sample` with any solver, likelihoods and `encode` work under it. Where p(x0 | x_t) has several
+modes none of them weights these as the posterior does, at any number of steps; `Bridge` and `TwistedSMC` do.
+
+References: Rozet et al. 2024 (moment matching); Song et al. 2023, Pseudoinverse-guided diffusion models; Zhu et al. 2023,
+Denoising diffusion models for plug-and-play image restoration; Wang et al. 2023, Denoising diffusion null-space model.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scorefield.denoisers import Denoiser
+from scorefield.inverse.likelihood import Likelihood
+from scorefield.inverse.linear import Whitened, conjugate_gradients, isotropic, linear_gaussian
+from scorefield.inverse.posterior import Cost, Drawn, Method, Task
+from scorefield.randomness import Noise
+from scorefield.sampling import Bound, initial
+from scorefield.schedules import as_time, pad_right
+from scorefield.solvers import Solver, recommended
+from scorefield.solvers.exact_variance import GaussianVariance, X0Variance
+
+Report = Callable[[Tensor], object]  # given the relative residuals (R,) of each solve
+
+
+class Guided(Denoiser):
+    """E[x0 | x_t, y] by one of the approximations above.
+
+    Called with `observation` `(R,)` int64, the number of each row's observation; without it every row has its own
+    (R = B), or all have the only one (B = 1).
+
+    Args:
+        denoiser: of the prior.
+        likelihood: Gaussian, its operator linear.
+    """
+
+    vjps = 0  # for one evaluation, at most
+
+    def __init__(self, denoiser: Denoiser, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.denoiser, self.likelihood = denoiser, linear_gaussian(likelihood, type(self).__name__)
+        self.schedule, self.data_mean, self.data_std = denoiser.schedule, denoiser.data_mean, denoiser.data_std
+
+    def forward(self, x_t: Tensor, t: Tensor | float, observation: Tensor | None = None, **cond: Any) -> Tensor:
+        system = Whitened(self.likelihood, self._rows(x_t, observation), torch.promote_types(x_t.dtype, torch.float32))
+        return self.guide(system, x_t, as_time(t), cond)
+
+    @abc.abstractmethod
+    def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
+        """E[x0 | x_t, y], shape and dtype of `x_t`."""
+
+    def _rows(self, x_t: Tensor, observation: Tensor | None) -> Tensor:
+        count, batch = len(x_t), len(self.likelihood)
+        if observation is not None:
+            return observation.to(x_t.device)
+        if batch not in (1, count):
+            raise ValueError(f"observation must say which of the {batch} observations each of the {count} rows has")
+        rows = torch.arange(count, device=x_t.device)
+        return rows if batch == count else torch.zeros_like(rows)
+
+
+class MomentMatching(Guided):
+    """The whole of Tweedie's covariance, the system solved by conjugate gradients, each row to its own tolerance.
+
+    Args:
+        tolerance: on the residual of the solve over its right-hand side.
+        limit: vector-Jacobian products a solve may take.
+        report: called with the residuals reached, `(R,)`, at every evaluation.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        likelihood: Likelihood,
+        *,
+        tolerance: float = 1e-3,
+        limit: int = 20,
+        report: Report | None = None,
+    ) -> None:
+        super().__init__(denoiser, likelihood)
+        self.tolerance, self.limit, self.report = tolerance, limit, report
+        self.vjps = limit + 1
+
+    def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
+        x0, covariance = _tweedie(self, x_t, t, cond)
+
+        def product(v: Tensor) -> Tensor:
+            return system.forward(covariance(system.adjoint(v)).flatten(1)) + v
+
+        r = system.residual(x0.flatten(1))
+        solved = conjugate_gradients(product, r, tolerance=self.tolerance, limit=self.limit)
+        if self.report is not None:
+            self.report(solved.residual)
+        return x0 + covariance(system.adjoint(solved.x))
+
+
+class PiGDM(Guided):
+    """Pseudoinverse guidance: what y is expected to vary by comes from one variance c(t) of x0.
+
+    Args:
+        variance: c(t); that of Gaussian data unless given, sigma^2 / (1 + sigma^2) of the paper for unit variance.
+    """
+
+    vjps = 1
+
+    def __init__(self, denoiser: Denoiser, likelihood: Likelihood, *, variance: X0Variance | None = None) -> None:
+        super().__init__(denoiser, likelihood)
+        self.variance = variance or GaussianVariance()
+
+    def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
+        x0, covariance = _tweedie(self, x_t, t, cond)
+        c = _one(self.variance.at(self.denoiser, t.reshape(-1)), "PiGDM")
+        return x0 + covariance(system.adjoint(isotropic(system, c).solve(system.residual(x0.flatten(1)))))
+
+
+class DiffPIR(Guided):
+    """The datum nearest to D and to y: argmin |y - A x|^2 / noise_std^2 + weight (alpha / sigma)^2 |x - D|^2.
+
+    Args:
+        weight: lambda of the paper; 1 takes x0 as N(D, (sigma / alpha)^2 I).
+    """
+
+    def __init__(self, denoiser: Denoiser, likelihood: Likelihood, *, weight: float = 1.0) -> None:
+        super().__init__(denoiser, likelihood)
+        if not weight > 0:
+            raise ValueError(f"weight must be positive; got {weight}")
+        self.weight = weight
+
+    def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
+        x0 = self.denoiser(x_t, t, **cond)
+        c = _one(self.schedule.noise_ratio(t).reshape(-1) ** 2, "DiffPIR") / self.weight
+        return x0 + (c * system.adjoint(isotropic(system, c).solve(system.residual(x0.flatten(1))))).reshape(x0.shape)
+
+
+class DDNM(Guided):
+    """D with what y says put in the place of what D says of it: D + A^+ (y - A D). For nearly noiseless y.
+
+    Args:
+        tolerance: singular directions of A below this share of the largest are left to D.
+    """
+
+    def __init__(self, denoiser: Denoiser, likelihood: Likelihood, *, tolerance: float = 1e-4) -> None:
+        super().__init__(denoiser, likelihood)
+        self.tolerance = tolerance
+
+    def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
+        x0 = self.denoiser(x_t, t, **cond)
+        r = system.residual(x0.flatten(1))
+        if system.gram is None:
+            solved = conjugate_gradients(lambda v: system.forward(system.adjoint(v)), r, tolerance=self.tolerance).x
+        else:
+            values, vectors = system.gram
+            kept = values > self.tolerance**2 * values.max()
+            solved = torch.where(kept, (r @ vectors) / values.where(kept, 1.0), 0.0) @ vectors.T
+        return x0 + system.adjoint(solved).reshape(x0.shape)
+
+
+@dataclass(frozen=True)
+class Guidance(Method):
+    """Samples of a guided denoiser by any solver that takes steps of its own.
+
+    Args:
+        guided: MomentMatching, PiGDM, DiffPIR or DDNM.
+        options: of its constructor.
+        solver: `solvers.recommended` for the number of evaluations unless given.
+    """
+
+    guided: type[Guided] = MomentMatching
+    options: Mapping[str, Any] = field(default_factory=dict)
+    solver: Solver | None = None
+
+    def check(self, denoiser: Denoiser, likelihood: Likelihood) -> None:
+        self.guided(denoiser, likelihood, **self.options)
+
+    def _plan(self, denoiser: Denoiser, nfe: int) -> tuple[Solver, Tensor]:
+        if self.solver is None:
+            return recommended(denoiser.schedule, nfe, data_std=denoiser.data_std)
+        return self.solver.within(denoiser, nfe)
+
+    def steps(self, nfe: int) -> int:
+        if nfe < 1:
+            raise ValueError(f"nfe must be at least 1; got {nfe}")
+        return nfe
+
+    def cost(self, nfe: int, dim: int) -> Cost:
+        most = self.options.get("limit", 20) + 1 if self.guided is MomentMatching else self.guided.vjps
+        return Cost(nfe, nfe * most)
+
+    def elements(self, dim: int) -> int:
+        return 4 * dim
+
+    def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
+        residual: list[Tensor] = []
+        options = dict(self.options)
+        if self.guided is MomentMatching:
+            options["report"] = residual.append
+        guided = self.guided(task.denoiser, task.likelihood, **options)
+        own = {k: v for k, v in task.cond.items() if isinstance(v, Tensor)}
+        shared = {k: v for k, v in task.cond.items() if k not in own}
+        denoise = Bound(guided, {"observation": task.observation, **own}, shared, len(task.index))
+        noise = Noise(task.seed, task.index, task.likelihood.event_shape, task.dtype)
+        solver, times = self._plan(task.denoiser, nfe)
+        state = solver.init(initial(task.denoiser, times[0], noise))
+        for step in solver.plan(guided, times):
+            state = solver.step(denoise, state, step, lambda k: noise.normal(k + 1))
+            advance()
+        return Drawn(state.x, residual=torch.stack(residual).amax(0) if residual else None)
+
+
+def _tweedie(
+    guided: Guided, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """(D, v -> Cov[x0 | x_t] v for v flattened or not), of one forward pass kept for the reverse ones."""
+    alpha, sigma = guided.schedule(t)
+    x = x_t.detach().requires_grad_()
+    with torch.enable_grad():
+        x0 = guided.denoiser(x, t, **cond)
+
+    def covariance(v: Tensor) -> Tensor:
+        (product,) = torch.autograd.grad(x0, x, v.reshape(x0.shape).to(x0), retain_graph=True)
+        return pad_right(sigma**2 / alpha, product) * product
+
+    return x0.detach(), covariance
+
+
+def _one(values: Tensor, method: str) -> float:
+    """The one level of a batch."""
+    if bool((values != values[0]).any()):
+        raise ValueError(f"{method} takes one time for the whole batch; got {len(values)} different levels")
+    return float(values[0].mean())

@@ -1,0 +1,227 @@
+"""Samplers of the literature with steps of their own: approximations, each with a bias that steps do not remove.
+
+DPS       an ancestral step, then one along the gradient of |y - A(D)|, of length zeta     Chung et al. 2023
+DDRM      in the singular basis of A: known directions take y, others the prior            Kawar et al. 2022
+DAPS      an ODE to x0, x0 given y around it, noise anew: levels without a path             Zhang et al. 2025
+REDDiff   one x0 for each sample, optimised: what explains y and denoises to itself        Mardani et al. 2024
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from scorefield import grids
+from scorefield.denoisers import Denoiser
+from scorefield.inverse.likelihood import Gaussian, Likelihood
+from scorefield.inverse.linear import Whitened, isotropic, linear_gaussian, worst
+from scorefield.inverse.operators.base import LinearOperator
+from scorefield.inverse.posterior import Cost, Drawn, Method, Task
+from scorefield.inverse.smc import grid
+from scorefield.solvers import recommended
+from scorefield.solvers.base import State
+
+
+class _Walk(Method):
+    """One evaluation a step."""
+
+    def steps(self, nfe: int) -> int:
+        if nfe < 1:
+            raise ValueError(f"nfe must be at least 1; got {nfe}")
+        return nfe
+
+    def cost(self, nfe: int, dim: int) -> Cost:
+        return Cost(self.steps(nfe))
+
+
+@dataclass(frozen=True)
+class DPS(_Walk):
+    """Diffusion posterior sampling: x_s <- DDPM's step - zeta grad_x |y - A(D(x_t))|, each sample with its own norm.
+
+    Args:
+        zeta: length of the pull; the paper's 0.3 to 1 belong to 1,000 steps of data in [-1, 1].
+    """
+
+    zeta: float = 1.0
+
+    def check(self, denoiser: Denoiser, likelihood: Likelihood) -> None:
+        if not isinstance(likelihood, Gaussian):
+            raise ValueError(f"DPS needs a Gaussian likelihood, of any operator; got {type(likelihood).__name__}")
+
+    def cost(self, nfe: int, dim: int) -> Cost:
+        return Cost(self.steps(nfe), nfe)
+
+    def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
+        own = task.own
+        assert isinstance(own, Gaussian)
+        times = grid(task.denoiser, nfe)
+        x = task.initial(times[0])
+        for k, (t, s) in enumerate(pairwise(times)):
+            a, b, q = (float(v) for v in task.schedule.posterior(s, t))
+            leaf = x.detach().requires_grad_()
+            with torch.enable_grad():
+                x0 = task.denoise(leaf, t)
+                norms = (own.y.to(x0) - own.operator(x0)).flatten(1).norm(dim=1)
+                (gradient,) = torch.autograd.grad(norms.sum(), leaf)
+            x = a * x + b * x0.detach() + q * task.normal(k + 1) - self.zeta * gradient
+            advance()
+        return Drawn(x.to(task.dtype))
+
+
+@dataclass(frozen=True)
+class DDRM(_Walk):
+    """Denoising diffusion restoration, for a linear operator small enough to decompose.
+
+    With y~ = y / s_i in a singular direction of value s_i > 0 and noise ratio s of the level, in units of x0: where
+    s s_i >= noise the direction takes y~ (share eta_b) with noise up to s; below it the ODE's or the SDE's way (eta).
+    """
+
+    eta: float = 0.85
+    eta_b: float = 1.0
+
+    def check(self, denoiser: Denoiser, likelihood: Likelihood) -> None:
+        linear_gaussian(likelihood, "DDRM")
+        if Whitened(linear_gaussian(likelihood, "DDRM"), torch.zeros(1, dtype=torch.int64)).gram is None:
+            raise ValueError(
+                "DDRM needs the singular values of the operator, with the same noise for every observation"
+            )
+
+    def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
+        system = Whitened(linear_gaussian(task.likelihood, "DDRM"), task.observation)
+        assert system.gram is not None
+        values, vectors = system.gram
+        seen = values > 1e-10 * values.max()
+        root = values.where(seen, 1.0).sqrt()
+        event = task.likelihood.event_shape
+
+        def known(x: Tensor) -> Tensor:  # V^T x
+            return torch.where(seen, system.forward(x) @ vectors / root, 0.0)
+
+        def lift(c: Tensor) -> Tensor:  # V c
+            return system.adjoint((torch.where(seen, c / root, 0.0)) @ vectors.T)
+
+        y = torch.where(seen, system.u @ vectors / root, 0.0)
+        spread = 1 / root  # noise of y~ in units of x0
+        times = grid(task.denoiser, nfe)
+        ratios = task.schedule.noise_ratio(times).tolist()
+        alpha = float(task.schedule.alpha(times[0]))
+        x = task.initial(times[0]).flatten(1) / alpha  # in the scale of x0: x0 + ratio eps
+        z = task.normal(1).flatten(1)
+        start = y + (ratios[0] ** 2 - spread**2).clamp(min=0.0).sqrt() * known(z)
+        x = x + lift(torch.where(spread <= ratios[0], start - known(x), 0.0))
+        for k, (now, then) in enumerate(pairwise(ratios)):
+            a = float(task.schedule.alpha(times[k]))
+            x0 = task.denoise((a * x).reshape(-1, *event), times[k]).flatten(1)
+            z = task.normal(k + 2).flatten(1)
+            keep = math.sqrt(1 - self.eta**2)
+            free = x0 + keep * then / now * (x - x0) + self.eta * then * z
+            d, n = known(x0), known(z)
+            fine = d + keep * then * (y - d) / spread + self.eta * then * n
+            rest = (then**2 - (spread * self.eta_b) ** 2).clamp(min=0.0).sqrt()
+            coarse = d + self.eta_b * (y - d) + rest * n
+            x = free + lift(torch.where(then < spread, fine, coarse) - known(free))
+            advance()
+        return Drawn(x.reshape(-1, *event).to(task.dtype))
+
+
+@dataclass(frozen=True)
+class DAPS(Method):
+    """Decoupled annealing: at each level the ODE's end x0^, then x0 ~ N(x0^, r^2 I) given y, then noise of the next level.
+
+    r = sigma / alpha. For a linear operator with Gaussian noise the middle step is exact; otherwise `langevin` steps of
+    size `rate` r^2.
+
+    Args:
+        ode: evaluations for each ODE.
+    """
+
+    ode: int = 4
+    langevin: int = 50
+    rate: float = 0.05
+
+    def steps(self, nfe: int) -> int:
+        if nfe < self.ode:
+            raise ValueError(f"nfe must be at least {self.ode}, one level of {self}; got {nfe}")
+        return nfe // self.ode
+
+    def cost(self, nfe: int, dim: int) -> Cost:
+        return Cost(self.steps(nfe) * self.ode)
+
+    def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
+        exact = isinstance(task.likelihood, Gaussian) and isinstance(task.likelihood.operator, LinearOperator)
+        system = Whitened(task.likelihood, task.observation) if exact else None  # type: ignore[arg-type]
+        schedule, event = task.schedule, task.likelihood.event_shape
+        times = grid(task.denoiser, self.steps(nfe))
+        x, residual = task.initial(times[0]), None
+        for k, (t, s) in enumerate(pairwise(times)):
+            ratio = float(schedule.noise_ratio(t))
+            x0 = self._ode(task, x, ratio)
+            first = 1 + k * (self.langevin + 2)  # of the draws of this level
+            z = task.normal(first)
+            if system is not None:
+                free = (x0 + ratio * z).flatten(1)
+                error = task.normal(first + 1, (system.size,))
+                innovation = isotropic(system, ratio**2)
+                x0 = free + ratio**2 * system.adjoint(innovation.solve(system.residual(free) - error))
+                x0, residual = x0.reshape(-1, *event), worst(residual, innovation)
+            else:
+                x0 = self._langevin(task, x0, ratio, first)
+            alpha, sigma = (float(v) for v in schedule(s))
+            x = alpha * x0 + sigma * task.normal(first + self.langevin + 1)
+            advance()
+        return Drawn(x.to(task.dtype), residual=residual)
+
+    def _ode(self, task: Task, x: Tensor, ratio: float) -> Tensor:
+        schedule, sd = task.schedule, task.denoiser.data_std
+        solver = recommended(schedule, self.ode, data_std=sd).solver
+        times = grids.angular(schedule, self.ode, scale=2 * sd, s_max=ratio * (1 + 1e-9))
+        state = State(x, x)
+        for step in solver.plan(task.denoiser, times):
+            state = solver.step(lambda x, t, rows=None: task.denoise(x, t), state, step, lambda k: x)
+        return state.x
+
+    def _langevin(self, task: Task, centre: Tensor, ratio: float, first: int) -> Tensor:
+        own, x, h = task.own, centre, self.rate * ratio**2
+        for i in range(self.langevin):
+            leaf = x.detach().requires_grad_()
+            with torch.enable_grad():
+                (gradient,) = torch.autograd.grad(own.log_prob(leaf).sum(), leaf)
+            drift = gradient - (x - centre) / ratio**2
+            x = x + h / 2 * drift + math.sqrt(h) * task.normal(first + i)
+        return x
+
+
+@dataclass(frozen=True)
+class REDDiff(_Walk):
+    """Regularisation by denoising: Adam on mu with the gradient -grad log p(y | mu) + weight (mu - D(x_t)) / data_std^2.
+
+    x_t = alpha mu + sigma eps with fresh eps, t from noise to data. A point for each sample, near a mode: their spread
+    is no posterior spread.
+    """
+
+    weight: float = 1.0
+    rate: float = 0.1
+
+    def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
+        own, sd = task.own, task.denoiser.data_std
+        times = grid(task.denoiser, nfe)
+        mean = task.denoiser.data_mean
+        z = task.normal(0)
+        mu = (mean.to(z) if isinstance(mean, Tensor) else mean) + sd * z
+        first, second = torch.zeros_like(mu), torch.zeros_like(mu)
+        for k, t in enumerate(times[:-1], start=1):
+            x0 = task.denoise(task.schedule.perturb(mu, t, task.normal(k)), t)
+            leaf = mu.detach().requires_grad_()
+            with torch.enable_grad():
+                (pull,) = torch.autograd.grad(own.log_prob(leaf).sum(), leaf)
+            gradient = -pull + self.weight * (mu - x0) / sd**2
+            first, second = 0.9 * first + 0.1 * gradient, 0.99 * second + 0.01 * gradient**2
+            scale = (second / (1 - 0.99**k)).sqrt() + 1e-12
+            mu = mu - self.rate * sd * first / (1 - 0.9**k) / scale
+            advance()
+        return Drawn(mu.to(task.dtype))
