@@ -19,7 +19,8 @@ from scorefield.inverse.operators import Blur, Downsample, LinearOperator, Mask,
 from scorefield.solvers import calibrate
 
 SHAPE = (1, 28, 28)
-WEIGHTS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
+WEIGHTS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1)
+ITERATIONS = 300
 
 
 class Task(NamedTuple):
@@ -81,15 +82,15 @@ def tasks() -> dict[str, Task]:
 def study(args: argparse.Namespace) -> None:
     prior = r.prior(args.run, levels=256)
     train, test = (data.named("mnist", data_dir=args.data_dir, split=split) for split in ("train", "test"))
-    count = args.count or 16
+    count = args.count or 8
     truth = pictures(test, 0, count)
     tuning = pictures(train, 0, 8)
-    held_in = prior.to_model(pictures(train, 100, 64))
-    spectrum = calibrate_spectrum(prior.denoiser, held_in, generator=torch.Generator().manual_seed(0))
-    variance = calibrate(prior.denoiser, held_in, generator=torch.Generator().manual_seed(0))
+    seen = prior.to_model(pictures(train, 100, 32))
+    spectrum = calibrate_spectrum(prior.denoiser, seen, generator=torch.Generator().manual_seed(0))
+    variance = calibrate(prior.denoiser, seen, generator=torch.Generator().manual_seed(0))
     methods = {
+        "bridge, 16 particles": Bridge(particles=16, covariance=IsotropicCovariance(variance)),
         "spectral bridge": SpectralBridge(spectrum),
-        "bridge, one variance, 16 particles": Bridge(particles=16, covariance=IsotropicCovariance(variance)),
     }
     results, shown, calibrations = {}, [], {}
     for name, task in tasks().items():
@@ -98,8 +99,8 @@ def study(args: argparse.Namespace) -> None:
         y_tuning = r.measured(operator, tuning, std, seed=2)
         errors = [float((task.estimate(operator, y_tuning, c) - tuning).square().mean()) for c in task.choices]
         classical = task.estimate(operator, y, task.choices[errors.index(min(errors))])
-        weight = tuned_weight(operator, tuning, y_tuning, WEIGHTS)
-        variation = total_variation(operator, y, weight)
+        weight = tuned_weight(operator, tuning, y_tuning, WEIGHTS, iterations=ITERATIONS)
+        variation = total_variation(operator, y, weight, iterations=ITERATIONS)
         rows = [
             r.row(task.classical, classical, truth, operator, y, std),
             r.row(f"total variation, weight {weight:g}", variation, truth, operator, y, std),
@@ -114,7 +115,7 @@ def study(args: argparse.Namespace) -> None:
             rows.append(r.row(f"{label}, one draw", draws[:, 0], truth, operator, y, std))
             found = r.calibration(draws, truth)
             rows[-2] |= {"seconds a draw": timer.seconds / draws.shape[1] / count, "calibration": found._asdict()}
-            if label == "spectral bridge":
+            if label.startswith("bridge"):
                 calibrations[name] = found
                 i = len(shown) % count
                 first = draws[i]

@@ -43,9 +43,8 @@ class Prior(NamedTuple):
         return self.scale * x + self.shift
 
     def likelihood(self, operator: LinearOperator, y: Tensor, noise_std: float) -> Gaussian:
-        """Of y = A v + n as a function of x: (y - A shift) / scale = A x + n / scale."""
-        constant = operator(torch.full((1, *operator.event_shape), self.shift))
-        return Gaussian(operator, (y - constant) / self.scale, noise_std / self.scale)
+        """Of y = A v + n, as a function of the model's x."""
+        return Gaussian(operator, y, noise_std).standardized(self.scale, self.shift)
 
 
 def prior(run: Path, levels: int = 255) -> Prior:
@@ -118,11 +117,12 @@ def calibration(draws: Tensor, truth: Tensor, floor: float = 2e-3) -> Calibratio
     )
 
 
-def table(rows: Sequence[dict]) -> str:
-    """Markdown: means over the pictures."""
+def table(rows: Sequence[dict], chosen: Sequence[int] | None = None) -> str:
+    """Markdown: means over the pictures, or over those of the `chosen` numbers."""
     lines = ["| method | PSNR, dB | SSIM | chi² / M |", "| --- | --- | --- | --- |"]
     for entry in rows:
-        mean = {name: sum(entry[name]) / len(entry[name]) for name in ("psnr", "ssim", "chi2")}
+        each = {k: [entry[k][i] for i in chosen or range(len(entry[k]))] for k in ("psnr", "ssim", "chi2")}
+        mean = {k: sum(values) / len(values) for k, values in each.items()}
         lines.append(f"| {entry['method']} | {mean['psnr']:.2f} | {mean['ssim']:.3f} | {mean['chi2']:.2f} |")
     return "\n".join(lines)
 

@@ -68,7 +68,9 @@ def total_variation(operator: LinearOperator, y: Tensor, weight: float, *, itera
     return x
 
 
-def tuned_weight(operator: LinearOperator, truths: Tensor, y: Tensor, weights: Sequence[float]) -> float:
+def tuned_weight(
+    operator: LinearOperator, truths: Tensor, y: Tensor, weights: Sequence[float], **options: int
+) -> float:
     """The weight of the least squared error on other images than are reported."""
-    errors = [float((total_variation(operator, y, weight) - truths).square().mean()) for weight in weights]
+    errors = [float((total_variation(operator, y, weight, **options) - truths).square().mean()) for weight in weights]
     return weights[min(range(len(weights)), key=errors.__getitem__)]

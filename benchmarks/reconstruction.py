@@ -4,10 +4,10 @@
     OMP_NUM_THREADS=1 python benchmarks/reconstruction.py phantoms --run runs/phantoms
     OMP_NUM_THREADS=1 python benchmarks/reconstruction.py photographs --run runs/patches
 
-Needs scikit-image. Each study prints its tables, writes benchmarks/out/reconstruction-STUDY.json, and draws its pictures
-into docs/images. One prior serves all tasks of a study: it knows nothing of any operator. What a method has to choose
-(the weight of total variation, widths) is chosen by squared error on other pictures than are reported, for each task.
-PSNR, SSIM and chi^2 are of the reconstruction, the mean of the posterior's 19 draws; one draw alone is a row of its own.
+Needs scikit-image. Each study prints its tables, writes benchmarks/out/reconstruction-STUDY.json, and draws its
+pictures into docs/images. One prior serves all tasks of a study: it knows nothing of any operator. What a method has to
+choose (the weight of total variation, widths) is chosen by squared error on other pictures than are reported, for each
+task. PSNR, SSIM and chi^2 are of the reconstruction, the mean of the posterior's 19 draws; one draw is its own row.
 """
 
 from __future__ import annotations
