@@ -14,13 +14,13 @@ from torch.nn import functional as F
 import _reconstruction as r
 from _variation import total_variation, tuned_weight
 from scorefield import data
-from scorefield.inverse import Bridge, IsotropicCovariance, SpectralBridge, calibrate_spectrum, condition
+from scorefield.inverse import Bridge, IsotropicCovariance, Method, SpectralBridge, calibrate_spectrum, condition
 from scorefield.inverse.operators import Blur, Downsample, LinearOperator, Mask, Radon, gaussian_kernel
 from scorefield.solvers import calibrate
 
 SHAPE = (1, 28, 28)
 WEIGHTS = (1e-3, 3e-3, 1e-2, 3e-2, 0.1)
-ITERATIONS = 300
+ITERATIONS = 200
 
 
 class Task(NamedTuple):
@@ -82,51 +82,66 @@ def tasks() -> dict[str, Task]:
 def study(args: argparse.Namespace) -> None:
     prior = r.prior(args.run, levels=256)
     train, test = (data.named("mnist", data_dir=args.data_dir, split=split) for split in ("train", "test"))
-    count = args.count or 8
-    truth = pictures(test, 0, count)
-    tuning = pictures(train, 0, 8)
+    count = args.count or 6
+    truth, tuning = pictures(test, 0, count), pictures(train, 0, 8)
     seen = prior.to_model(pictures(train, 100, 32))
-    spectrum = calibrate_spectrum(prior.denoiser, seen, generator=torch.Generator().manual_seed(0))
-    variance = calibrate(prior.denoiser, seen, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    variance = calibrate(prior.denoiser, seen, levels=16, generator=generator)
+    spectrum = calibrate_spectrum(prior.denoiser, seen, generator=generator)
     methods = {
         "bridge, 16 particles": Bridge(particles=16, covariance=IsotropicCovariance(variance)),
         "spectral bridge": SpectralBridge(spectrum),
     }
-    results, shown, calibrations = {}, [], {}
-    for name, task in tasks().items():
-        operator, std = task.operator, task.noise_std
-        y = r.measured(operator, truth, std, seed=1)
-        y_tuning = r.measured(operator, tuning, std, seed=2)
-        errors = [float((task.estimate(operator, y_tuning, c) - tuning).square().mean()) for c in task.choices]
-        classical = task.estimate(operator, y, task.choices[errors.index(min(errors))])
-        weight = tuned_weight(operator, tuning, y_tuning, WEIGHTS, iterations=ITERATIONS)
-        variation = total_variation(operator, y, weight, iterations=ITERATIONS)
-        rows = [
-            r.row(task.classical, classical, truth, operator, y, std),
-            r.row(f"total variation, weight {weight:g}", variation, truth, operator, y, std),
-        ]
-        for label, method in methods.items():
-            with r.Timer() as timer:
-                got = condition(prior.denoiser, prior.likelihood(operator, y, std), method).sample(
-                    r.DRAWS, nfe=args.nfe, seed=3
-                )
-            draws = prior.to_picture(got.x)
-            rows.append(r.row(label, draws.mean(1), truth, operator, y, std))
-            rows.append(r.row(f"{label}, one draw", draws[:, 0], truth, operator, y, std))
-            found = r.calibration(draws, truth)
-            rows[-2] |= {"seconds a draw": timer.seconds / draws.shape[1] / count, "calibration": found._asdict()}
-            if label.startswith("bridge"):
-                calibrations[name] = found
-                i = len(shown) % count
-                first = draws[i]
-                panels = [truth[i], task.seen(operator, y)[i], variation[i], *first[:4], first.mean(0)]
-                shown.append([*panels, 2 * first.std(0)])
-        results[name] = rows
-        print(f"\n{name}, noise {std:g}, {count} digits\n{r.table(rows)}", flush=True)
-    r.save_json("mnist", {"nfe": args.nfe, "count": count, "tasks": results})
+    known = tasks()
+    for i, (name, task) in enumerate(known.items()):
+        if args.only in name:
+            outcome = reconstruct(name, task, prior, methods, truth, tuning, args.nfe, shown=i % count)
+            r.keep("mnist", name, outcome, nfe=args.nfe, count=count)
+    done = r.kept("mnist", list(known))
     columns = ["truth", "measured", "TV", *(f"draw {i}" for i in range(1, 5)), "mean", "2 sd"]
-    r.save_picture(r.gallery(shown, columns, list(results), cell=0.8), "reconstruction-mnist")
-    r.draw_calibration(calibrations, "reconstruction-mnist-calibration")
+    panels = [o.panels[0] for o in done.values()]
+    r.save_picture(r.gallery(panels, columns, list(done), cell=0.8), "reconstruction-mnist")
+    r.draw_calibration({k: o.calibration for k, o in done.items() if o.calibration}, "reconstruction-mnist-calibration")
+
+
+def reconstruct(
+    name: str,
+    task: Task,
+    prior: r.Prior,
+    methods: dict[str, Method],
+    truth: Tensor,
+    tuning: Tensor,
+    nfe: int,
+    shown: int,
+) -> r.Outcome:
+    operator, std = task.operator, task.noise_std
+    y, y_tuning = (r.measured(operator, x, std, seed) for x, seed in ((truth, 1), (tuning, 2)))
+    errors = [float((task.estimate(operator, y_tuning, c) - tuning).square().mean()) for c in task.choices]
+    classical = task.estimate(operator, y, task.choices[errors.index(min(errors))])
+    weight = tuned_weight(operator, tuning, y_tuning, WEIGHTS, iterations=ITERATIONS)
+    variation = total_variation(operator, y, weight, iterations=ITERATIONS)
+    rows = [
+        r.row(task.classical, classical, truth, operator, y, std),
+        r.row(f"total variation, weight {weight:g}", variation, truth, operator, y, std),
+    ]
+    panels, found = [], None
+    for label, method in methods.items():
+        with r.Timer() as timer:
+            posterior = condition(prior.denoiser, prior.likelihood(operator, y, std), method)
+            draws = prior.to_picture(posterior.sample(r.DRAWS, nfe=nfe, seed=3).x)
+        rows.append(r.row(label, draws.mean(1), truth, operator, y, std))
+        calibrated = r.calibration(draws, truth)
+        rows[-1] |= {"seconds a draw": timer.seconds / draws.shape[1] / len(truth)}
+        rows[-1] |= {"coverage": calibrated.coverage, "error / sd": calibrated.ratio}
+        rows.append(r.row(f"{label}, one draw", draws[:, 0], truth, operator, y, std))
+        if found is None:
+            mine = draws[shown]
+            found = calibrated
+            panels = [truth[shown], task.seen(operator, y)[shown], variation[shown], *mine[:4], mine.mean(0)]
+            panels.append(2 * mine.std(0))
+        print(f"{name}, {label}: coverage {calibrated.coverage:.3f}, error / sd {calibrated.ratio:.2f}", flush=True)
+    print(f"\n{name}, noise {std:g}, {len(truth)} digits\n{r.table(rows)}", flush=True)
+    return r.Outcome(rows, [name], [panels], found)
 
 
 def pictures(source: data.Source, first: int, count: int) -> Tensor:

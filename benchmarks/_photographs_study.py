@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -67,63 +68,62 @@ def filters(task: str, kernel: np.ndarray) -> dict[str, tuple[Filter, Sequence[A
 
 def study(args: argparse.Namespace) -> None:
     prior = r.prior(args.run)
-    net = prior.denoiser
     truth, tuning = photographs(CORNERS)[: args.count or None], photographs(TUNING)
-    whole: dict[str, sf.Denoiser] = {
-        "patches, stride 16": sf.PatchDenoiser(net, PATCH, 16, chunk=64),
-        "patches, stride 8": sf.PatchDenoiser(net, PATCH, 8, chunk=64),
-        "the network on the whole": net,
-    }
-    shape = tuple(truth.shape[1:])
-    results, shown = {}, []
+    known = {"denoising": denoise, "deblurring": deblur}
+    for name, task in known.items():
+        if args.only in name:
+            r.keep("photographs", name, task(prior, truth, tuning, args.nfe), nfe=args.nfe, count=len(truth))
+    done = r.kept("photographs", list(known))
+    columns = ["truth", "measured", "non-local means; Wiener", "total variation", "with the prior"]
+    panels = [o.panels[0] for o in done.values()]
+    r.save_picture(r.gallery(panels, columns, list(done), cell=1.5), "reconstruction-photographs", dpi=90)
 
-    operator: LinearOperator = Mask(torch.ones(shape, dtype=torch.bool))
+
+def denoise(prior: r.Prior, truth: Tensor, tuning: Tensor, nfe: int) -> r.Outcome:
+    """For EDM's process y is x_t at the time whose sigma is the noise: the posterior mean is one evaluation."""
+    net, shape = prior.denoiser, tuple(truth.shape[1:])
+    operator = Mask(torch.ones(shape, dtype=torch.bool))
     y, y_tuning = (r.measured(operator, x, NOISY, seed) for x, seed in ((truth, 1), (tuning, 2)))
     rows, estimates = baselines("denoising", operator, NOISY, truth, tuning, y, y_tuning)
-    # for EDM's process y is x_t at sigma = the noise: the posterior mean is one evaluation
     noisy = prior.to_model(y.reshape(truth.shape))
-    t = net.schedule.time_of_log_snr(torch.tensor(-np.log(NOISY / prior.scale), dtype=torch.float64))
-    for label, denoiser in whole.items():
+    t = net.schedule.time_of_log_snr(torch.tensor(-math.log(NOISY / prior.scale), dtype=torch.float64))
+    ways: dict[str, sf.Denoiser] = {
+        "the network on the whole": net,
+        **{f"patches, stride {n}": sf.PatchDenoiser(net, PATCH, n, chunk=64) for n in (32, 16, 8)},
+    }
+    for label, denoiser in ways.items():
         with r.Timer() as timer, torch.no_grad():
-            estimate = prior.to_picture(denoiser(noisy, t))
-        rows.append(r.row(label, estimate, truth, operator, y, NOISY) | {"seconds": timer.seconds / len(truth)})
-        estimates[label] = estimate
+            estimates[label] = prior.to_picture(denoiser(noisy, t))
+        rows.append(r.row(label, estimates[label], truth, operator, y, NOISY))
+        rows[-1] |= {"seconds": timer.seconds / len(truth)}
         print(f"{label}: {timer.seconds / len(truth):.1f} CPU-seconds a picture", flush=True)
-    results["denoising"] = rows
     print(f"\ndenoising, noise 25/255\n{r.table(rows)}", flush=True)
-    chosen = ["total variation", "non-local means", "patches, stride 8"]
-    shown.append([truth[0], y[0].reshape(shape), *(estimates[c][0] for c in chosen)])
+    chosen = [estimates[c][0] for c in ("non-local means", "total variation", "patches, stride 8")]
+    return r.Outcome(rows, ["denoising"], [[truth[0], y[0].reshape(shape), *chosen]])
 
-    kernel = gaussian_kernel(1.6, 13)
-    operator = Blur(kernel, shape, "reflect")
+
+def deblur(prior: r.Prior, truth: Tensor, tuning: Tensor, nfe: int) -> r.Outcome:
+    net = prior.denoiser
+    operator = Blur(gaussian_kernel(1.6, 13), tuple(truth.shape[1:]), "reflect")
     y, y_tuning = (r.measured(operator, x, BLURRED, seed) for x, seed in ((truth, 3), (tuning, 4)))
     rows, estimates = baselines("deblurring", operator, BLURRED, truth, tuning, y, y_tuning)
     likelihood = prior.likelihood(operator, y, BLURRED)
-    for label in ("the network on the whole", "patches, stride 16"):
-        denoiser = whole[label]
-        spectrum = calibrate_spectrum(
-            denoiser, prior.to_model(tuning[:1]), levels=8, generator=torch.Generator().manual_seed(0)
-        )
-        count = DRAWS if label.startswith("the") else 1  # patches cost five times as much
+    ways = {"the network on the whole": (net, DRAWS), "patches, stride 16": (sf.PatchDenoiser(net, PATCH, 16), 1)}
+    for label, (denoiser, count) in ways.items():  # patches cost four times as much
+        generator = torch.Generator().manual_seed(0)
+        spectrum = calibrate_spectrum(denoiser, prior.to_model(tuning[:1]), levels=8, generator=generator)
         with r.Timer() as timer:
-            got = condition(denoiser, likelihood, SpectralBridge(spectrum, tolerance=1e-2)).sample(
-                count, nfe=args.nfe, seed=5, chunk=count
-            )
-        draws = prior.to_picture(got.x)
-        spent = {"seconds": timer.seconds / len(truth) / count}
-        name = f"{label}, mean of {count} draws" if count > 1 else f"{label}, one draw"
-        rows.append(r.row(name, draws.mean(1), truth, operator, y, BLURRED) | spent)
+            posterior = condition(denoiser, likelihood, SpectralBridge(spectrum, tolerance=1e-2))
+            draws = prior.to_picture(posterior.sample(count, nfe=nfe, seed=5, chunk=count).x)
+        estimates[label] = draws.mean(1)
+        rows.append(r.row(f"{label}, mean of {count}", draws.mean(1), truth, operator, y, BLURRED))
+        rows[-1] |= {"seconds a draw": timer.seconds / len(truth) / count}
         if count > 1:
             rows.append(r.row(f"{label}, one draw", draws[:, 0], truth, operator, y, BLURRED))
-        estimates[label] = draws.mean(1)
-        print(f"{label}: {spent['seconds']:.1f} CPU-seconds a draw", flush=True)
-    results["deblurring"] = rows
+        print(f"{label}: {rows[-1]}", flush=True)
     print(f"\ndeblurring, std 1.6, noise 2/255\n{r.table(rows)}", flush=True)
-    chosen = ["Wiener", "total variation", "the network on the whole"]
-    shown.append([truth[0], y[0], *(estimates[c][0] for c in chosen)])
-    r.save_json("photographs", {"nfe": args.nfe, "tasks": results})
-    columns = ["truth", "measured", "TV; Wiener", "non-local means; TV", "with the prior"]
-    r.save_picture(r.gallery(shown, columns, list(results), cell=1.5), "reconstruction-photographs", dpi=90)
+    chosen = [estimates[c][0] for c in ("Wiener", "total variation", "the network on the whole")]
+    return r.Outcome(rows, ["deblurring"], [[truth[0], y[0], *chosen]])
 
 
 def baselines(

@@ -127,11 +127,37 @@ def table(rows: Sequence[dict], chosen: Sequence[int] | None = None) -> str:
     return "\n".join(lines)
 
 
-def save_json(name: str, value: Any) -> Path:
+class Outcome(NamedTuple):
+    """Of one task of a study: its table, one or more rows of pictures, and how good the draws' spread is."""
+
+    rows: list[dict]
+    labels: list[str]
+    panels: list[list[Tensor]]  # a list `(1, H, W)` for each label
+    calibration: Calibration | None = None
+
+
+def keep(study: str, task: str, outcome: Outcome, **settings: Any) -> None:
+    """Writes benchmarks/out/reconstruction-STUDY-TASK.json and .npz, so that tasks may be run one by one."""
     OUT.mkdir(exist_ok=True)
-    path = OUT / f"reconstruction-{name}.json"
-    path.write_text(json.dumps(value, indent=1))
-    return path
+    name = f"reconstruction-{study}-{task.split(',')[0].replace(' ', '-')}"
+    found = outcome.calibration._asdict() if outcome.calibration else None
+    entry = {"task": task, **settings, "labels": outcome.labels, "rows": outcome.rows, "calibration": found}
+    (OUT / f"{name}.json").write_text(json.dumps(entry, indent=1))
+    np.savez_compressed(OUT / f"{name}.npz", panels=torch.stack([torch.stack(row) for row in outcome.panels]).numpy())
+
+
+def kept(study: str, tasks: Sequence[str]) -> dict[str, Outcome]:
+    """What `keep` has written, of those tasks that have been run."""
+    outcomes = {}
+    for task in tasks:
+        path = OUT / f"reconstruction-{study}-{task.split(',')[0].replace(' ', '-')}.json"
+        if path.exists():
+            entry = json.loads(path.read_text())
+            with np.load(path.with_suffix(".npz")) as file:
+                panels = [list(row) for row in torch.from_numpy(file["panels"])]
+            found = Calibration(**entry["calibration"]) if entry["calibration"] else None
+            outcomes[task] = Outcome(entry["rows"], entry["labels"], panels, found)
+    return outcomes
 
 
 def save_picture(figure: Any, name: str, dpi: int = 110) -> Path:
