@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from skimage.restoration import inpaint_biharmonic, wiener
+from skimage.restoration import inpaint_biharmonic, wiener  # type: ignore[reportMissingImports]
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import skimage.color
-import skimage.data
+import skimage.color  # type: ignore[reportMissingImports]
+import skimage.data  # type: ignore[reportMissingImports]
 import torch
-from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, richardson_lucy, wiener
+from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, richardson_lucy, wiener  # type: ignore[reportMissingImports]
 from torch import Tensor
 
 import _reconstruction as r

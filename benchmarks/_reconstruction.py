@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from skimage.metrics import structural_similarity
+from skimage.metrics import structural_similarity  # type: ignore[reportMissingImports]
 from torch import Tensor
 
 import scorefield as sf
@@ -195,7 +195,7 @@ def gallery(rows: Sequence[Sequence[Tensor]], columns: Sequence[str], labels: Se
             if i == 0:
                 ax.set_title(columns[j], fontsize=8)
         axes[i, 0].set_ylabel(label, fontsize=8)
-    fig.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
+    fig.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
     return fig
 
 

@@ -14,8 +14,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import skimage.color
-import skimage.data
+import skimage.color  # type: ignore[reportMissingImports]
+import skimage.data  # type: ignore[reportMissingImports]
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_image
 
