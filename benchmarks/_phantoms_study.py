@@ -30,7 +30,7 @@ def tasks() -> dict[str, Task]:
         # pixel lengths: 1 % of the largest line integral of Shepp-Logan
         "CT, 30 views": Task(Radon(SHAPE, 30), 0.5, (0.5, 1.5, 5.0)),
         # orthonormal Fourier transform of values in [0, 1]
-        "MRI, 4x": Task(Fourier(cartesian_mask(SHAPE[1:], 4.0, seed=0)), 0.02, (1e-3, 3e-3, 1e-2)),
+        "MRI, 4x": Task(Fourier(cartesian_mask(SHAPE[1:], 4.0, seed=0)), 0.02, (3e-3, 1e-2, 3e-2)),
     }
 
 
