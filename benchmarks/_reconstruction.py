@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -194,7 +195,7 @@ def gallery(rows: Sequence[Sequence[Tensor]], columns: Sequence[str], labels: Se
             plots.clean(ax)
             if i == 0:
                 ax.set_title(columns[j], fontsize=8)
-        axes[i, 0].set_ylabel(label, fontsize=8)
+        axes[i, 0].set_ylabel(textwrap.fill(label, round(16 * cell)), fontsize=7)
     fig.set_layout_engine("constrained", w_pad=0.01, h_pad=0.01, wspace=0.02, hspace=0.02)
     return fig
 
