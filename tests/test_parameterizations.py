@@ -10,7 +10,10 @@ from scorefield.parameterizations import Parameterization
 
 f64 = torch.float64
 SCHEDULES = [sf.VP(), sf.SubVP(), sf.VE(), sf.EDM(), sf.Cosine(alpha_min=0.0), sf.Rectified(), sf.Discrete.linear()]
-TARGETS = [sf.X0(), sf.Eps(), sf.V(), sf.Velocity(), sf.Score(), sf.EDMPreconditioning(sigma_data=0.5)]
+TARGETS = [
+    *(sf.X0(), sf.Eps(), sf.V(), sf.Velocity(), sf.Score()),
+    *(sf.EDMPreconditioning(sigma_data=0.5), sf.EDMPreconditioning(sigma_data=0.5, skip_std=0.1)),
+]
 schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 
 
@@ -49,11 +52,12 @@ def test_at_sigma_zero_the_network_is_not_believed(schedule, target):
     torch.testing.assert_close(target.x0(schedule, x, torch.full_like(x, 7.0), 0.0), x)
 
 
+@pytest.mark.parametrize("skip_std", [None, 0.1])
 @schedules
-def test_edm_preconditioning_gives_unit_variance_input_and_target(schedule):
+def test_edm_preconditioning_gives_unit_variance_input_and_target(schedule, skip_std):
     """For data of std sigma_data, at every noise level: what Karras et al. (2022) derive it from."""
     t = torch.linspace(0.001, 0.999, 50, dtype=f64)
-    edm = sf.EDMPreconditioning(sigma_data=0.5)
+    edm = sf.EDMPreconditioning(sigma_data=0.5, skip_std=skip_std)
     alpha, sigma = schedule(t)
     a, b = edm.row(schedule, t)
     ones = torch.ones_like(t)
@@ -68,6 +72,20 @@ def test_edm_preconditioning_is_the_published_one_at_alpha_one():
     torch.testing.assert_close(skip, sd**2 / (sigma**2 + sd**2))
     torch.testing.assert_close(out, sigma * sd / torch.sqrt(sigma**2 + sd**2))
     torch.testing.assert_close(sf.EDMPreconditioning(sd).noise_level(schedule, t), torch.log(sigma) / 4)
+
+
+def test_a_smaller_skip_keeps_the_target_the_datum_down_to_noise_of_its_size():
+    """c_skip = s^2 / (s^2 + sigma^2) at alpha = 1: half at sigma = s, and F the datum (a = 1 / sd) far above it."""
+    schedule, s = sf.EDM(sigma_max=10.0), 0.1
+    edm = sf.EDMPreconditioning(sigma_data=0.5, skip_std=s)
+    t = schedule.time_of_log_snr(-torch.log(torch.tensor([s / 20, s, 20 * s], dtype=f64)))
+    skip, _ = edm.solve(schedule, t)
+    torch.testing.assert_close(skip, s**2 / (s**2 + schedule.sigma(t) ** 2))
+    a, b = edm.row(schedule, t)
+    assert float(a[2]) == pytest.approx(1 / 0.5, rel=1e-3)
+    assert abs(float(b[0])) > 0.95  # far below it F is the noise, as with the default
+    with pytest.raises(ValueError, match="skip_std must be positive, or None; got 0"):
+        sf.EDMPreconditioning(skip_std=0)
 
 
 def test_v_and_velocity_are_well_posed_at_both_ends_of_a_path_to_pure_noise():

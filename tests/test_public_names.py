@@ -11,7 +11,7 @@ SOURCE = Path(sf.__file__).parent
 LAYERS = [
     {"schedules", "randomness", "distributions", "particles"},
     {"parameterizations", "grids"},
-    {"denoisers", "networks", "data"},
+    {"denoisers", "networks", "data", "patches"},
     {"solvers", "losses", "guidance", "metrics", "text", "latent_space"},
     {"sampling", "likelihood"},
     {"latents", "editing", "anomaly", "checks", "inverse", "distill", "training", "plots", "tuning"},

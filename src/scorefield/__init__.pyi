@@ -53,6 +53,7 @@ from .parameterizations import Score as Score
 from .parameterizations import V as V
 from .parameterizations import Velocity as Velocity
 from .parameterizations import convert as convert
+from .patches import PatchDenoiser as PatchDenoiser
 from .randomness import Stream as Stream
 from .sampling import Samples as Samples
 from .sampling import sample as sample

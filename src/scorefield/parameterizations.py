@@ -156,30 +156,38 @@ class Score(Parameterization):
 class EDMPreconditioning(Parameterization):
     """EDM's unit-variance input and target (Karras et al. 2022, section 5), for any alpha.
 
-        c_in = 1 / n,  c_skip = alpha sd^2 / n^2,  c_out = sigma sd / n,  n^2 = alpha^2 sd^2 + sigma^2,  sd = sigma_data
+        c_in = 1 / n,  n^2 = alpha^2 sd^2 + sigma^2,  sd = sigma_data
+        c_skip = alpha s^2 / m^2,  c_out = sigma r / m^2,  m^2 = alpha^2 s^2 + sigma^2,  r^2 = sigma^2 sd^2 + alpha^2 s^4
 
     so the network's target F = (x0 - c_skip x_t) / c_out has unit variance at every t for data of standard deviation
-    sd.
+    sd. With s = sd, the default, c_out is smallest; F is then mostly noise wherever sigma < alpha sd, and a network
+    must carry all of it from its input to its output. Where that is hard and data are simple (pixels folded into more
+    channels than a network has room for, piecewise constant pictures), a smaller `skip_std` s makes F the datum down to
+    noise of that size.
     Told to the network: log(sigma / alpha) / 4, which must be finite, so alpha must not reach 0.
+
+    Raises:
+        ValueError: for a sigma_data or a skip_std that is not positive.
     """
 
     sigma_data: float = 1.0
+    skip_std: float | None = None
 
     def __post_init__(self) -> None:
         if not self.sigma_data > 0:
             raise ValueError(f"EDMPreconditioning: sigma_data must be positive; got {self.sigma_data}")
+        if self.skip_std is not None and not self.skip_std > 0:
+            raise ValueError(f"EDMPreconditioning: skip_std must be positive, or None; got {self.skip_std}")
 
     def row(self, schedule: Schedule, t: Tensor) -> Row:
-        # F = (sigma x0 - alpha sd^2 eps) / (sd n), free of the cancellation in (1 - c_skip alpha) / c_out
+        # F = (sigma x0 - alpha s^2 eps) / r, free of the cancellation in (1 - c_skip alpha) / c_out
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-        sd, n = self.sigma_data, self._scale(schedule, t)
-        return Row(sigma / (sd * n), -alpha * sd / n)
+        s2 = (self.sigma_data if self.skip_std is None else self.skip_std) ** 2
+        r = torch.hypot(sigma * self.sigma_data, alpha * s2)
+        return Row(sigma / r, -alpha * s2 / r)
 
     def input_scale(self, schedule: Schedule, t: Tensor) -> Tensor:
-        return 1 / self._scale(schedule, t)
+        return 1 / torch.hypot(schedule.alpha(t) * self.sigma_data, schedule.sigma(t))
 
     def noise_level(self, schedule: Schedule, t: Tensor) -> Tensor:
         return torch.clamp(-schedule.log_snr(t), -80, 80) / 4  # finite at both ends: sigma = 0 and alpha = 0
-
-    def _scale(self, schedule: Schedule, t: Tensor) -> Tensor:
-        return torch.hypot(schedule.alpha(t) * self.sigma_data, schedule.sigma(t))

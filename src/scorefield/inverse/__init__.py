@@ -16,6 +16,7 @@ from scorefield.inverse.likelihood import Gaussian, Likelihood
 from scorefield.inverse.moments import Covariance, FullCovariance, IsotropicCovariance
 from scorefield.inverse.posterior import Method, Posterior, PosteriorSamples, condition
 from scorefield.inverse.recommended import recommended
+from scorefield.inverse.spectral import ErrorSpectrum, SpectralBridge, calibrate_spectrum
 from scorefield.inverse.twisted import TwistedSMC
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Calibration",
     "Covariance",
     "DiffPIR",
+    "ErrorSpectrum",
     "FullCovariance",
     "Gaussian",
     "Guidance",
@@ -39,7 +41,9 @@ __all__ = [
     "Posterior",
     "PosteriorSamples",
     "REDDiff",
+    "SpectralBridge",
     "TwistedSMC",
+    "calibrate_spectrum",
     "calibration",
     "condition",
     "operators",
