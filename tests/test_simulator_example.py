@@ -1,15 +1,10 @@
 """The two-moons simulator's exact posterior, by the checks that need none; and that a network learns it."""
 
-import sys
-from pathlib import Path
-
 import pytest
+import simulator_posterior as two_moons
 import torch
 
 from scorefield import metrics
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-import simulator_posterior as two_moons
 
 
 def test_the_exact_posterior_is_calibrated():

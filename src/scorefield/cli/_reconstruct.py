@@ -21,11 +21,13 @@ from scorefield.data import Scale, Transform
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.inverse import Gaussian, Guidance, Method, PosteriorSamples, condition, predictive_p_value
 from scorefield.inverse.operators import LinearOperator, Operator
-from scorefield.randomness import Noise
+from scorefield.randomness import Noise, Stream
 from scorefield.recipes import operators
+from scorefield.sampling import sample
 
 SHOWN, SAMPLES_SHOWN = 8, 4  # data and samples of each, in a picture
 LEVEL = 0.9  # of intervals
+EXAMPLES = 64  # pictures that the covariance is measured on
 MEASURED = 2**40  # the draw of the measurement's noise: beyond those of any sampler
 
 
@@ -79,7 +81,7 @@ def reconstruct(
     measured = (
         _simulated(wanted, spec, noise_std) if measurement is None else _read(wanted, spec, noise_std, measurement)
     )
-    chosen = None if method is None else resolve("method", method, METHODS)
+    chosen = _default(wanted, measured) if method is None else resolve("method", method, METHODS)
     cond = {} if measured.label is None else {"label": measured.label}
     posterior = condition(measured.denoiser, measured.units.in_model(measured.likelihood), chosen, cond=cond)
     start = time.perf_counter()
@@ -144,6 +146,21 @@ def _read(wanted: Wanted, spec: str, noise_std: float, path: Path) -> _Measured:
     return _Measured(
         denoiser, _Units.of(transform), Gaussian(operator, tensor, noise_std), None, label, rows, f"measured, {path}"
     )
+
+
+def _default(wanted: Wanted, measured: _Measured) -> Method:
+    """`recommended`, the covariance measured on held-out data, or where there are none on the model's own draws."""
+    likelihood, denoiser, transform = measured.likelihood, measured.denoiser, measured.units.transform
+    event = tuple(likelihood.event_shape)
+    device = next(denoiser.parameters()).device
+    try:
+        source, _ = _inputs.held_out(wanted, event, transform)
+    except (ValueError, FileNotFoundError):  # a checkpoint by itself, or data that stayed elsewhere
+        return inverse.recommended(likelihood, denoiser, sample(denoiser, (EXAMPLES // 4, *event), nfe=20).x)
+    rows = torch.arange(max(0, len(source) - EXAMPLES), len(source))  # the last: the first are what is reconstructed
+    raw = source.batch(rows).x
+    x = raw.float() if transform is None else transform.dequantize(raw, Stream(wanted.seed, rows))
+    return inverse.recommended(likelihood, denoiser, x.to(device))
 
 
 def _figures(
