@@ -58,7 +58,7 @@ def study(args: argparse.Namespace) -> None:
     done = r.kept("phantoms", list(known))
     columns = ["truth", "FBP, zero-filled", "total variation", "posterior mean", "a draw", "5 sd", "5 |error|"]
     panels, labels = ([x for o in done.values() for x in part(o)] for part in (lambda o: o.panels, lambda o: o.labels))
-    r.save_picture(r.gallery(panels, columns, labels, cell=1.25), "reconstruction-phantoms")
+    r.save_picture(r.gallery(panels, columns, labels, cell=1.25), "reconstruction-phantoms", dpi=80)
     r.draw_calibration({k: o.calibration for k, o in done.items() if o.calibration}, "reconstruction-calibration")
 
 

@@ -136,7 +136,7 @@ def baselines(
         estimates[label] = each(method, y.reshape(truth.shape), choice)
         rows.append(r.row(f"{label}, {choice:g}", estimates[label], truth, operator, y, std))
     if task == "deblurring":
-        weight = tuned_weight(operator, tuning, y_tuning, (3e-5, 1e-4, 3e-4, 1e-3), iterations=150)
-        estimates["total variation"] = total_variation(operator, y, weight, iterations=150)
+        weight = tuned_weight(operator, tuning, y_tuning, (1e-4, 3e-4, 1e-3), iterations=100)
+        estimates["total variation"] = total_variation(operator, y, weight, iterations=100)
         rows.append(r.row(f"total variation, {weight:g}", estimates["total variation"], truth, operator, y, std))
     return rows, estimates

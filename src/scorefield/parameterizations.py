@@ -156,9 +156,9 @@ class Score(Parameterization):
 class EDMPreconditioning(Parameterization):
     """EDM's unit-variance input and target (Karras et al. 2022, section 5), for any alpha.
 
-        c_in = 1 / n,  n^2 = alpha^2 sd^2 + sigma^2,  sd = sigma_data
-        c_skip = alpha s^2 / m^2,  c_out = sigma r / m^2,
-        m^2 = alpha^2 s^2 + sigma^2,  r^2 = sigma^2 sd^2 + alpha^2 s^4
+        c_in = 1 / n,              n^2 = alpha^2 sd^2 + sigma^2,    sd = sigma_data
+        c_skip = alpha s^2 / m^2,  m^2 = alpha^2 s^2 + sigma^2
+        c_out = sigma r / m^2,     r^2 = sigma^2 sd^2 + alpha^2 s^4
 
     so the network's target F = (x0 - c_skip x_t) / c_out has unit variance at every t for data of standard deviation
     sd. With s = sd, the default, c_out is smallest; F is then mostly noise wherever sigma < alpha sd, and a network
