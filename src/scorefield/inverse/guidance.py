@@ -33,7 +33,8 @@ from torch import Tensor
 
 from scorefield.denoisers import Denoiser
 from scorefield.inverse.likelihood import Likelihood
-from scorefield.inverse.linear import Whitened, conjugate_gradients, isotropic, linear_gaussian
+from scorefield.inverse.linear import Whitened, isotropic, linear_gaussian
+from scorefield.inverse.operators import conjugate_gradients
 from scorefield.inverse.posterior import Cost, Drawn, Method, Task
 from scorefield.randomness import Noise
 from scorefield.sampling import Bound, initial
@@ -109,7 +110,7 @@ class MomentMatching(Guided):
             return system.forward(covariance(system.adjoint(v)).flatten(1)) + v
 
         r = system.residual(x0.flatten(1))
-        solved = conjugate_gradients(product, r, tolerance=self.tolerance, limit=self.limit)
+        solved = conjugate_gradients(product, r, tolerance=self.tolerance, iterations=self.limit)
         if self.report is not None:
             self.report(solved.residual)
         return x0 + covariance(system.adjoint(solved.x))
@@ -169,7 +170,9 @@ class DDNM(Guided):
         r = system.residual(x0.flatten(1))
         seen = system.spectrum
         if seen is None:
-            solved = conjugate_gradients(lambda v: system.forward(system.adjoint(v)), r, tolerance=self.tolerance).x
+            solved = conjugate_gradients(
+                lambda v: system.forward(system.adjoint(v)), r, tolerance=self.tolerance, iterations=100
+            ).x
         else:
             values = seen.values.to(r)
             kept = values > self.tolerance**2 * values.max()

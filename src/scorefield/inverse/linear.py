@@ -17,54 +17,16 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from scorefield.inverse.likelihood import Gaussian, Likelihood
-from scorefield.inverse.operators.base import LinearOperator
+from scorefield.inverse.operators import LinearOperator, conjugate_gradients
 from scorefield.inverse.spectrum import Spectrum
 
 HALF_LOG_2PI = math.log(2 * math.pi) / 2
-
-
-class Solution(NamedTuple):
-    """Of conjugate gradients."""
-
-    x: Tensor  # (R, M)
-    residual: Tensor  # (R,): |b - K x| / |b|, of the recurrence
-    iterations: int  # the most that a row took
-
-
-def conjugate_gradients(
-    product: Callable[[Tensor], Tensor], b: Tensor, *, tolerance: float = 1e-6, limit: int = 100
-) -> Solution:
-    """x with K x = b for symmetric positive definite K, `product(x)` = K x of rows `(R, M)`.
-
-    A row that has reached the tolerance stands still while others go on, so none depends on the rest of the batch.
-
-    References: Hestenes and Stiefel 1952.
-    """
-    x, r, p = torch.zeros_like(b), b, b
-    rr = r.square().sum(1, keepdim=True)
-    goal = (tolerance**2 * rr).clamp(min=torch.finfo(b.dtype).tiny)
-    k = 0
-    for k in range(limit):  # noqa: B007
-        active = rr > goal
-        if not bool(active.any()):
-            break
-        kp = product(p)
-        curvature = (p * kp).sum(1, keepdim=True)
-        step = torch.where(active & (curvature > 0), rr / curvature, 0.0)
-        x, r = x + step * p, r - step * kp
-        new = torch.where(active, r.square().sum(1, keepdim=True), rr)
-        p = torch.where(active, r + new / rr.clamp(min=torch.finfo(b.dtype).tiny) * p, p)
-        rr = new
-    norm = b.norm(dim=1).clamp(min=torch.finfo(b.dtype).tiny)
-    return Solution(x, rr[:, 0].sqrt() / norm, k)
 
 
 def linear_gaussian(likelihood: Likelihood, method: str) -> Gaussian:
@@ -176,7 +138,7 @@ class Iterative(Innovation):
         def product(v: Tensor) -> Tensor:
             return self.c * self.system.forward(self.system.adjoint(v)) + v
 
-        x, residual, _ = conjugate_gradients(product, b, tolerance=self.tolerance, limit=self.limit)
+        x, residual, _ = conjugate_gradients(product, b, tolerance=self.tolerance, iterations=self.limit)
         self.residual = residual if self.residual is None else torch.maximum(self.residual, residual)
         return x
 

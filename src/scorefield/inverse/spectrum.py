@@ -35,7 +35,7 @@ def spectrum(operator: Operator, noise_std: Tensor) -> Spectrum | None:
     if not isinstance(operator, LinearOperator):
         return None
     shape = tuple(operator.output_shape)
-    svd = operator.svd() if noise_std.ndim == 0 and hasattr(operator, "svd") else None  # type: ignore[attr-defined]
+    svd = operator.svd() if noise_std.ndim == 0 else None
     if svd is not None:
         values = (svd.singular_values.double() / float(noise_std)).square()
         return Spectrum(values, lambda r: svd.ut(r.reshape(len(r), *shape)), lambda c: svd.u(c).flatten(1))

@@ -48,8 +48,7 @@ def conjugate_gradients(
         p = torch.where(_column(going, b), r + _column(new / torch.where(going, rr, 1.0), b) * p, p)
         rr = torch.where(going, new, torch.minimum(rr, target))
         count += going
-    left = b - apply(x)
-    return Solution(x, (dot(left, left) / torch.where(size > 0, size, 1.0)).sqrt(), count)
+    return Solution(x, (dot(r, r) / torch.where(size > 0, size, 1.0)).sqrt(), count)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
