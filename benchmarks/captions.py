@@ -24,7 +24,7 @@ from _mnist import OUT, Classifier
 from scorefield import data, plots
 from scorefield.cli import _runs
 from scorefield.data import captions
-from scorefield.denoisers import Denoiser
+from scorefield.guidance import ClassifierFreeGuidance
 from scorefield.recipes import text_condition
 from scorefield.recipes.schema import Part
 from scorefield.sampling import sample
@@ -35,22 +35,6 @@ SHOWN = (
     "an ankle boot", "a short boot for women", "a handbag", "something to carry your things in",
     "trousers", "long jeans", "a dress", "an evening gown",
 )  # fmt: skip
-
-
-class Guided(Denoiser):
-    """D(none) + w (D(c) - D(none)), Ho & Salimans 2022: w = 1 is the conditional model. Two evaluations a step."""
-
-    def __init__(self, denoiser: Denoiser, weight: float) -> None:
-        super().__init__()
-        self.denoiser, self.weight, self.schedule = denoiser, weight, denoiser.schedule
-        self.data_mean, self.data_std = denoiser.data_mean, denoiser.data_std
-
-    def forward(self, x_t: Tensor, t: Tensor | float, **cond: Tensor) -> Tensor:
-        conditional = self.denoiser(x_t, t, **cond)
-        if self.weight == 1:
-            return conditional
-        plain = self.denoiser(x_t, t)
-        return plain + self.weight * (conditional - plain)
 
 
 def classifier(data_dir: Path | None, epochs: int = 3, batch_size: int = 128) -> Classifier:
@@ -127,7 +111,7 @@ def main() -> None:
     )
 
     def draw(texts: list[str], weight: float) -> Tensor:
-        guided = Guided(loaded.denoiser, weight)
+        guided = ClassifierFreeGuidance(loaded.denoiser, weight)
         drawn = sample(guided, (len(texts), *event), nfe=args.nfe, cond=condition(texts), chunk=100, progress=True)
         return transform.quantize(drawn.x)
 

@@ -55,18 +55,6 @@ def normal(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-class Guided(sf.Denoiser):
-    """D(none) + w (D(c) - D(none))."""
-
-    def __init__(self, denoiser, weight):
-        super().__init__()
-        self.denoiser, self.weight, self.schedule = denoiser, weight, denoiser.schedule
-
-    def forward(self, x_t, t, **cond):
-        plain = self.denoiser(x_t, t)
-        return plain + self.weight * (self.denoiser(x_t, t, **cond) - plain)
-
-
 @torch.no_grad()
 def peer(pipe, x, tokens, empty, w, **more):
     """The pipeline's own loop, by its scheduler, in its integer timesteps."""
@@ -101,7 +89,7 @@ def test_ddim_on_its_timesteps_is_the_pipelines_own(options, w):
     pipe = SimpleNamespace(unet=unet(), scheduler=ddim(**options))
     x, tokens, empty = normal(2, 4, 8, 8), normal(2, 5, 16, seed=1), normal(1, 5, 16, seed=2)
     expected = peer(pipe, x, tokens, empty.expand(2, 5, 16), w)
-    own = Guided(interop.denoiser(pipe, null={"tokens": empty}), w)
+    own = sf.ClassifierFreeGuidance(interop.denoiser(pipe, null={"tokens": empty}), w)
     got = sf.sample(own, x, solver=sf.DDIM(), times=interop.times(pipe, STEPS), cond={"tokens": tokens}).x
     scale = float(expected.abs().max())
     torch.testing.assert_close(got, expected, atol=1e-4 * max(scale, 1), rtol=0)
@@ -114,7 +102,7 @@ def test_euler_on_its_flow_is_the_pipelines_own(shift, w):
     x, tokens, empty = normal(2, 4, 8, 8), normal(2, 5, 16, seed=1), normal(1, 5, 16, seed=2)
     vector, none = normal(2, 12, seed=3), normal(1, 12, seed=4)
     expected = peer(pipe, x, tokens, empty.expand(2, 5, 16), w, pooled_projections=(vector, none.expand(2, 12)))
-    own = Guided(interop.denoiser(pipe, null={"tokens": empty, "vector": none}), w)
+    own = sf.ClassifierFreeGuidance(interop.denoiser(pipe, null={"tokens": empty, "vector": none}), w)
     cond = {"tokens": tokens, "vector": vector}
     got = sf.sample(own, x, solver=sf.Euler(), times=interop.times(pipe, STEPS), cond=cond).x
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
@@ -182,7 +170,7 @@ def test_a_stable_diffusion_pipeline_from_prompt_to_picture(tmp_path, w):
     common = {"latents": x, "num_inference_steps": STEPS, "guidance_scale": w, "height": 16, "width": 16}
     latents = pipe(prompts, output_type="latent", **common).images
     pictures = pipe(prompts, output_type="pt", **common).images
-    own, cond = Guided(interop.denoiser(pipe), w), interop.encode_prompt(pipe, prompts)
+    own, cond = sf.ClassifierFreeGuidance(interop.denoiser(pipe), w), interop.encode_prompt(pipe, prompts)
     got = sf.sample(own, x, solver=sf.DDIM(), times=interop.times(pipe, STEPS), cond=cond).x
     torch.testing.assert_close(got, latents, atol=1e-4, rtol=1e-4)
     drawn = interop.latent_space(pipe).inverse(got) / 2 + 0.5
