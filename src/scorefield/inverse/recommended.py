@@ -6,7 +6,7 @@ import math
 
 from torch import Generator, Tensor
 
-from scorefield.denoisers import Denoiser
+from scorefield.denoisers import Denoiser, ExactDenoiser
 from scorefield.inverse.bridge import Bridge
 from scorefield.inverse.likelihood import Gaussian, Likelihood
 from scorefield.inverse.moments import FullCovariance, IsotropicCovariance
@@ -16,7 +16,8 @@ from scorefield.inverse.spectral import SpectralBridge, calibrate_spectrum
 from scorefield.inverse.twisted import TwistedSMC
 from scorefield.solvers import calibrate
 
-FULL_LIMIT = 128  # numbers in an event up to which all of Tweedie's covariance is worth its vector-Jacobian products
+FULL_LIMIT = 128  # numbers in an event up to which all of Tweedie's covariance is taken
+VJPS_LIMIT = 16  # the same for a network, where each number costs a vector-Jacobian product a step
 PARTICLES_LIMIT = 1024  # up to which weights still tell particles apart by more than chance
 
 
@@ -27,20 +28,23 @@ def recommended(likelihood: Likelihood, denoiser: Denoiser | None = None, exampl
     given x_t where the event is small, else with one variance for all numbers; and for large pictures `SpectralBridge`.
 
     Args:
-        denoiser, examples: what the covariance of pictures is measured on: some ten to a hundred `(N, *event)`, in the
-            model's units, better not those it was trained on. Without them a picture's covariance is taken to be that
-            of Gaussian data, which is much too wide.
+        denoiser, examples: what the covariance is measured on where all of it costs too much: some ten to a hundred
+            `(N, *event)`, in the model's units, better not those it was trained on. Without them a picture's covariance
+            is taken to be that of Gaussian data, which is much too wide.
     """
     if not isinstance(likelihood, Gaussian) or not isinstance(likelihood.operator, LinearOperator):
         return TwistedSMC()
     size = math.prod(likelihood.event_shape)
-    if size <= FULL_LIMIT:
+    measured = denoiser is not None and examples is not None
+    costly = measured and not isinstance(denoiser, ExactDenoiser) and size > VJPS_LIMIT
+    if size <= FULL_LIMIT and not costly:
         return Bridge(covariance=FullCovariance())
     if denoiser is None or examples is None:
         return Bridge(particles=16, covariance=IsotropicCovariance())
     if size > PARTICLES_LIMIT and examples.ndim == 4:
         return SpectralBridge(calibrate_spectrum(denoiser, examples, generator=generator()))
-    return Bridge(particles=16, covariance=IsotropicCovariance(calibrate(denoiser, examples, generator=generator())))
+    variance = calibrate(denoiser, examples, generator=generator())
+    return Bridge(particles=64 if size <= FULL_LIMIT else 16, covariance=IsotropicCovariance(variance))
 
 
 def generator() -> Generator:
