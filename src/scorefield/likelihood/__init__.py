@@ -7,10 +7,12 @@ without integrating anything.
 from scorefield.likelihood.bits import BitsPerDim, bits_per_dim, dequantized
 from scorefield.likelihood.bound import Elbo, elbo
 from scorefield.likelihood.density import LogProb, log_prob
+from scorefield.likelihood.dequantization import Dequantizer, fit_dequantizer
 from scorefield.likelihood.divergence import Divergence, Exact, Hadamard, Rademacher
 
 __all__ = [
     "BitsPerDim",
+    "Dequantizer",
     "Divergence",
     "Elbo",
     "Exact",
@@ -20,5 +22,6 @@ __all__ = [
     "bits_per_dim",
     "dequantized",
     "elbo",
+    "fit_dequantizer",
     "log_prob",
 ]

@@ -7,6 +7,8 @@ inequality the mean over K draws gives two lower bounds on log P (Theis et al. 2
 
 the second, importance-weighted one tighter as K grows. It needs log p without noise: a random error of variance v in
 log p adds v / 2 to the logarithm of its exponential's mean, and the bound would be none.
+
+With a `Dequantizer` u ~ q(u | x_raw) instead, and log p - log q takes the place of log p.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from scorefield import data
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.likelihood.density import log_prob
+from scorefield.likelihood.dequantization import Dequantizer
 from scorefield.likelihood.divergence import FIRST_DRAW, Divergence
-from scorefield.randomness import Stream
+from scorefield.randomness import Noise, Stream
 
 
 class BitsPerDim(NamedTuple):
@@ -66,6 +69,7 @@ def bits_per_dim(
     tolerance: float = 1e-3,
     probes: int | None = None,
     divergence: Divergence | None = None,
+    dequantizer: Dequantizer | None = None,
     seed: int = 0,
     first_index: int = 0,
     cond: Mapping[str, Any] | None = None,
@@ -77,6 +81,7 @@ def bits_per_dim(
         transform: the one the model was trained through; it has levels.
         draws: K; dequantisation noise and probes of each are a function of (seed, first_index + i, draw).
         tolerance, probes, divergence, cond, options: as for `log_prob`.
+        dequantizer: the law of the noise within a grey level; uniform unless given.
 
     Raises:
         ValueError: for data that never were integers, or a model that saw them bare.
@@ -93,10 +98,11 @@ def bits_per_dim(
     d = math.prod(x_raw.shape[1:])
     data.bits_per_dim(torch.zeros(1), transform, d)  # refuses a model of bare integers, before any work
     index = torch.arange(first_index, first_index + len(x_raw), device=x_raw.device)
+    noisy = [_noisy(x_raw, seed, index, k, dequantizer) for k in range(draws)]
     results = [
         log_prob(
             denoiser,
-            dequantized(x_raw, seed, index, k),
+            noisy[k][0],
             transform=transform,
             tolerance=tolerance,
             probes=probes,
@@ -109,7 +115,7 @@ def bits_per_dim(
         for k in range(draws)
     ]
     unit = d * math.log(2)
-    log_p = torch.stack([r.log_prob for r in results])
+    log_p = torch.stack([r.log_prob - log_q for r, (_, log_q) in zip(results, noisy, strict=True)])
     exact = math.isinf(results[0].degrees)
     weighted = -(torch.logsumexp(log_p, 0) - math.log(draws)) / unit if exact and draws > 1 else None
     return BitsPerDim(
@@ -127,3 +133,16 @@ def dequantized(x_raw: Tensor, seed: int, index: Tensor, draw: int = 0) -> Tenso
     stream = Stream(seed, index)
     stream.draw = FIRST_DRAW + 1 + draw  # draw FIRST_DRAW is the probes'
     return data.dequantize(x_raw, stream)
+
+
+@torch.no_grad()
+def _noisy(
+    x_raw: Tensor, seed: int, index: Tensor, draw: int, dequantizer: Dequantizer | None
+) -> tuple[Tensor, Tensor | float]:
+    """(x_raw + u, log q(u | x_raw))."""
+    if dequantizer is None:
+        return dequantized(x_raw, seed, index, draw), 0.0
+    z = Noise(seed, index, tuple(x_raw.shape[1:]), torch.float32).normal(FIRST_DRAW + 1 + draw)
+    u, log_q = dequantizer(x_raw, z.to(next(dequantizer.parameters())))
+    whole = x_raw.to(torch.float32)
+    return torch.minimum(whole + u.float(), torch.nextafter(whole + 1, whole)), log_q.double()
