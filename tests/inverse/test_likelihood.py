@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Normal
 
 from scorefield.data import Scale, Standardize
-from scorefield.inverse import Gaussian
+from scorefield.inverse import Gaussian, simulate
 from scorefield.inverse.operators import Dense, Downsample, LinearOperator, PhaseRetrieval
 
 MATRIX = torch.tensor([[1.0, 2.0, 0.0], [0.0, -1.0, 3.0]], dtype=torch.float64)
@@ -84,3 +84,14 @@ def test_a_scale_that_is_not_finite_or_of_another_shape_is_refused():
         Gaussian(Dense(MATRIX), Y, 0.3).standardized(math.inf)
     with pytest.raises(ValueError, match=r"shift must broadcast to \(3,\); got \(2,\)"):
         Gaussian(Dense(MATRIX), Y, 0.3).standardized(1.0, torch.zeros(2))
+
+
+def test_simulated_measurements_are_of_their_truth_and_number_alone():
+    truth = torch.randn(500, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    std = torch.tensor([0.3, 2.0], dtype=torch.float64)
+    whole = simulate(Dense(MATRIX), truth, std, seed=5)
+    alone = simulate(Dense(MATRIX), truth[7:8], std, seed=5, index=torch.tensor([7]))
+    assert torch.equal(alone.y, whole.y[7:8])
+    assert not torch.equal(simulate(Dense(MATRIX), truth, std, seed=6).y, whole.y)
+    noise = whole.y - truth @ MATRIX.T
+    assert (noise.std(0) / std).tolist() == pytest.approx([1, 1], abs=4 / math.sqrt(1000))  # four standard errors

@@ -21,14 +21,13 @@ from scorefield.data import Scale, Transform
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.inverse import Gaussian, Guidance, Method, PosteriorSamples, condition, predictive_p_value
 from scorefield.inverse.operators import LinearOperator, Operator
-from scorefield.randomness import Noise, Stream
+from scorefield.randomness import Stream
 from scorefield.recipes import operators
 from scorefield.sampling import sample
 
 SHOWN, SAMPLES_SHOWN = 8, 4  # data and samples of each, in a picture
 LEVEL = 0.9  # of intervals
 EXAMPLES = 64  # pictures that the covariance is measured on
-MEASURED = 2**40  # the draw of the measurement's noise: beyond those of any sampler
 
 
 class _Measured(NamedTuple):
@@ -113,8 +112,7 @@ def _simulated(wanted: Wanted, spec: str, noise_std: float) -> _Measured:
     units = _Units.of(given.transform)
     operator = operators.parse(spec, tuple(given.raw.shape[1:]))
     truth = units.of_raw(given.raw)
-    z = Noise(wanted.seed, given.rows, tuple(operator.output_shape), torch.float64).normal(MEASURED)
-    likelihood = Gaussian(operator, operator(truth) + noise_std * z, noise_std)
+    likelihood = inverse.simulate(operator, truth, noise_std, seed=wanted.seed, index=given.rows)
     return _Measured(given.denoiser, units, likelihood, truth, given.label, given.rows, given.what)
 
 

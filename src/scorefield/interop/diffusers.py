@@ -18,6 +18,7 @@ Between its K levels a chain is interpolated (`Discrete`), and its network is to
 
 from __future__ import annotations
 
+import abc
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -124,7 +125,7 @@ def _process(scheduler: Any) -> tuple[Schedule, Parameterization, int]:
     return Discrete(alphas_cumprod=scheduler.alphas_cumprod.double()), PREDICTIONS[prediction], count
 
 
-class _Network(nn.Module):
+class _Network(nn.Module, abc.ABC):
     """A network of diffusers, with the conditions and the null of this library."""
 
     conditions: tuple[str, ...]
@@ -141,8 +142,8 @@ class _Network(nn.Module):
         told = {name: self._condition(name, cond.get(name), null, x).to(dtype) for name in self.conditions}
         return self.predict(x.to(dtype), level, **told).to(x.dtype)
 
-    def predict(self, x: Tensor, level: Tensor, **cond: Tensor) -> Tensor:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def predict(self, x: Tensor, level: Tensor, **cond: Tensor) -> Tensor: ...
 
     def _condition(self, name: str, value: Tensor | None, null: Tensor | None, x: Tensor) -> Tensor:
         if value is not None and null is None:

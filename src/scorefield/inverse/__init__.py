@@ -12,7 +12,7 @@ from scorefield.inverse.bridge import Bridge
 from scorefield.inverse.calibration import Calibration, calibration, predictive_p_value
 from scorefield.inverse.guidance import DDNM, DiffPIR, Guidance, Guided, MomentMatching, PiGDM
 from scorefield.inverse.heuristics import DAPS, DDRM, DPS, REDDiff
-from scorefield.inverse.likelihood import Gaussian, Likelihood
+from scorefield.inverse.likelihood import Gaussian, Likelihood, simulate
 from scorefield.inverse.moments import Covariance, FullCovariance, IsotropicCovariance
 from scorefield.inverse.posterior import Method, Posterior, PosteriorSamples, condition
 from scorefield.inverse.recommended import recommended
@@ -49,4 +49,5 @@ __all__ = [
     "operators",
     "predictive_p_value",
     "recommended",
+    "simulate",
 ]

@@ -23,11 +23,10 @@ import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
-from scorefield.inverse.likelihood import Gaussian
+from scorefield.inverse.likelihood import Gaussian, simulate
 from scorefield.inverse.operators.base import Operator
 from scorefield.inverse.posterior import Method, PosteriorSamples, condition
 from scorefield.metrics import Coverage, Ranks, coverage, sbc, tarp
-from scorefield.randomness import Noise
 
 
 class Calibration(NamedTuple):
@@ -77,11 +76,7 @@ def calibration(
         statistics: `(N, *event)` to `(N, S)`, what to rank; every number of the event unless given.
         seed: of the noise of the measurements, of the samples and of the checks.
     """
-    clean = operator(truths)
-    index = torch.arange(len(truths), device=truths.device)
-    draws = Noise(seed, index, tuple(operator.output_shape), truths.dtype).normal(MEASURED)
-    std = noise_std.to(truths) if isinstance(noise_std, Tensor) else noise_std
-    likelihood = Gaussian(operator, clean + std * draws, noise_std)
+    likelihood = simulate(operator, truths, noise_std, seed=seed)
     samples = condition(denoiser, likelihood, method).sample(n, seed=seed, **options)
     return Calibration(
         sbc(truths, samples.x, statistics, seed=seed),
@@ -91,9 +86,6 @@ def calibration(
         likelihood,
         samples,
     )
-
-
-MEASURED = 2**40  # the draw of the measurements' noise: beyond those of any sampler
 
 
 def predictive_p_value(likelihood: Gaussian, x: Tensor) -> Tensor:

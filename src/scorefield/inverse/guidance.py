@@ -202,11 +202,6 @@ class Guidance(Method):
             return recommended(denoiser.schedule, nfe, data_std=denoiser.data_std)
         return self.solver.within(denoiser, nfe)
 
-    def steps(self, nfe: int) -> int:
-        if nfe < 1:
-            raise ValueError(f"nfe must be at least 1; got {nfe}")
-        return nfe
-
     def cost(self, nfe: int, dim: int) -> Cost:
         most = self.options.get("limit", 20) + 1 if self.guided is MomentMatching else self.guided.vjps
         return Cost(nfe, nfe * most)

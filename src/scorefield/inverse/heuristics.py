@@ -30,11 +30,6 @@ from scorefield.solvers.base import State
 class _Walk(Method):
     """One evaluation a step."""
 
-    def steps(self, nfe: int) -> int:
-        if nfe < 1:
-            raise ValueError(f"nfe must be at least 1; got {nfe}")
-        return nfe
-
     def cost(self, nfe: int, dim: int) -> Cost:
         return Cost(self.steps(nfe))
 

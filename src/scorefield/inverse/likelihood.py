@@ -22,6 +22,7 @@ from scorefield.inverse.operators.algebra import Affine, Diagonal, broadcast
 from scorefield.inverse.operators.algebra import scale as scaled
 from scorefield.inverse.operators.base import LinearOperator, Operator
 from scorefield.inverse.spectrum import Spectrum, spectrum
+from scorefield.randomness import Noise
 
 
 class Likelihood(abc.ABC):
@@ -138,6 +139,24 @@ class Gaussian(Likelihood):
         index = index.to(self.y.device)
         std = self.noise_std[index] if own and isinstance(self.noise_std, Tensor) else self.noise_std
         return replace(self, y=self.y[index], noise_std=std)
+
+
+MEASURED = 2**40  # the draw of a simulated measurement's noise: beyond those of any sampler
+
+
+def simulate(
+    operator: Operator, truth: Tensor, noise_std: Tensor | float, *, seed: int = 0, index: Tensor | None = None
+) -> Gaussian:
+    """The likelihood of y = A(truth) + n, measured here: n of row i is a function of (seed, index[i]) alone.
+
+    Args:
+        truth: `(B, *event_shape)`.
+        index: `(B,)` int64, the numbers of the truths; 0, 1, ... unless given.
+    """
+    index = torch.arange(len(truth), device=truth.device) if index is None else index
+    z = Noise(seed, index, tuple(operator.output_shape), truth.dtype).normal(MEASURED)
+    std = noise_std.to(truth) if isinstance(noise_std, Tensor) else noise_std
+    return Gaussian(operator, operator(truth) + std * z, noise_std)
 
 
 def _number(values: Tensor) -> Tensor | float:

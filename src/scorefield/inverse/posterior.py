@@ -98,10 +98,17 @@ class Method(abc.ABC):
     """A way to draw from p(x0 | y); a frozen dataclass."""
 
     particles: int = 1
+    times: Tensor | None = None  # a grid of its own, where it takes one
 
-    @abc.abstractmethod
     def steps(self, nfe: int) -> int:
-        """Progress steps of a run of at most `nfe` evaluations; refuses an nfe that is too small."""
+        """Progress steps of a run of at most `nfe` evaluations, one each unless the method says otherwise.
+
+        Raises:
+            ValueError: for an nfe that is too small.
+        """
+        if nfe < 1:
+            raise ValueError(f"nfe must be at least 1; got {nfe}")
+        return nfe if self.times is None else len(self.times) - 1
 
     @abc.abstractmethod
     def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:

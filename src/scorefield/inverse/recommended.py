@@ -42,11 +42,11 @@ def recommended(likelihood: Likelihood, denoiser: Denoiser | None = None, exampl
     if denoiser is None or examples is None:
         return Bridge(particles=16, covariance=IsotropicCovariance())
     if size > PARTICLES_LIMIT and examples.ndim == 4:
-        return SpectralBridge(calibrate_spectrum(denoiser, examples, generator=generator()))
-    variance = calibrate(denoiser, examples, generator=generator())
+        return SpectralBridge(calibrate_spectrum(denoiser, examples, generator=_generator()))
+    variance = calibrate(denoiser, examples, generator=_generator())
     return Bridge(particles=64 if size <= FULL_LIMIT else 16, covariance=IsotropicCovariance(variance))
 
 
-def generator() -> Generator:
+def _generator() -> Generator:
     """Of the noise that measuring takes: the same every time."""
     return Generator().manual_seed(0)

@@ -90,11 +90,6 @@ class ParticleMethod(Method):
     def move(self, task: Task, particles: Particles, k: int, t: Tensor, s: Tensor) -> tuple[Particles, Tensor]:
         """(particles at s, the logs of the factors their weights gain `(R,)`); k is the number of the step."""
 
-    def steps(self, nfe: int) -> int:
-        if nfe < 1:
-            raise ValueError(f"nfe must be at least 1; got {nfe}")
-        return len(self.times) - 1 if self.times is not None else nfe
-
     def cost(self, nfe: int, dim: int) -> Cost:
         return Cost(self.steps(nfe))
 

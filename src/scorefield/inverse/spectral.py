@@ -157,11 +157,6 @@ class SpectralBridge(Method):
         if len(likelihood.event_shape) < 2 or likelihood.event_shape[-2:] != tuple(want):
             raise ValueError(f"SpectralBridge: the spectrum is of pictures {tuple(want)}; got {likelihood.event_shape}")
 
-    def steps(self, nfe: int) -> int:
-        if nfe < 1:
-            raise ValueError(f"nfe must be at least 1; got {nfe}")
-        return len(self.times) - 1 if self.times is not None else nfe
-
     def cost(self, nfe: int, dim: int) -> Cost:
         return Cost(self.steps(nfe))
 
