@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import scorefield as sf
 from _mnist import load
 from scorefield import losses
-from scorefield.training.muon import Muon, matrices
+from scorefield.training.muon import MuonOptimizer, matrices
 
 DIGITS = 10
 STEPS = 40  # of DDIM, for each
@@ -83,7 +83,7 @@ def ours() -> Method:
         x = sf.sample(denoiser, (n, 1, 28, 28), solver=sf.DDIM(eta=eta), times=t, cond={"label": label}, chunk=250).x
         return (x * std + mean).round().clamp(0, 255).to(torch.uint8)
 
-    return Method(denoiser, loss, [Muon(hidden, lr=0.007), adamw], cosine, _nothing, sample)
+    return Method(denoiser, loss, [MuonOptimizer(hidden, lr=0.007), adamw], cosine, _nothing, sample)
 
 
 def diffusers() -> Method:

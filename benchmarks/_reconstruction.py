@@ -20,7 +20,7 @@ import scorefield as sf
 from scorefield import plots
 from scorefield.cli._runs import load_run
 from scorefield.data import Scale
-from scorefield.inverse import Gaussian
+from scorefield.inverse import GaussianNoise
 from scorefield.inverse.operators import LinearOperator
 from scorefield.plots.style import axes_of_curves
 from scorefield.randomness import Noise
@@ -43,9 +43,9 @@ class Prior(NamedTuple):
     def to_picture(self, x: Tensor) -> Tensor:
         return self.scale * x + self.shift
 
-    def likelihood(self, operator: LinearOperator, y: Tensor, noise_std: float) -> Gaussian:
+    def likelihood(self, operator: LinearOperator, y: Tensor, noise_std: float) -> GaussianNoise:
         """Of y = A v + n, as a function of the model's x."""
-        return Gaussian(operator, y, noise_std).standardized(self.scale, self.shift)
+        return GaussianNoise(operator, y, noise_std).standardized(self.scale, self.shift)
 
 
 def prior(run: Path, levels: int = 255) -> Prior:

@@ -33,7 +33,7 @@ from scorefield.inverse import (
     TwistedSMC,
     calibration,
 )
-from scorefield.inverse.posterior import Cost, Drawn, Task
+from scorefield.inverse.method import Cost, Drawn, Task
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ from _mnist import OUT, Classifier
 from scorefield import data, plots
 from scorefield.cli import _runs
 from scorefield.data import captions
+from scorefield.data.text import TextCondition
 from scorefield.guidance import ClassifierFreeGuidance
 from scorefield.recipes import text_condition
 from scorefield.recipes.schema import Part
 from scorefield.sampling import sample
-from scorefield.text import TextCondition
 
 SHOWN = (
     "a handwritten seven", "the number 7 written by hand", "the digit three", "a hand-drawn 3",

@@ -29,11 +29,11 @@ from torch import Tensor
 
 import scorefield as sf
 from _mnist import OUT, features, frechet, load, predictions
-from scorefield import plots, training
+from scorefield import plots, storage
 from scorefield.guidance import Interval, Projected, Rescaled
 from scorefield.metrics import nearest
 from scorefield.plots.style import INK, axes_of_curves
-from scorefield.training import checkpoints
+from scorefield.storage import checkpoints
 
 EVENT, DIGITS, NEIGHBOUR = (1, 28, 28), 10, 3
 
@@ -138,7 +138,7 @@ def main() -> None:
     newest = checkpoints.latest(options.run / "checkpoints", print)
     if newest is None:
         parser.error(f"no checkpoint in {options.run}")
-    checkpoint = training.load(newest / "ema.safetensors")
+    checkpoint = storage.load(newest / "ema.safetensors")
     denoiser, transform = checkpoint.denoiser, checkpoint.transform
     assert transform is not None
     if options.pictures:

@@ -61,7 +61,7 @@ OURS: dict[str, inverse.Method] = {
 class Problem:
     name: str
     law: Any
-    given: inverse.Gaussian
+    given: inverse.GaussianNoise
     truth: sf.GaussianMixture | sf.Gaussian  # the posterior
     modes: Callable[[Tensor], Tensor] | None  # shares of the modes among samples
     shares: Tensor | None
@@ -113,7 +113,7 @@ def problem(name: str, seed: int) -> Problem:
         modes = lambda x: (  # noqa: E731
             torch.bincount(label[truth.responsibilities(x).argmax(1)], minlength=10).double() / len(x)
         )
-    return Problem(name, law, inverse.Gaussian(Dense(matrix), y, noise), truth, modes, shares)
+    return Problem(name, law, inverse.GaussianNoise(Dense(matrix), y, noise), truth, modes, shares)
 
 
 def means(g: torch.Generator) -> Tensor:

@@ -28,7 +28,8 @@ import scorefield as sf
 from _mnist import OUT, frechet, load
 from _mnist_recipes import DIGITS, ours
 from scorefield import grids, metrics, recipes
-from scorefield.cli import _pictures, _runs
+from scorefield.cli import _runs
+from scorefield.data import units
 
 SEED = 0
 CIRCLE = sf.Cosine(0.0)
@@ -68,7 +69,7 @@ def of_run(folder: Path) -> Subject:
     held_out = experiment.test.batch(torch.arange(len(experiment.test))).x
 
     def score(x: Tensor) -> float:
-        grey = _pictures.raw(x, loaded.transform)
+        grey = units.raw(x, loaded.transform)
         return metrics.frechet_distance(grey.flatten(1).double(), raw.flatten(1).double())
 
     floor = metrics.frechet_distance(held_out.flatten(1).double(), raw.flatten(1).double())

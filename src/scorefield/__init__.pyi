@@ -13,11 +13,23 @@ from . import networks as networks
 from . import particles as particles
 from . import recipes as recipes
 from . import solvers as solvers
-from . import text as text
+from . import storage as storage
 from . import training as training
+from .bijection import Encoded as Encoded
+from .bijection import attribute_direction as attribute_direction
+from .bijection import decode as decode
+from .bijection import edit as edit
+from .bijection import encode as encode
+from .bijection import inpaint as inpaint
+from .bijection import interpolate as interpolate
+from .bijection import move as move
+from .bijection import slerp as slerp
+from .data.latent_space import PCA as PCA
+from .data.latent_space import LatentSpace as LatentSpace
 from .denoisers import Denoiser as Denoiser
 from .denoisers import ExactDenoiser as ExactDenoiser
 from .denoisers import NetworkDenoiser as NetworkDenoiser
+from .denoisers import PatchDenoiser as PatchDenoiser
 from .denoisers import covariance as covariance
 from .denoisers import eps as eps
 from .denoisers import score as score
@@ -28,20 +40,9 @@ from .distributions import Empirical as Empirical
 from .distributions import Energy as Energy
 from .distributions import Gaussian as Gaussian
 from .distributions import GaussianMixture as GaussianMixture
-from .editing import edit as edit
-from .editing import inpaint as inpaint
 from .guidance import Autoguidance as Autoguidance
 from .guidance import ClassifierFreeGuidance as ClassifierFreeGuidance
 from .guidance import ClassifierGuidance as ClassifierGuidance
-from .latent_space import PCA as PCA
-from .latent_space import LatentSpace as LatentSpace
-from .latents import Encoded as Encoded
-from .latents import attribute_direction as attribute_direction
-from .latents import decode as decode
-from .latents import encode as encode
-from .latents import interpolate as interpolate
-from .latents import move as move
-from .latents import slerp as slerp
 from .likelihood import bits_per_dim as bits_per_dim
 from .likelihood import elbo as elbo
 from .likelihood import log_prob as log_prob
@@ -53,10 +54,10 @@ from .parameterizations import Score as Score
 from .parameterizations import V as V
 from .parameterizations import Velocity as Velocity
 from .parameterizations import convert as convert
-from .patches import PatchDenoiser as PatchDenoiser
 from .randomness import Stream as Stream
 from .sampling import Samples as Samples
 from .sampling import sample as sample
+from .sampling import tune as tune
 from .schedules import EDM as EDM
 from .schedules import VE as VE
 from .schedules import VP as VP
@@ -99,6 +100,5 @@ from .solvers import discretisation_bias as discretisation_bias
 from .solvers.langevin import baoab as baoab
 from .solvers.langevin import mala as mala
 from .solvers.langevin import ula as ula
-from .tuning import tune as tune
 
 __version__: str

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import scorefield as sf
-from scorefield import recipes, training
+from scorefield import recipes, storage
 from scorefield.guidance import Interval
-from scorefield.training import checkpoint, checkpoints
+from scorefield.storage import checkpoints, models
 
 SMALL = (
     "--preset",
@@ -77,7 +77,7 @@ def drawn(model, label):
 
 
 def test_guidance_is_classifier_free_guidance_of_the_label(runs, sampled):
-    model = training.load(weights(runs / "model")).denoiser
+    model = storage.load(weights(runs / "model")).denoiser
     plain = sampled("model", "--label", 3)
     np.testing.assert_array_equal(sampled("model", "--label", 3, "--guidance", 1), plain)
     np.testing.assert_allclose(
@@ -91,9 +91,9 @@ def test_guidance_is_classifier_free_guidance_of_the_label(runs, sampled):
 
 
 def test_a_classifier_guides_models_with_and_without_labels(runs, sampled):
-    classifier = checkpoint.load_classifier(weights(runs / "classifier")).classifier
+    classifier = models.load_classifier(weights(runs / "classifier")).classifier
     for name in ("model", "plain"):
-        guided = sf.ClassifierGuidance(training.load(weights(runs / name)).denoiser, classifier, 4.0)
+        guided = sf.ClassifierGuidance(storage.load(weights(runs / name)).denoiser, classifier, 4.0)
         ours = sampled(name, "--label", 2, "--guidance", 4, "--classifier", "classifier")
         np.testing.assert_allclose(ours, drawn(guided, 2), atol=1e-5)
         assert abs(ours - sampled(name)).max() > 1e-5

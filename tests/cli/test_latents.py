@@ -12,7 +12,7 @@ from scorefield import data, recipes
 from scorefield.cli._inputs import chosen, own
 from scorefield.cli._options import Wanted, numbers, places
 from scorefield.recipes import presets
-from scorefield.training import checkpoint, checkpoints
+from scorefield.storage import checkpoints, models
 
 MOONS, DIGITS = ("network.hidden=16",), ("network.width=8",)
 
@@ -23,7 +23,7 @@ def folder_of(where, recipe):
     for i, weight in enumerate(made.denoiser.net.parameters()):
         torch.nn.init.normal_(weight, std=0.1, generator=torch.Generator().manual_seed(i))
     meta = {"recipe": recipe.name, "seed": 0, "event_shape": list(made.source.event_shape)}
-    content = checkpoint.dumps(made.denoiser, meta, transform=made.transform)
+    content = models.dumps(made.denoiser, meta, transform=made.transform)
     checkpoints.write(where / "checkpoints", 1, {"ema.safetensors": content}, {})
     (where / "recipe.toml").write_text(recipes.dumps(recipe))
 

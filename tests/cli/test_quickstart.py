@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import scorefield as sf
-from scorefield.training import checkpoint
+from scorefield.storage import models
 
 PICTURES = {"samples.png", "forward.png", "reverse.png", "training.png", "levels.png", "neighbours.png"}
 TRAINED = {".lock", "recipe.toml", "checkpoints", "metrics.jsonl", "training.png", "levels.png"}
@@ -21,7 +21,7 @@ FILES = PICTURES | TRAINED | {"report.html", "metrics.json", "samples.npz"}
 
 
 def model(folder: Path) -> Path:
-    """The averaged weights of a run's last checkpoint."""
+    """The averaged weights of a run's last models."""
     return sorted((folder / "checkpoints").iterdir())[-1] / "ema.safetensors"
 
 
@@ -134,7 +134,7 @@ def test_sample_says_what_its_steps_do_to_gaussian_data(quickstart, cli):
         done = cli("sample", quickstart[0], "--n", "1", "--solver", solver, "--nfe", "6", "--out", f"{solver}.png")
         assert done.returncode == 0, done.stderr
         said[solver] = done.stdout
-    denoiser = checkpoint.load(model(quickstart[0])).denoiser
+    denoiser = models.load(model(quickstart[0])).denoiser
     _, times = sf.DDPM().within(denoiser, 6)
     bias = sf.discretisation_bias(sf.DDPM(), denoiser.schedule, times, data_std=denoiser.data_std)
     assert bias.std < 0.9

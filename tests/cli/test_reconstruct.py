@@ -49,7 +49,7 @@ def test_samples_are_the_librarys_in_grey_values(run, ran, tmp_path):
     mean = given.transform(16 * truth.float() + 0.5)
     slope = float(given.transform(torch.ones(1)) - given.transform(torch.zeros(1)))
     y = operator(mean.double()) + (torch.from_numpy(arrays["y"]) - operator(truth)) * 16 * slope
-    likelihood = inverse.Gaussian(operator, y, 0.05 * 16 * slope)
+    likelihood = inverse.GaussianNoise(operator, y, 0.05 * 16 * slope)
     method = inverse.Guidance(inverse.DDNM)
     expected = inverse.condition(given.denoiser, likelihood, method).sample(5, nfe=4, dtype=torch.float32)
     np.testing.assert_allclose(x, expected.x, atol=1e-3)

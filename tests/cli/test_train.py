@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from scorefield import recipes
-from scorefield.training import checkpoint, checkpoints
+from scorefield.storage import checkpoints, models
 
 STEPS = 60
 SMALL = (
@@ -176,7 +176,7 @@ def test_the_run_folder_says_how_to_repeat_it(whole, cli, tmp_path):
     assert cli("train", "--config", whole / "recipe.toml", "--show").stdout == recipes.dumps(kept)
     assert cli("train", "--config", whole / "recipe.toml", "--out", "again").returncode == 0
     assert left(tmp_path / "again") == left(whole)
-    meta = checkpoint.load(whole / "checkpoints" / "step-000060" / "ema.safetensors").meta
+    meta = models.load(whole / "checkpoints" / "step-000060" / "ema.safetensors").meta
     assert meta == {"recipe": "two-moons", "seed": 0, "event_shape": [2], "step": 60, "steps": 60}
 
 

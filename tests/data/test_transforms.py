@@ -8,7 +8,7 @@ import torch
 
 import scorefield as sf
 from scorefield import data
-from scorefield.training import checkpoint
+from scorefield.storage import models
 
 f64 = torch.float64
 
@@ -112,7 +112,7 @@ def test_transforms_keep_their_contract(transform):
     assert transform.log_jacobian(3) == pytest.approx(float(torch.linalg.slogdet(jacobian).logabsdet), rel=1e-12)
     assert torch.equal(transform.dequantize(y, torch.Generator().manual_seed(0)), x)  # continuous: no noise
     torch.testing.assert_close(transform(y[2:3]), x[2:3], rtol=0, atol=0)  # whatever the batch
-    assert checkpoint.build(json.loads(json.dumps(checkpoint.describe(transform)))) == transform
+    assert models.build(json.loads(json.dumps(models.describe(transform)))) == transform
 
 
 def test_standardised_columns_have_mean_0_and_deviation_1():

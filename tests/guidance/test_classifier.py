@@ -7,9 +7,9 @@ import torch
 from guidance_cases import classes, f64, points
 
 import scorefield as sf
-from scorefield import losses, networks, training
+from scorefield import losses, networks, storage, training
 from scorefield.guidance import ExactClassifier, Interval, NetworkClassifier
-from scorefield.training import checkpoint
+from scorefield.storage import models
 
 T = torch.tensor(0.4, dtype=f64)
 LABEL = torch.tensor([0, 1, 2, 0, 1, 2])
@@ -136,8 +136,8 @@ def test_a_trained_classifier_guides_a_model_to_its_classes(tmp_path):
     asked = torch.arange(400) % 2
     x = sf.sample(guided, (400, 2), nfe=15, cond={"label": asked}).x
     assert float(((law.responsibilities(x)[:, 1] > 0.5) == asked.bool()).double().mean()) > 0.95
-    training.save(tmp_path / "c.safetensors", fit.denoiser, {"seed": 1})
-    kept = checkpoint.load_classifier(tmp_path / "c.safetensors").classifier
+    storage.save(tmp_path / "c.safetensors", fit.denoiser, {"seed": 1})
+    kept = models.load_classifier(tmp_path / "c.safetensors").classifier
     assert torch.equal(kept(x[:5], T), fit.denoiser(x[:5], T))
     with pytest.raises(ValueError, match="is a classifier, not a denoiser"):
-        training.load(tmp_path / "c.safetensors")
+        storage.load(tmp_path / "c.safetensors")

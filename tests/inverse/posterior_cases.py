@@ -8,7 +8,7 @@ import torch
 
 import scorefield as sf
 from scorefield import inverse
-from scorefield.inverse import Gaussian
+from scorefield.inverse import GaussianNoise
 from scorefield.inverse.operators import Dense
 
 f64 = torch.float64
@@ -41,7 +41,7 @@ def likelihood(law, b=2, noise: Any = NOISE, seed=4) -> Any:
     a = operator(law)
     x0 = law.sample(b, generator=torch.Generator().manual_seed(seed)).double()
     y = a(x0) + torch.as_tensor(noise) * normal(b, a.output_shape[0], seed=seed + 1)
-    return Gaussian(a, y, noise)
+    return GaussianNoise(a, y, noise)
 
 
 def exact(law, schedule=None):

@@ -9,8 +9,8 @@ from scipy import stats
 import scorefield as sf
 from scorefield import inverse, plots
 from scorefield.inverse.calibration import reference
+from scorefield.inverse.method import Cost, Drawn
 from scorefield.inverse.operators import Dense
-from scorefield.inverse.posterior import Cost, Drawn
 
 f64 = torch.float64
 A = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, -1.0]], dtype=f64)
@@ -37,7 +37,7 @@ class Wrong(inverse.Method):
         if self.blind:
             return Drawn(task.normal(1))
         precision = torch.eye(3, dtype=f64) + A.T @ A / STD**2
-        assert isinstance(task.own, inverse.Gaussian)
+        assert isinstance(task.own, inverse.GaussianNoise)
         mean = task.own.y @ A @ torch.linalg.inv(precision) / STD**2
         root = torch.linalg.cholesky(torch.linalg.inv(precision))
         return Drawn(mean + self.width * task.normal(1) @ root.T)
@@ -78,7 +78,7 @@ def test_the_prior_passes_the_ranks_and_fails_where_the_measurement_is_looked_at
 
 
 def test_the_reference_is_the_best_step_along_the_gradient():
-    likelihood = inverse.Gaussian(Dense(A), torch.tensor([[1.0, -2.0]], dtype=f64), STD)
+    likelihood = inverse.GaussianNoise(Dense(A), torch.tensor([[1.0, -2.0]], dtype=f64), STD)
     best = reference(likelihood)
     direction = torch.tensor([[1.0, -2.0]], dtype=f64) @ A
     assert torch.allclose(torch.nn.functional.cosine_similarity(best, direction), torch.ones(1, dtype=f64))
@@ -86,7 +86,7 @@ def test_the_reference_is_the_best_step_along_the_gradient():
 
 
 def test_the_predictive_p_value_is_the_tail_of_chi2():
-    likelihood = inverse.Gaussian(Dense(A), torch.tensor([[1.0, -2.0]], dtype=f64), STD)
+    likelihood = inverse.GaussianNoise(Dense(A), torch.tensor([[1.0, -2.0]], dtype=f64), STD)
     x = torch.randn(1, 5, 3, dtype=f64, generator=torch.Generator().manual_seed(0))
     expected = stats.chi2.sf(likelihood.rows(torch.zeros(5, dtype=torch.long)).chi2(x[0]).numpy(), 2).mean()
     assert float(inverse.predictive_p_value(likelihood, x)) == pytest.approx(expected, rel=1e-10)

@@ -27,7 +27,7 @@ from scorefield.inverse import (
     Bridge,
     DiffPIR,
     FullCovariance,
-    Gaussian,
+    GaussianNoise,
     Guidance,
     IsotropicCovariance,
     Likelihood,
@@ -158,7 +158,7 @@ class Square(Operator):
 
 
 class Laplace(Likelihood):
-    """p(y | x) = exp(-|y - x_1| / b) / 2b: no Gaussian."""
+    """p(y | x) = exp(-|y - x_1| / b) / 2b: not Gaussian."""
 
     event_shape = (2,)
 
@@ -177,7 +177,7 @@ class Laplace(Likelihood):
 
 @pytest.mark.parametrize(
     "given",
-    [Gaussian(Square(), torch.tensor([[2.0]], dtype=f64), 0.4), Laplace(torch.tensor([0.4], dtype=f64), 0.5)],
+    [GaussianNoise(Square(), torch.tensor([[2.0]], dtype=f64), 0.4), Laplace(torch.tensor([0.4], dtype=f64), 0.5)],
     ids=["a nonlinear operator", "noise that is not normal"],
 )
 def test_twisted_particles_take_any_likelihood(given):
@@ -201,7 +201,7 @@ def test_twisted_particles_take_any_likelihood(given):
 
 
 def test_dps_pulls_towards_a_nonlinear_measurement():
-    given = Gaussian(Square(), torch.tensor([[2.0]], dtype=f64), 0.1)
+    given = GaussianNoise(Square(), torch.tensor([[2.0]], dtype=f64), 0.1)
     drawn, free = (condition(exact(mixture()), given, DPS(zeta=z)).sample(200, nfe=60) for z in (0.3, 0.0))
     assert float(drawn.chi2.mean()) < 0.75 * float(free.chi2.mean())
 
@@ -246,7 +246,7 @@ def test_conditions_of_the_denoiser_go_with_their_observation():
             alpha, sigma = self.schedule(t)
             return shift[:, None] + alpha * (x_t - alpha * shift[:, None]) / (alpha**2 + sigma**2)
 
-    given = Gaussian(operator(gaussian()), torch.zeros(3, 2, dtype=f64), 1e3)  # says nothing
+    given = GaussianNoise(operator(gaussian()), torch.zeros(3, 2, dtype=f64), 1e3)  # says nothing
     shift = torch.tensor([-5.0, 0.0, 5.0], dtype=f64)
     for method in (Bridge(particles=8), TwistedSMC(particles=8), Guidance(PiGDM)):
         drawn = condition(Shifted(), given, method, cond={"shift": shift}).sample(64, nfe=20)
@@ -350,14 +350,17 @@ def test_the_measured_variance_of_gaussian_data_is_its_posterior_variance():
         (lambda d, g: condition(d, g).sample(4).interval(1.0), r"level must lie in \(0, 1\); got 1.0"),
         (lambda d, g: Bridge(particles=0), "particles must be at least 1; got 0"),
         (lambda d, g: TwistedSMC(threshold=2.0), r"threshold must lie in \[0, 1\]; got 2.0"),
-        (lambda d, g: condition(d, Laplace(torch.zeros(1), 1.0), Bridge()), "Bridge needs a Gaussian likelihood with"),
-        (lambda d, g: condition(d, Laplace(torch.zeros(1), 1.0), DPS()), "DPS needs a Gaussian likelihood"),
         (
-            lambda d, g: MomentMatching(d, Gaussian(Square(), torch.ones(1, 1), 1.0)),
+            lambda d, g: condition(d, Laplace(torch.zeros(1), 1.0), Bridge()),
+            "Bridge needs a GaussianNoise likelihood with",
+        ),
+        (lambda d, g: condition(d, Laplace(torch.zeros(1), 1.0), DPS()), "DPS needs a GaussianNoise likelihood"),
+        (
+            lambda d, g: MomentMatching(d, GaussianNoise(Square(), torch.ones(1, 1), 1.0)),
             "MomentMatching needs .*got Square",
         ),
         (
-            lambda d, g: condition(d, Gaussian(g.operator, g.y, STD.expand(2, 2)), DDRM()),
+            lambda d, g: condition(d, GaussianNoise(g.operator, g.y, STD.expand(2, 2)), DDRM()),
             "DDRM needs the operator.s singular",
         ),
         (lambda d, g: PiGDM(d, g)(normal(3, 4), 0.5), "observation must say which of the 2 observations each of the 3"),
@@ -371,4 +374,4 @@ def test_bad_input_gets_one_clear_line(call, message):
 
 def test_the_recommended_method_fits_the_likelihood():
     assert recommended(likelihood(gaussian())) == Bridge(covariance=FullCovariance())
-    assert isinstance(recommended(Gaussian(Square(), torch.ones(1, 1), 1.0)), TwistedSMC)
+    assert isinstance(recommended(GaussianNoise(Square(), torch.ones(1, 1), 1.0)), TwistedSMC)

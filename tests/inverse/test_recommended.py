@@ -8,7 +8,7 @@ import scorefield as sf
 from scorefield.inverse import (
     Bridge,
     FullCovariance,
-    Gaussian,
+    GaussianNoise,
     IsotropicCovariance,
     SpectralBridge,
     TwistedSMC,
@@ -28,7 +28,7 @@ class Zero(nn.Module):
 
 def likelihood(shape):
     known = torch.ones(shape, dtype=torch.bool)
-    return Gaussian(Mask(known), torch.zeros(1, known.numel()), 0.1)
+    return GaussianNoise(Mask(known), torch.zeros(1, known.numel()), 0.1)
 
 
 def examples(shape):
@@ -68,5 +68,5 @@ def test_without_examples_small_events_take_all_of_the_covariance():
 
 def test_what_is_not_linear_takes_the_twisted_sampler():
     operator = PhaseRetrieval((1, 8, 8))
-    given = Gaussian(operator, torch.zeros(1, *operator.output_shape), 0.1)
+    given = GaussianNoise(operator, torch.zeros(1, *operator.output_shape), 0.1)
     assert isinstance(recommended(given), TwistedSMC)

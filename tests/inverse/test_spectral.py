@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import scorefield as sf
-from scorefield.inverse import ErrorSpectrum, Gaussian, SpectralBridge, calibrate_spectrum, condition
+from scorefield.inverse import ErrorSpectrum, GaussianNoise, SpectralBridge, calibrate_spectrum, condition
 from scorefield.inverse.operators import Blur, Dense, Mask, Nonlinear, Radon, gaussian_kernel
 from scorefield.inverse.operators.blur import hartley
 from scorefield.inverse.spectral import radius
@@ -53,7 +53,7 @@ def observed(operator, n, std=0.3):
     )
     y = operator(x.reshape(1, 1, *SIZE))
     noise = torch.randn(y.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    return Gaussian(operator, (y + std * noise).expand(n, *y.shape[1:]), std)
+    return GaussianNoise(operator, (y + std * noise).expand(n, *y.shape[1:]), std)
 
 
 OPERATORS = {
@@ -123,17 +123,19 @@ def test_radii_count_cycles_along_the_longer_side():
         (lambda: calibrate_spectrum(Pictures(), torch.zeros(0, 1, 6, 8)), "at least one"),
         (
             lambda: condition(
-                Pictures(), Gaussian(Dense(torch.eye(4), (1, 2, 2)), torch.zeros(1, 4), 1.0), SpectralBridge(Exact())
+                Pictures(),
+                GaussianNoise(Dense(torch.eye(4), (1, 2, 2)), torch.zeros(1, 4), 1.0),
+                SpectralBridge(Exact()),
             ),
             r"the spectrum is of pictures \(6, 8\); got \(1, 2, 2\)",
         ),
         (
             lambda: condition(
                 Pictures(),
-                Gaussian(Nonlinear(torch.square, (1, *SIZE), (1, *SIZE)), torch.zeros(1, 1, *SIZE), 1.0),
+                GaussianNoise(Nonlinear(torch.square, (1, *SIZE), (1, *SIZE)), torch.zeros(1, 1, *SIZE), 1.0),
                 SpectralBridge(Exact()),
             ),
-            "SpectralBridge needs a Gaussian likelihood with a LinearOperator",
+            "SpectralBridge needs a GaussianNoise likelihood with a LinearOperator",
         ),
     ],
 )

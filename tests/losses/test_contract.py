@@ -20,7 +20,7 @@ LOSSES = {
     "ddpm": partial(losses.denoising, weight=weights.eps, times=losses.Ladder.steps(100)),
     "v": partial(losses.denoising, weight=weights.v),
     "velocity": partial(losses.denoising, weight=weights.velocity, times=losses.LogitNormal()),
-    "edm": partial(losses.denoising, weight=weights.EDM(0.6), times=losses.LogNormal(sf.VP(), -1.2, 1.2)),
+    "edm": partial(losses.denoising, weight=weights.EDMWeight(0.6), times=losses.LogNormal(sf.VP(), -1.2, 1.2)),
     "min-snr": partial(losses.denoising, weight=weights.MinSNR()),
     "soft min-snr": partial(losses.denoising, weight=weights.SoftMinSNR()),
     "p2": partial(losses.denoising, weight=weights.P2()),

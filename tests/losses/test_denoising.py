@@ -99,7 +99,7 @@ def images(schedule, row):
     [
         (sf.X0(), losses.weights.x0),
         (sf.Eps(), losses.weights.eps),
-        (sf.EDMPreconditioning(0.7), losses.weights.EDM(0.7)),
+        (sf.EDMPreconditioning(0.7), losses.weights.EDMWeight(0.7)),
     ],
     ids=lambda v: type(v).__name__,
 )

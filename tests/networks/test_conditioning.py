@@ -13,7 +13,7 @@ from scorefield.networks.embeddings import grid_positions
 from scorefield.networks.layers import norm
 
 
-@pytest.mark.parametrize("embed", [networks.Sinusoidal(32), networks.Fourier(32)], ids=["sinusoidal", "fourier"])
+@pytest.mark.parametrize("embed", [networks.Sinusoidal(32), networks.RandomFourier(32)], ids=["sinusoidal", "fourier"])
 def test_the_inner_product_of_features_depends_on_the_distance_alone(embed):
     """cos a cos b + sin a sin b = cos(a - b), summed over the frequencies."""
     a, b = torch.tensor([0.2, -1.5]), torch.tensor([0.2, 0.9])
@@ -29,7 +29,7 @@ def test_fourier_features_approximate_the_gaussian_kernel_with_the_error_of_thei
     """
     a, b, scale = torch.tensor([0.3]), torch.tensor([-0.1]), 2.0
     kernel = torch.exp(-((scale * (a - b)) ** 2) / 2)
-    embeddings = (networks.Fourier(features, scale=scale, seed=seed) for seed in range(400))
+    embeddings = (networks.RandomFourier(features, scale=scale, seed=seed) for seed in range(400))
     errors = torch.cat([(2 / features) * (e(a) * e(b)).sum(1) - kernel for e in embeddings])
     assert float(errors.square().mean().sqrt()) == pytest.approx(float((1 - kernel**2) / features**0.5), rel=0.15)
     assert abs(float(errors.mean())) < 4 * float((1 - kernel**2) / features**0.5) / 20
@@ -37,10 +37,10 @@ def test_fourier_features_approximate_the_gaussian_kernel_with_the_error_of_thei
 
 def test_fourier_frequencies_come_from_their_seed_and_are_saved():
     torch.manual_seed(0)
-    one = networks.Fourier(16, seed=5)
+    one = networks.RandomFourier(16, seed=5)
     torch.manual_seed(1)
-    assert torch.equal(networks.Fourier(16, seed=5).frequencies, one.frequencies)
-    other = networks.Fourier(16, seed=6)
+    assert torch.equal(networks.RandomFourier(16, seed=5).frequencies, one.frequencies)
+    other = networks.RandomFourier(16, seed=6)
     assert not torch.equal(other.frequencies, one.frequencies)
     other.load_state_dict(one.state_dict())
     assert torch.equal(other.frequencies, one.frequencies)

@@ -5,7 +5,7 @@ import torch
 from network_cases import scrambled
 
 from scorefield import networks
-from scorefield.training.checkpoint import build, describe
+from scorefield.storage.models import build, describe
 
 NETS = {
     "unet": (lambda: networks.UNetEncoder(1, 3, width=8), (1, 8, 8)),

@@ -5,7 +5,7 @@ import torch
 from network_cases import ALL, NETS, conditions, scrambled
 
 import scorefield as sf
-from scorefield import networks, training
+from scorefield import networks, storage
 
 nets = pytest.mark.parametrize(("make", "event"), NETS.values(), ids=NETS.keys())
 f64 = torch.float64
@@ -115,8 +115,8 @@ def test_gradients_are_the_differences(net):
 @nets
 def test_networks_come_back_from_a_checkpoint_as_they_were(make, event, tmp_path):
     denoiser = sf.NetworkDenoiser(scrambled(make(**ALL)), sf.VP(), sf.V())
-    training.save(tmp_path / "m.safetensors", denoiser)
-    back = training.load(tmp_path / "m.safetensors").denoiser
+    storage.save(tmp_path / "m.safetensors", denoiser)
+    back = storage.load(tmp_path / "m.safetensors").denoiser
     (x, _), cond = batch(event), conditions()
     assert torch.equal(back(x, 0.4, **cond), denoiser(x, 0.4, **cond))
 

@@ -124,10 +124,10 @@ def test_captions_without_an_encoder_are_refused():
 
 def test_text_for_a_model_of_labels_is_refused(tmp_path, capsys):
     """The checkpoint says whether it was trained on captions."""
-    from scorefield.training import checkpoint
+    from scorefield.storage import models
 
     built = recipes.build(recipes.override(presets.mnist(), ["network.width=8"]))
-    checkpoint.save(tmp_path / "c", built.denoiser, {"event_shape": [1, 4, 4]}, transform=built.transform)
+    models.save(tmp_path / "c", built.denoiser, {"event_shape": [1, 4, 4]}, transform=built.transform)
     with pytest.raises(SystemExit) as stop:
         main(["sample", str(tmp_path / "c"), "--text", "a cat", "--out", str(tmp_path / "s.png")])
     assert stop.value.code == 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scorefield.solvers.adams import ORDERS, Step, _weights, follow
+from scorefield.solvers.adams import ORDERS, AdamsStep, _weights, follow
 from scorefield.solvers.adaptive import StepError
 
 f64 = torch.float64
@@ -25,7 +25,7 @@ def exact(u, batch):
 
 
 def within(tolerance):
-    def judge(step: Step):
+    def judge(step: AdamsStep):
         return torch.stack([e.square().sum(1).sqrt() for e in step.differences]) / tolerance
 
     return judge

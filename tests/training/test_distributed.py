@@ -14,7 +14,8 @@ from training_cases import data, denoiser, left, rows
 
 from scorefield import losses, training
 from scorefield.data import Arrays, Scale
-from scorefield.training import batches, checkpoints, distributed
+from scorefield.storage import checkpoints
+from scorefield.training import batches, distributed
 from scorefield.training.engine import Engine
 
 ROOT = Path(__file__).parents[2]

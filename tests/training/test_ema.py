@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from scorefield.training.ema import EMA, PowerEMA, Snapshot, average, coefficients, gamma_of, reconstruct
+from scorefield.training.ema import EMA, PowerEMA, Snapshot, average, coefficients, gamma_of, posthoc_ema
 
 f64 = torch.float64
 
@@ -178,14 +178,14 @@ def distance(state_dict, expected):
 def test_any_width_is_reconstructed_from_two(run, sigma_rel, share):
     weights, snapshots = run
     expected = brute(weights, sigma_rel)
-    error = distance(reconstruct(snapshots, sigma_rel), expected)
+    error = distance(posthoc_ema(snapshots, sigma_rel), expected)
     assert error < share * float((expected - weights[-1]).norm())
 
 
 def test_an_earlier_step_is_reconstructed_too(run):
     weights, snapshots = run
     expected = brute(weights, 0.075, 1200)
-    error = distance(reconstruct(snapshots, 0.075, 1200), expected)
+    error = distance(posthoc_ema(snapshots, 0.075, 1200), expected)
     assert error < 0.0025 * float((expected - weights[1199]).norm())
 
 
@@ -193,9 +193,9 @@ def test_a_snapshot_reconstructs_itself(run):
     _, snapshots = run
     for i in (5, 20, 30, 31):
         step, width, kept = snapshots[i]
-        assert distance(reconstruct(snapshots, width, step), kept["weight"][0]) < 1e-11  # weights have a norm of 30
+        assert distance(posthoc_ema(snapshots, width, step), kept["weight"][0]) < 1e-11  # weights have a norm of 30
     twice = [*snapshots, *snapshots[-2:]]  # a singular system
-    assert distance(reconstruct(twice, 0.1), snapshots[-1].state_dict["weight"][0]) < 1e-11
+    assert distance(posthoc_ema(twice, 0.1), snapshots[-1].state_dict["weight"][0]) < 1e-11
     assert coefficients([(7, 0.05)], 0.1, 9) == pytest.approx([1.0])
 
 
@@ -218,7 +218,7 @@ def test_the_coefficients_are_the_least_squares_ones():
 def test_a_weight_that_does_not_move_is_reconstructed_exactly():
     snapshots = [Snapshot(step, 0.1, {"w": torch.full((2,), 3.7, dtype=f64)}) for step in (10, 20, 30)]
     for width in (0.02, 0.28):
-        torch.testing.assert_close(reconstruct(snapshots, width)["w"], snapshots[0].state_dict["w"], rtol=1e-14, atol=0)
+        torch.testing.assert_close(posthoc_ema(snapshots, width)["w"], snapshots[0].state_dict["w"], rtol=1e-14, atol=0)
 
 
 def test_weights_are_averaged_in_float64():
@@ -251,6 +251,6 @@ def test_state_dicts_of_different_networks_are_refused():
     with pytest.raises(ValueError, match="that do not add up to 0"):
         average([a, a], [1.0, -1.0])
     with pytest.raises(ValueError, match="snapshots must not be empty"):
-        reconstruct([], 0.1)
+        posthoc_ema([], 0.1)
     with pytest.raises(ValueError, match="steps of profiles must be at least 1; got 0"):
         coefficients([(0, 0.1)], 0.1, 5)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from scorefield.networks import UNet
-from scorefield.training.muon import COEFFICIENTS, Muon, matrices, orthogonal
+from scorefield.training.muon import COEFFICIENTS, MuonOptimizer, matrices, orthogonal
 
 
 def normal(*shape, seed=0):
@@ -49,7 +49,7 @@ def test_a_step_on_an_orthogonal_gradient_is_known_whatever_the_gradients_size(s
     w = nn.Parameter(normal(n, n, seed=1))
     before = w.detach().clone()
     w.grad = size * q
-    Muon([w], lr, momentum=momentum, weight_decay=decay, dtype=torch.float64).step()
+    MuonOptimizer([w], lr, momentum=momentum, weight_decay=decay, dtype=torch.float64).step()
     s = float(polynomial(torch.tensor(n**-0.5, dtype=torch.float64)))  # all singular values of q / |q| are n^(-1/2)
     expected = (1 - lr * decay) * before - lr * 0.2 * math.sqrt(n) * s * q
     torch.testing.assert_close(w.detach(), expected, rtol=1e-9, atol=1e-9)
@@ -58,7 +58,7 @@ def test_a_step_on_an_orthogonal_gradient_is_known_whatever_the_gradients_size(s
 def test_the_second_step_looks_ahead_along_the_averaged_gradient():
     lr, mu = 0.1, 0.8
     g1, g2, w = normal(6, 9), normal(6, 9, seed=1), nn.Parameter(torch.zeros(6, 9, dtype=torch.float64))
-    optimizer = Muon([w], lr, momentum=mu, dtype=torch.float64)
+    optimizer = MuonOptimizer([w], lr, momentum=mu, dtype=torch.float64)
     w.grad = g1
     optimizer.step()
     first = w.detach().clone()
@@ -74,14 +74,14 @@ def test_a_convolution_moves_as_the_matrix_of_its_output_channels():
     kernel, matrix = (nn.Parameter(torch.zeros_like(g.reshape(shape))) for shape in ((8, 3, 3, 3), (8, 27)))
     for p in (kernel, matrix):
         p.grad = g.reshape(p.shape).clone()
-        Muon([p], dtype=torch.float64).step()
+        MuonOptimizer([p], dtype=torch.float64).step()
     assert torch.equal(kernel.reshape(8, 27), matrix)
 
 
 def test_zero_gradient_moves_nothing():
     w = nn.Parameter(torch.ones(4, 5))
     w.grad = torch.zeros(4, 5)
-    Muon([w]).step()
+    MuonOptimizer([w]).step()
     assert torch.equal(w.detach(), torch.ones(4, 5))
 
 
@@ -103,4 +103,4 @@ def test_every_parameter_goes_to_exactly_one_optimizer():
 )
 def test_bad_arguments_are_refused(shape, options, message):
     with pytest.raises(ValueError, match=message):
-        Muon([nn.Parameter(torch.zeros(shape))], **options)
+        MuonOptimizer([nn.Parameter(torch.zeros(shape))], **options)

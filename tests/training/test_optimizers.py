@@ -31,8 +31,8 @@ def test_muon_takes_the_hidden_matrices_and_adamw_the_rest():
     assert by.keys() == {id(p) for p in net.parameters()}
     for name, p in net.named_parameters():
         outer = bool({"entry", "exit", "condition"} & set(name.split(".")))
-        assert (by[id(p)] is muon.Muon) == (p.ndim >= 2 and not outer), name
-    assert sum(cls is muon.Muon for cls in by.values()) > 5
+        assert (by[id(p)] is muon.MuonOptimizer) == (p.ndim >= 2 and not outer), name
+    assert sum(cls is muon.MuonOptimizer for cls in by.values()) > 5
 
 
 def test_a_losss_own_weights_are_adamws():
@@ -46,7 +46,7 @@ def test_each_optimiser_gets_its_learning_rate_and_what_is_frozen_none():
     first = next(net.blocks.parameters()).requires_grad_(False)
     built = training.Muon(lr_ratio=7.0, adamw=training.AdamW(weight_decay=0.1)).build(net, 0.01)
     assert id(first) not in moved(built)
-    assert [type(o) for o in built] == [torch.optim.AdamW, muon.Muon]
+    assert [type(o) for o in built] == [torch.optim.AdamW, muon.MuonOptimizer]
     assert [o.param_groups[0]["lr"] for o in built] == pytest.approx([0.01, 0.07])
     assert built[0].param_groups[0]["weight_decay"] == 0.1
     (only,) = training.AdamW(betas=(0.8, 0.95)).build(net, 0.02)
@@ -60,7 +60,7 @@ def test_a_stretched_valley_is_descended_at_one_rate():
     u, s, v = matrix(8, 8, [1.0, 0.1**0.5, 0.1])
     a, weight = torch.diag(s) @ u.T, nn.Parameter(torch.zeros(8, 8, dtype=f64))
     goal = u @ v.T
-    optimizer = muon.Muon([weight], lr=0.05 / (0.2 * math.sqrt(8)), momentum=0.0, dtype=f64)
+    optimizer = muon.MuonOptimizer([weight], lr=0.05 / (0.2 * math.sqrt(8)), momentum=0.0, dtype=f64)
     for _ in range(16):
         weight.grad = a.T @ a @ (weight.detach() - goal)
         optimizer.step()

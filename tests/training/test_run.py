@@ -13,7 +13,8 @@ from training_cases import data, denoiser, fit, left, rows
 
 from scorefield import losses, training
 from scorefield.data import Arrays
-from scorefield.training import batches, checkpoints
+from scorefield.storage import checkpoints
+from scorefield.training import batches
 from scorefield.training.engine import Engine
 from scorefield.training.levels import LossByLevel
 

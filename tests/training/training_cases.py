@@ -7,7 +7,7 @@ import torch
 
 import scorefield as sf
 from scorefield import networks, training
-from scorefield.training import checkpoints
+from scorefield.storage import checkpoints
 
 
 def denoiser(dropout: float = 0.0, classes: int | None = None, seed: int = 0) -> sf.NetworkDenoiser:

@@ -33,7 +33,7 @@ from scorefield.distributions import Distribution
 from scorefield.likelihood import elbo, log_prob
 from scorefield.likelihood.divergence import FIRST_DRAW
 from scorefield.randomness import Stream
-from scorefield.sampling import bar
+from scorefield.sampling.parts import bar
 
 CHUNK_ELEMENTS = 2**16  # numbers in x at a time
 

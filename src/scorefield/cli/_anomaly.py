@@ -18,12 +18,12 @@ from torch import Tensor
 from scorefield import metrics, plots, recipes
 from scorefield.anomaly import Detector, NegativeElbo, Statistic, benjamini_hochberg, measured
 from scorefield.anomaly.detector import REFERENCE_FIRST
-from scorefield.cli import _pictures, _runs
+from scorefield.cli import _runs
 from scorefield.cli._names import STATISTICS, resolve
-from scorefield.data import Source, Transform
+from scorefield.data import Source, Transform, units
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.plots.style import axes_of_curves
-from scorefield.training import checkpoints
+from scorefield.storage import checkpoints
 
 DETECTORS = "detectors"
 OF_LIKELIHOOD = ("likelihood", "typicality", "complexity")
@@ -266,7 +266,7 @@ def _draw(
         order = first.scores.argsort(descending=True, stable=True)
         for i, (title, at) in enumerate({"most": order[:SHOWN], "least": order.flip(0)[:SHOWN]}.items()):
             ax = fig.add_subplot(layout[1 + i, :])
-            pixels = plots.to_pixels(_pictures.unit(source.batch(rows[at]).x, transform))
+            pixels = plots.to_pixels(units.unit(source.batch(rows[at]).x, transform))
             ax.imshow(np.concatenate(list(np.pad(pixels, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)), 1))
             plots.clean(ax)
             ax.set_title(f"{title} anomalous by {name}", fontsize=10)

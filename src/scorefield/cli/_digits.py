@@ -17,8 +17,9 @@ from rich.table import Table
 from torch import Tensor
 
 from scorefield import __version__, data, grids, metrics, plots
-from scorefield.cli import _pictures, _runs
+from scorefield.cli import _runs
 from scorefield.cli._report import Row, Section, write_report
+from scorefield.data import units
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.likelihood import BitsPerDim, bits_per_dim
 from scorefield.recipes import override, presets
@@ -95,10 +96,10 @@ def run(folder: Path, *, seed: int, device: torch.device, steps: int | None, fas
 
     with clock("measuring"):
         floor = metrics.sliced_wasserstein_floor(
-            _pictures.unit(torch.cat([split.train, split.test]), transform), (n, len(split.test))
+            units.unit(torch.cat([split.train, split.test]), transform), (n, len(split.test))
         )
-        train, test = _pictures.unit(split.train, transform), _pictures.unit(split.test, transform)
-        made = _pictures.unit(drawn, transform)
+        train, test = units.unit(split.train, transform), units.unit(split.test, transform)
+        made = units.unit(drawn, transform)
         agreement, on_real = label_agreement(split, drawn, test_labels)
         copies = metrics.memorization(made, train, test)
         measured = Measured(
@@ -122,7 +123,7 @@ def run(folder: Path, *, seed: int, device: torch.device, steps: int | None, fas
         )
 
     with clock("pictures"):
-        draw_samples(folder / "samples.png", _pictures.unit(shown, transform))
+        draw_samples(folder / "samples.png", units.unit(shown, transform))
         draw_forward(folder / "forward.png", denoiser, transform, split, seed)
         draw_reverse(folder / "reverse.png", denoiser, transform, budget, seed)
         draw_neighbours(folder / "neighbours.png", made, train, test)

@@ -1,4 +1,4 @@
-"""What `edit` and `inpaint` do: `scorefield.editing` on a run's data, into files."""
+"""What `edit` and `inpaint` do: `scorefield.bijection.editing` on a run's data, into files."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from scorefield import editing
-from scorefield.cli import _inputs, _pictures, _results
+from scorefield.bijection import editing
+from scorefield.cli import _inputs, _results
 from scorefield.cli._inputs import Inputs, rms
 from scorefield.cli._names import SOLVERS, resolve
 from scorefield.cli._options import Wanted
 from scorefield.cli._results import number
 from scorefield.cli._runs import at_a_terminal
+from scorefield.data import units
+from scorefield.plots import samples
 
 SHOWN = 10  # data in a picture
 HIDDEN = 0.5  # grey of what is to be made anew, in [0, 1]
@@ -36,7 +38,7 @@ def edit(wanted: Wanted, strengths: list[float], solver: str | None, nfe: int | 
     ]  # fmt: skip
     x, sd = given.x.cpu(), given.denoiser.data_std
     edited = [m.x.cpu() for m in made]
-    raw = [_pictures.raw(y, given.transform) for y in edited]
+    raw = [units.raw(y, given.transform) for y in edited]
     power = 2 if method is not None and method.stochastic else 1  # by the SDE and by the ODE
     reached = [
         {
@@ -72,7 +74,7 @@ def inpaint(wanted: Wanted, mask: str, samples: int, nfe: int, resamples: int, j
     )  # fmt: skip
     x, sd = given.x.cpu(), given.denoiser.data_std
     attempts = made.x.cpu().reshape(samples, *x.shape)
-    raw = torch.stack([_pictures.raw(a, given.transform) for a in attempts])
+    raw = torch.stack([units.raw(a, given.transform) for a in attempts])
     there = new.expand(event)
     off = (attempts - x)[:, :, there].double()
     summary = {
@@ -172,8 +174,8 @@ def _write(
     arrays: dict[str, Any],
     summary: dict[str, Any],
 ) -> None:
-    shown = {name: _pictures.shown(raw[:SHOWN], given.transform) for name, raw in columns.items()}
+    shown = {name: units.shown(raw[:SHOWN], given.transform) for name, raw in columns.items()}
     labels = {} if given.label is None else {"label": given.label.cpu()}
     kept = {"x": given.x.cpu(), "raw": given.raw, "rows": given.rows}
     names = [str(int(row)) for row in given.rows[:SHOWN]]
-    _results.write(out, table, _pictures.panels(shown, row_labels=names), {**kept, **labels, **arrays}, summary)
+    _results.write(out, table, samples.panels(shown, row_labels=names), {**kept, **labels, **arrays}, summary)

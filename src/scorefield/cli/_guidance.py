@@ -10,7 +10,7 @@ from scorefield.cli import _runs
 from scorefield.denoisers import Denoiser
 from scorefield.guidance import ClassifierFreeGuidance, ClassifierGuidance, Interval
 from scorefield.guidance.products import require_one_schedule
-from scorefield.training.checkpoint import Checkpoint, describe
+from scorefield.storage.models import Checkpoint, describe
 
 
 class Asked(NamedTuple):

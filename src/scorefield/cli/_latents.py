@@ -1,4 +1,4 @@
-"""What `encode`, `decode`, `interpolate` and `move` do: the map of `scorefield.latents` on a run's data, into files.
+"""What `encode`, `decode`, `interpolate` and `move` do: `scorefield.bijection.latents` on a run's data, into files.
 
 An .npz of latents holds `z` `(N, *event)` and, where `encode` wrote it, what a round trip is measured against: `x` in
 the model's units, the `label` it was encoded under, and the SHA-256 of the `weights`.
@@ -18,12 +18,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from scorefield import latents
-from scorefield.cli import _inputs, _pictures, _results, _tuned
+from scorefield.bijection import latents
+from scorefield.cli import _inputs, _results, _tuned
 from scorefield.cli._inputs import Inputs, rms
 from scorefield.cli._options import Wanted, places
 from scorefield.cli._results import number
 from scorefield.cli._runs import at_a_terminal
+from scorefield.data import units
+from scorefield.plots import samples
 
 SHOWN = 10  # data in a picture
 Z_RANGE = 3.0  # standard deviations that are black and white in the picture of a latent
@@ -36,7 +38,7 @@ def encode(wanted: Wanted, nfe: int, out: Path) -> None:
     encoded = latents.encode(given.denoiser, given.x, **options)
     back = latents.decode(given.denoiser, encoded.z, **options)
     error = rms(back - given.x).cpu()
-    again = _pictures.raw(back.cpu(), given.transform)
+    again = units.raw(back.cpu(), given.transform)
     summary = {
         "n": len(error),
         "data": given.what,
@@ -76,7 +78,7 @@ def decode(wanted: Wanted, path: Path, nfe: int | None, out: Path) -> None:
     nfe = nfe or file.nfe or latents.NFE
     cond = {} if label is None else {"label": label.to(device)}
     x = latents.decode(denoiser, file.z.to(device), nfe=nfe, cond=cond, progress=at_a_terminal()).cpu()
-    raw = _pictures.raw(x, transform)
+    raw = units.raw(x, transform)
     summary: dict[str, Any] = {"n": len(x), "data": str(path), "nfe": nfe, "same_weights": same}
     rows = [["evaluations", str(nfe), ""]]
     if file.x is not None and file.x.shape == x.shape:
@@ -87,7 +89,7 @@ def decode(wanted: Wanted, path: Path, nfe: int | None, out: Path) -> None:
     _results.write(
         out,
         _results.table([f"{len(x)} latents of {path.name}", "value", "beside it"], rows),
-        _pictures.of_samples(raw, transform),
+        samples.of_samples(raw, transform),
         {"x": x, "raw": raw, "nfe": nfe, **_optional(label=label)},
         summary,
     )
@@ -101,7 +103,7 @@ def interpolate(wanted: Wanted, ends: tuple[str, str], steps: int, nfe: int, out
     path = latents.interpolate(
         given.denoiser, given.x[:n], given.x[n:], steps, nfe=nfe, cond=cond, progress=at_a_terminal()
     ).cpu()
-    raw = torch.stack([_pictures.raw(x, given.transform) for x in path])
+    raw = torch.stack([units.raw(x, given.transform) for x in path])
     a, b = given.x.cpu().split(n)
     per_pair = {
         "from": given.rows[:n],
@@ -115,11 +117,11 @@ def interpolate(wanted: Wanted, ends: tuple[str, str], steps: int, nfe: int, out
         for i, j, d, step, e in zip(*per_pair.values(), strict=True)
     ]
     columns = {f"{w:.2g}": x for w, x in zip(np.linspace(0, 1, steps), raw, strict=True)}
-    shown = {name: _pictures.shown(x[:SHOWN], given.transform) for name, x in columns.items()}
+    shown = {name: units.shown(x[:SHOWN], given.transform) for name, x in columns.items()}
     _results.write(
         out,
         _results.table([given.what, "distance, RMS", "longest step", "error at the ends"], rows),
-        _pictures.panels(shown, row_labels=[row[0] for row in rows[:SHOWN]]),
+        samples.panels(shown, row_labels=[row[0] for row in rows[:SHOWN]]),
         {"x": path, "raw": raw, "ends": given.raw, "rows": given.rows, "nfe": nfe, **_optional(label=label)},
         {
             "n": n,
@@ -140,16 +142,16 @@ def move(wanted: Wanted, having: Path, lacking: Path, amounts: list[float], nfe:
     direction = latents.attribute_direction(given.denoiser, sets[0].x, sets[1].x, **options)
     z = latents.encode(given.denoiser, given.x, cond=given.cond, **options).z
     moved = [latents.decode(given.denoiser, z + a * direction, cond=given.cond, **options).cpu() for a in amounts]
-    raw = [_pictures.raw(x, given.transform) for x in moved]
+    raw = [units.raw(x, given.transform) for x in moved]
     sd, size = given.denoiser.data_std, float(rms(direction[None]))
     distances = [float(rms(x - given.x.cpu()).mean()) / sd for x in moved]
     columns = {"given": given.raw, **{f"{a:+g}": x for a, x in zip(amounts, raw, strict=True)}}
-    shown = {name: _pictures.shown(x[:SHOWN], given.transform) for name, x in columns.items()}
+    shown = {name: units.shown(x[:SHOWN], given.transform) for name, x in columns.items()}
     rows = [[f"{a:g}", number(d), f"{a * size:.3f}"] for a, d in zip(amounts, distances, strict=True)]
     _results.write(
         out,
         _results.table(["amount", "distance / sd", "in the latent, RMS"], rows),
-        _pictures.panels(shown, row_labels=[str(int(row)) for row in given.rows[:SHOWN]]),
+        samples.panels(shown, row_labels=[str(int(row)) for row in given.rows[:SHOWN]]),
         {
             "x": torch.stack(moved),
             "raw": torch.stack(raw),
@@ -241,8 +243,8 @@ def _picture_of_map(given: Inputs, z: Tensor, again: Tensor) -> Figure | None:
     n = SHOWN if z.ndim == 4 else len(z)
     grey = given.transform is not None and given.transform.levels is not None
     columns = {
-        "data": _pictures.shown(given.raw[:n], given.transform),
+        "data": units.shown(given.raw[:n], given.transform),
         "latent": z[:n] / (2 * Z_RANGE) + 0.5 if grey else z[:n],
-        "decoded": _pictures.shown(again[:n], given.transform),
+        "decoded": units.shown(again[:n], given.transform),
     }
-    return _pictures.panels(columns, row_labels=[str(int(row)) for row in given.rows[:n]], down=True)
+    return samples.panels(columns, row_labels=[str(int(row)) for row in given.rows[:n]], down=True)

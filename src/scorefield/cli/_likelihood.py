@@ -19,8 +19,8 @@ from scipy import stats
 from torch import Tensor
 
 from scorefield import data, plots, recipes
-from scorefield.cli import _pictures, _runs
-from scorefield.data import Source, Transform
+from scorefield.cli import _runs
+from scorefield.data import Source, Transform, units
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.likelihood import bits_per_dim, dequantized, elbo, log_prob
 from scorefield.plots.style import MUTED, axes_of_curves
@@ -229,7 +229,7 @@ def _draw(
         order = values.argsort()  # fewest bits first
         ends = {"most likely": order[:SHOWN], "least likely": order.flip(0)[:SHOWN]}
         for ax, (title, rows) in zip(axes[1:], ends.items(), strict=True):
-            shown = _pictures.unit(source.batch(chosen[rows]).x, transform)
+            shown = units.unit(source.batch(chosen[rows]).x, transform)
             pixels = np.pad(plots.to_pixels(shown), ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)
             ax.imshow(np.concatenate(list(pixels), 1))
             plots.clean(ax)

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from scorefield import inverse
-from scorefield.cli import _inputs, _pictures, _results
+from scorefield.cli import _inputs, _results
 from scorefield.cli._names import METHODS, resolve
 from scorefield.cli._options import Wanted
 from scorefield.cli._results import number
 from scorefield.cli._runs import at_a_terminal
 from scorefield.data import Scale, Transform
 from scorefield.denoisers import NetworkDenoiser
-from scorefield.inverse import Gaussian, Guidance, Method, PosteriorSamples, condition, predictive_p_value
+from scorefield.inverse import GaussianNoise, Guidance, Method, PosteriorSamples, condition, predictive_p_value
 from scorefield.inverse.operators import LinearOperator, Operator
+from scorefield.plots import samples
 from scorefield.randomness import Stream
 from scorefield.recipes import operators
 from scorefield.sampling import sample
@@ -35,7 +36,7 @@ class _Measured(NamedTuple):
 
     denoiser: NetworkDenoiser
     units: _Units
-    likelihood: Gaussian  # in the units of `_Units`
+    likelihood: GaussianNoise  # in the units of `_Units`
     truth: Tensor | None  # (N, *event) in the same
     label: Tensor | None
     rows: Tensor
@@ -61,7 +62,7 @@ class _Units(NamedTuple):
         raw = x.double() if self.transform is None else self.transform.inverse(x.double())
         return (raw - self.middle) / self.white
 
-    def in_model(self, likelihood: Gaussian) -> Gaussian:
+    def in_model(self, likelihood: GaussianNoise) -> GaussianNoise:
         raw = likelihood.standardized(1 / self.white, -self.middle / self.white)
         return raw if self.transform is None else raw.for_model(self.transform)
 
@@ -142,7 +143,13 @@ def _read(wanted: Wanted, spec: str, noise_std: float, path: Path) -> _Measured:
     label = _inputs.label_of(wanted, denoiser, len(tensor), None) if wanted.label is not None else None
     rows = torch.arange(len(tensor))
     return _Measured(
-        denoiser, _Units.of(transform), Gaussian(operator, tensor, noise_std), None, label, rows, f"measured, {path}"
+        denoiser,
+        _Units.of(transform),
+        GaussianNoise(operator, tensor, noise_std),
+        None,
+        label,
+        rows,
+        f"measured, {path}",
     )
 
 
@@ -212,7 +219,7 @@ def _picture(measured: _Measured, x: Tensor, mean: Tensor, std: Tensor) -> Any:
     pictures = measured.units.white != 1
     columns[f"sd / {most:.2g}" if pictures and most else "sd"] = std[n] / most if pictures and most else std[n]
     columns |= {f"{j + 1}": x[n, j] for j in range(min(SAMPLES_SHOWN, x.shape[1]))}
-    return _pictures.panels(columns, row_labels=[str(row) for row in measured.rows[n].tolist()])
+    return samples.panels(columns, row_labels=[str(row) for row in measured.rows[n].tolist()])
 
 
 def _back(operator: Operator, y: Tensor) -> Tensor | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scorefield.recipes import Experiment, Recipe
-from scorefield.training.loop import History
+from scorefield.training.progress import History
 
 
 class Section(NamedTuple):

@@ -16,18 +16,21 @@ import torch
 from torch import Tensor
 
 from scorefield import plots
-from scorefield.cli import _pictures
 from scorefield.cli._errors import Interrupted
 from scorefield.cli._names import SOLVERS, resolve
-from scorefield.data import Transform
+from scorefield.data import Transform, units
 from scorefield.denoisers import Denoiser, NetworkDenoiser, NoiseConditional
+from scorefield.plots import samples
 from scorefield.recipes import Experiment, Recipe, build, dumps
-from scorefield.sampling import Callback, sample
+from scorefield.sampling import sample
+from scorefield.sampling.driver import Callback
 from scorefield.solvers import Bias, Solver
-from scorefield.training import Run, checkpoint, checkpoints, distributed, fit
-from scorefield.training.checkpoint import Checkpoint, ClassifierCheckpoint
+from scorefield.storage import checkpoints, models
+from scorefield.storage.models import Checkpoint, ClassifierCheckpoint
+from scorefield.training import Run, distributed, fit
 from scorefield.training.loggers import Logger, TensorBoard, WandB
-from scorefield.training.loop import Fit, History
+from scorefield.training.loop import Fit
+from scorefield.training.progress import History
 
 RECIPE = "recipe.toml"
 SHOWN = 64  # samples in a picture drawn during training
@@ -72,7 +75,7 @@ def train_into(folder: Path, recipe: Recipe, *, device: torch.device, data_dir: 
     experiment = build(recipe, data_dir=data_dir)
     first = distributed.rank() == 0
     if first and not (folder / RECIPE).exists():
-        checkpoint.replace(folder / RECIPE, dumps(recipe).encode())
+        models.replace(folder / RECIPE, dumps(recipe).encode())
     logging = recipe.logging
     run = Run(
         folder,
@@ -121,7 +124,7 @@ def _sample_into(folder: Path, denoiser: NetworkDenoiser, experiment: Experiment
     drawn = draw(
         denoiser, experiment.transform, (SHOWN, *source.event_shape), nfe=20, label=label, cond=others, progress=False
     )
-    figure = _pictures.of_samples(drawn.raw, experiment.transform)
+    figure = samples.of_samples(drawn.raw, experiment.transform)
     if figure is not None and distributed.rank() == 0:
         folder.mkdir(exist_ok=True)
         plots.save(figure, folder / f"step-{step:06d}.png")
@@ -139,12 +142,12 @@ def load_run(run: Path) -> Checkpoint:
     Raises:
         FileNotFoundError, ValueError: if there is none, or it is damaged.
     """
-    return checkpoint.load(_weights(run))
+    return models.load(_weights(run))
 
 
 def load_classifier_run(run: Path) -> ClassifierCheckpoint:
     """The same of a run of `train --task classifier`."""
-    return checkpoint.load_classifier(_weights(run))
+    return models.load_classifier(_weights(run))
 
 
 def _weights(run: Path) -> Path:
@@ -215,7 +218,7 @@ def draw(
         callback=callback,
     )
     x = result.x.cpu()
-    return Drawn(x, _pictures.raw(x, transform), result.nfe, result.bias)
+    return Drawn(x, units.raw(x, transform), result.nfe, result.bias)
 
 
 def save_npz(path: Path, **arrays: Any) -> Path:

@@ -7,9 +7,9 @@ import json
 import sys
 from pathlib import Path
 
+from scorefield.sampling.tuning import Tuning
 from scorefield.solvers import Tuned
-from scorefield.training import checkpoint, checkpoints
-from scorefield.tuning import Tuning
+from scorefield.storage import checkpoints, models
 
 
 def weights_of(run: Path) -> str:
@@ -36,7 +36,7 @@ def write(run: Path, nfe: int, found: Tuning) -> Path:
         "ratios": list(map(str, found.solver.ratios)),  # the first may be infinite, which JSON has no number for
         "rows": found.solver.rows,
     }
-    checkpoint.replace(path, json.dumps(content, indent=1).encode())
+    models.replace(path, json.dumps(content, indent=1).encode())
     return path
 
 

@@ -79,7 +79,8 @@ def sample(
     import torch
 
     from scorefield import plots
-    from scorefield.cli import _guidance, _pictures, _runs, _tuned
+    from scorefield.cli import _guidance, _runs, _tuned
+    from scorefield.plots import samples
 
     loaded = _runs.load_run(run)
     asked = _guidance.Asked(guidance, guidance_interval, classifier)
@@ -92,7 +93,7 @@ def sample(
     own = _tuned.read(run, nfe) if plain and tuned and solver is None and nfe is not None and run.is_dir() else None
     shape = (n, *loaded.meta["event_shape"])
     drawn = _runs.draw(denoiser, transform, shape, solver=own or solver, nfe=nfe, label=tensor, cond=cond, seed=seed)
-    figure = _pictures.of_samples(drawn.raw, transform)
+    figure = samples.of_samples(drawn.raw, transform)
     if figure is not None:
         plots.save(figure, out)
     numbers = {"samples": drawn.model, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}

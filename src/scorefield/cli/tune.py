@@ -25,8 +25,8 @@ def tune(
     import torch
     from rich.progress import Progress
 
-    from scorefield import tuning
     from scorefield.cli import _runs, _tuned
+    from scorefield.sampling import tuning
 
     loaded = _runs.load_run(run)
     denoiser = loaded.denoiser.to(_runs.device_of(device))

@@ -3,31 +3,26 @@
 `load` makes a source of a path, `named` of a name; `Arrays`, `ImageFolder` and `Mapped` are made directly.
 """
 
-from scorefield.data import captions, phantoms
+from scorefield.data import captions, phantoms, text, units
 from scorefield.data._moments import Moments, moments
 from scorefield.data.digits import LEVELS, Split, digits
 from scorefield.data.download import fetch
 from scorefield.data.files import load
 from scorefield.data.images import ImageFolder
+from scorefield.data.latent_space import PCA, LatentSpace
 from scorefield.data.published import named
 from scorefield.data.sources import Arrays, Batch, Mapped, Source, in_memory
 from scorefield.data.synthetic import series, series_law, tabular
-from scorefield.data.transforms import (
-    HorizontalFlip,
-    Scale,
-    Standardize,
-    Transform,
-    bits_per_dim,
-    dequantize,
-    quantize,
-)
+from scorefield.data.transforms import HorizontalFlip, Scale, Standardize, Transform, bits_per_dim, dequantize, quantize
 
 __all__ = [
     "LEVELS",
+    "PCA",
     "Arrays",
     "Batch",
     "HorizontalFlip",
     "ImageFolder",
+    "LatentSpace",
     "Mapped",
     "Moments",
     "Scale",
@@ -49,4 +44,6 @@ __all__ = [
     "series",
     "series_law",
     "tabular",
+    "text",
+    "units",
 ]

@@ -2,7 +2,7 @@
 unconditional one."""
 
 from scorefield.guidance.classifier import ClassifierGuidance, ExactClassifier, NetworkClassifier
-from scorefield.guidance.feynman_kac import Particles, feynman_kac
+from scorefield.guidance.feynman_kac import WeightedSamples, feynman_kac
 from scorefield.guidance.pairs import Autoguidance, ClassifierFreeGuidance
 from scorefield.guidance.products import Conjunction, Mixture, Product, ProductOfExperts
 from scorefield.guidance.rules import Interval, Projected, Rescaled, line
@@ -16,11 +16,11 @@ __all__ = [
     "Interval",
     "Mixture",
     "NetworkClassifier",
-    "Particles",
     "Product",
     "ProductOfExperts",
     "Projected",
     "Rescaled",
+    "WeightedSamples",
     "feynman_kac",
     "line",
 ]

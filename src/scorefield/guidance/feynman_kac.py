@@ -45,7 +45,7 @@ from scorefield.solvers.base import AffineSolver, Denoise, State, default_grid
 CHUNK_ELEMENTS = 2**22  # numbers in x at a time
 
 
-class Particles(NamedTuple):
+class WeightedSamples(NamedTuple):
     """What `feynman_kac` returns: G groups of K particles, each group a weighted sample of the product."""
 
     x: Tensor  # (G, K, *event)
@@ -71,7 +71,7 @@ def feynman_kac(
     cond: Mapping[str, Any] | None = None,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
-) -> Particles:
+) -> WeightedSamples:
     """Samples of prod_i p_i^w_i itself, where guidance alone samples something else.
 
     Args:
@@ -119,7 +119,7 @@ def feynman_kac(
         }
         parts.append(run.group(Noise(seed, index, event, dtype), mine))
     x, log_weights, log_normalizer, smallest, nfe = zip(*parts, strict=True)
-    return Particles(torch.cat(x), torch.cat(log_weights), torch.cat(log_normalizer), torch.cat(smallest), nfe[0])
+    return WeightedSamples(torch.cat(x), torch.cat(log_weights), torch.cat(log_normalizer), torch.cat(smallest), nfe[0])
 
 
 class _Run(NamedTuple):
@@ -133,7 +133,7 @@ class _Run(NamedTuple):
     seed: int
     k: int
 
-    def group(self, noise: Noise, cond: Mapping[str, Any]) -> Particles:
+    def group(self, noise: Noise, cond: Mapping[str, Any]) -> WeightedSamples:
         """Some groups, from start to end."""
         schedule, k = self.denoiser.schedule, self.k
         uniforms = Noise(self.seed, noise.index[::k], (), torch.float64)
@@ -168,7 +168,7 @@ class _Run(NamedTuple):
             all_groups = torch.ones(len(log_w), dtype=torch.bool, device=x.device)
             chosen, log_w = _resampled(log_w, uniforms.uniform(len(self.times)), all_groups)
             x = x[chosen]
-        return Particles(x.reshape(-1, k, *noise.event_shape), log_w, log_z, smallest, len(self.times) - 1)
+        return WeightedSamples(x.reshape(-1, k, *noise.event_shape), log_w, log_z, smallest, len(self.times) - 1)
 
     def _start(self, noise: Noise) -> Tensor:
         """x_t of the Gaussian of the data's mean and variance, to the power W."""

@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from scorefield.data.latent_space import LatentSpace
 from scorefield.denoisers import NetworkDenoiser
-from scorefield.latent_space import LatentSpace
 from scorefield.parameterizations import X0, Eps, Parameterization, V, Velocity
 from scorefield.schedules import Discrete, Rectified, Schedule
 

@@ -1,20 +1,22 @@
 """Inverse problems: from y = A(x0) + n and a prior, the posterior p(x0 | y).
 
-    posterior = condition(denoiser, Gaussian(operator, y, noise_std))
+    posterior = condition(denoiser, GaussianNoise(operator, y, noise_std))
     samples = posterior.sample(16, nfe=50)      # .x (B, 16, *event), .mean, .std, .interval(0.9), .log_evidence, .chi2
 
 `Bridge` and `TwistedSMC` are particle methods: right as particles and steps grow, and they report p(y) and how many
 particles counted. The others are what the literature uses, each an approximation that no number of steps removes.
 """
 
+from scorefield._renamed import renamed
 from scorefield.inverse import operators
 from scorefield.inverse.bridge import Bridge
 from scorefield.inverse.calibration import Calibration, calibration, predictive_p_value
-from scorefield.inverse.guidance import DDNM, DiffPIR, Guidance, Guided, MomentMatching, PiGDM
+from scorefield.inverse.guided import DDNM, DiffPIR, Guidance, Guided, MomentMatching, PiGDM
 from scorefield.inverse.heuristics import DAPS, DDRM, DPS, REDDiff
-from scorefield.inverse.likelihood import Gaussian, Likelihood, simulate
+from scorefield.inverse.measurement import GaussianNoise, Likelihood, simulate
+from scorefield.inverse.method import Method
 from scorefield.inverse.moments import Covariance, FullCovariance, IsotropicCovariance
-from scorefield.inverse.posterior import Method, Posterior, PosteriorSamples, condition
+from scorefield.inverse.posterior import Posterior, PosteriorSamples, condition
 from scorefield.inverse.recommended import recommended
 from scorefield.inverse.spectral import ErrorSpectrum, SpectralBridge, calibrate_spectrum
 from scorefield.inverse.twisted import TwistedSMC
@@ -30,7 +32,7 @@ __all__ = [
     "DiffPIR",
     "ErrorSpectrum",
     "FullCovariance",
-    "Gaussian",
+    "GaussianNoise",
     "Guidance",
     "Guided",
     "IsotropicCovariance",
@@ -51,3 +53,5 @@ __all__ = [
     "recommended",
     "simulate",
 ]
+
+__getattr__ = renamed(__name__, {"Gaussian": "GaussianNoise"})

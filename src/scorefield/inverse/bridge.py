@@ -28,10 +28,10 @@ import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
-from scorefield.inverse.likelihood import Likelihood
 from scorefield.inverse.linear import Whitened, linear_gaussian, worst
+from scorefield.inverse.measurement import Likelihood
+from scorefield.inverse.method import Cost, Task
 from scorefield.inverse.moments import Covariance, FullCovariance, Moments, identity
-from scorefield.inverse.posterior import Cost, Task
 from scorefield.inverse.smc import ParticleMethod
 
 

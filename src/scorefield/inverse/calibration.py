@@ -23,9 +23,10 @@ import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
-from scorefield.inverse.likelihood import Gaussian, simulate
+from scorefield.inverse.measurement import GaussianNoise, simulate
+from scorefield.inverse.method import Method
 from scorefield.inverse.operators.base import Operator
-from scorefield.inverse.posterior import Method, PosteriorSamples, condition
+from scorefield.inverse.posterior import PosteriorSamples, condition
 from scorefield.metrics import Coverage, Ranks, coverage, sbc, tarp
 
 
@@ -36,7 +37,7 @@ class Calibration(NamedTuple):
     coverage: Coverage
     tarp: Ranks  # one column
     predictive: Tensor  # (B,) posterior predictive p-values
-    likelihood: Gaussian  # the measurements
+    likelihood: GaussianNoise  # the measurements
     samples: PosteriorSamples
 
     def table(self) -> dict[str, float]:
@@ -88,7 +89,7 @@ def calibration(
     )
 
 
-def predictive_p_value(likelihood: Gaussian, x: Tensor) -> Tensor:
+def predictive_p_value(likelihood: GaussianNoise, x: Tensor) -> Tensor:
     """P(chi2_M >= chi2(y, x)) averaged over the samples `x` `(B, n, *event)`: `(B,)` float64."""
     batch, n = x.shape[:2]
     rows = likelihood.rows(torch.arange(batch, device=x.device).repeat_interleave(n))
@@ -97,7 +98,7 @@ def predictive_p_value(likelihood: Gaussian, x: Tensor) -> Tensor:
     return torch.special.gammaincc(half.expand_as(misfit).to(misfit), misfit).reshape(batch, n).mean(1)
 
 
-def reference(likelihood: Gaussian, mean: Tensor | float = 0.0) -> Tensor:
+def reference(likelihood: GaussianNoise, mean: Tensor | float = 0.0) -> Tensor:
     """One step of steepest descent on chi2 from the data's mean, `(B, *event)`: crude, and made of y alone.
 
     Along the gradient g the misfit of a linear operator is least after |g|^2 / |A g / noise_std|^2.

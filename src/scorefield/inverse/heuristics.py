@@ -18,11 +18,10 @@ from torch import Tensor
 
 from scorefield import grids
 from scorefield.denoisers import Denoiser
-from scorefield.inverse.likelihood import Gaussian, Likelihood
 from scorefield.inverse.linear import Whitened, isotropic, linear_gaussian, worst
+from scorefield.inverse.measurement import GaussianNoise, Likelihood
+from scorefield.inverse.method import Cost, Drawn, Method, Task, grid
 from scorefield.inverse.operators.base import LinearOperator
-from scorefield.inverse.posterior import Cost, Drawn, Method, Task
-from scorefield.inverse.smc import grid
 from scorefield.solvers import recommended
 from scorefield.solvers.base import State
 
@@ -45,15 +44,15 @@ class DPS(_Walk):
     zeta: float = 1.0
 
     def check(self, denoiser: Denoiser, likelihood: Likelihood) -> None:
-        if not isinstance(likelihood, Gaussian):
-            raise ValueError(f"DPS needs a Gaussian likelihood, of any operator; got {type(likelihood).__name__}")
+        if not isinstance(likelihood, GaussianNoise):
+            raise ValueError(f"DPS needs a GaussianNoise likelihood, of any operator; got {type(likelihood).__name__}")
 
     def cost(self, nfe: int, dim: int) -> Cost:
         return Cost(self.steps(nfe), nfe)
 
     def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
         own = task.own
-        assert isinstance(own, Gaussian)
+        assert isinstance(own, GaussianNoise)
         times = grid(task.denoiser, nfe)
         x = task.initial(times[0])
         for k, (t, s) in enumerate(pairwise(times)):
@@ -146,7 +145,7 @@ class DAPS(Method):
         return Cost(self.steps(nfe) * self.ode)
 
     def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
-        exact = isinstance(task.likelihood, Gaussian) and isinstance(task.likelihood.operator, LinearOperator)
+        exact = isinstance(task.likelihood, GaussianNoise) and isinstance(task.likelihood.operator, LinearOperator)
         system = Whitened(task.likelihood, task.observation) if exact else None  # type: ignore[arg-type]
         schedule, event = task.schedule, task.likelihood.event_shape
         times = grid(task.denoiser, self.steps(nfe))

@@ -9,7 +9,7 @@ and a draw z of N(m, C) becomes one of N(m, C) given u by the same gain (Mathero
 
     z + C W^T K^-1 (u - W z - n),   n ~ N(0, I).
 
-`Factored` has K as a matrix and its determinant; `Scaled` has C = c I and the eigenvalues of W W^T, found once;
+`Factored` has K as a matrix and its determinant; `Isotropic` has C = c I and the eigenvalues of W W^T, found once;
 `Iterative` has neither and solves by conjugate gradients, each row until its own residual is small.
 """
 
@@ -22,26 +22,26 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from scorefield.inverse.likelihood import Gaussian, Likelihood
+from scorefield.inverse.gram import GramSpectrum
+from scorefield.inverse.measurement import GaussianNoise, Likelihood
 from scorefield.inverse.operators import LinearOperator, conjugate_gradients
-from scorefield.inverse.spectrum import Spectrum
 
 HALF_LOG_2PI = math.log(2 * math.pi) / 2
 
 
-def linear_gaussian(likelihood: Likelihood, method: str) -> Gaussian:
+def linear_gaussian(likelihood: Likelihood, method: str) -> GaussianNoise:
     """The likelihood, refused unless Gaussian with a linear operator."""
-    if not isinstance(likelihood, Gaussian) or not isinstance(likelihood.operator, LinearOperator):
-        got = type(likelihood.operator).__name__ if isinstance(likelihood, Gaussian) else type(likelihood).__name__
+    if not isinstance(likelihood, GaussianNoise) or not isinstance(likelihood.operator, LinearOperator):
+        got = type(likelihood.operator).__name__ if isinstance(likelihood, GaussianNoise) else type(likelihood).__name__
         raise ValueError(
-            f"{method} needs a Gaussian likelihood with a LinearOperator; got {got}. "
+            f"{method} needs a GaussianNoise likelihood with a LinearOperator; got {got}. "
             "TwistedSMC() and DPS() take any differentiable likelihood."
         )
     return likelihood
 
 
 class Whitened:
-    """u = W x0 + n, n ~ N(0, I), for rows of a Gaussian likelihood; x0 `(R, D)` and u `(R, M)` flattened.
+    """u = W x0 + n, n ~ N(0, I), for rows of a GaussianNoise likelihood; x0 `(R, D)` and u `(R, M)` flattened.
 
     Args:
         likelihood: of B observations, its operator linear.
@@ -49,7 +49,7 @@ class Whitened:
         dtype: of the arithmetic.
     """
 
-    def __init__(self, likelihood: Gaussian, row: Tensor, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(self, likelihood: GaussianNoise, row: Tensor, dtype: torch.dtype = torch.float64) -> None:
         self.own = likelihood.rows(row)
         operator = likelihood.operator
         assert isinstance(operator, LinearOperator)
@@ -115,10 +115,10 @@ class Factored(Innovation):
         return torch.cholesky_solve(b[..., None], self.factor)[..., 0]
 
 
-class Scaled(Innovation):
+class Isotropic(Innovation):
     """K = c W W^T + I, by the eigenvalues of W W^T."""
 
-    def __init__(self, system: Whitened, seen: Spectrum, c: float) -> None:
+    def __init__(self, system: Whitened, seen: GramSpectrum, c: float) -> None:
         values = c * seen.values.to(system.u)
         self.seen, self.share = seen, values / (values + 1)
         self.constant = -torch.log1p(values).sum() / 2 - system.size * HALF_LOG_2PI
@@ -145,7 +145,7 @@ class Iterative(Innovation):
 
 def isotropic(system: Whitened, c: float) -> Innovation:
     """K = c W W^T + I, by eigenvalues where they can be had."""
-    return Iterative(system, c) if system.spectrum is None else Scaled(system, system.spectrum, c)
+    return Iterative(system, c) if system.spectrum is None else Isotropic(system, system.spectrum, c)
 
 
 def worst(residual: Tensor | None, innovation: Innovation) -> Tensor | None:

@@ -7,123 +7,20 @@ else is asked for. So a batch of one observation and one of 256 give the same sa
 
 from __future__ import annotations
 
-import abc
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
-from scorefield.inverse.likelihood import Gaussian, Likelihood
+from scorefield.inverse.measurement import GaussianNoise, Likelihood
+from scorefield.inverse.method import SLOTS, Drawn, Method, Task
+from scorefield.inverse.recommended import recommended
 from scorefield.particles import log_mean
-from scorefield.randomness import Noise
-from scorefield.sampling import CHUNK_ELEMENTS, bar
-from scorefield.schedules import Schedule
-
-SLOTS = 2**32  # of one observation
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """Whole systems of particles that are drawn together: R rows, system after system.
-
-    Attributes:
-        observation: `(R,)` int64, the row of `likelihood` each particle sees.
-        index: `(R,)` int64, the number its noise is keyed by.
-        size: particles in a system; R is a multiple of it.
-    """
-
-    denoiser: Denoiser
-    likelihood: Likelihood
-    observation: Tensor
-    index: Tensor
-    size: int
-    seed: int
-    dtype: torch.dtype
-    cond: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.denoiser.schedule
-
-    @property
-    def systems(self) -> int:
-        return len(self.index) // self.size
-
-    @property
-    def own(self) -> Likelihood:
-        """The observations, one for each row."""
-        return self.likelihood.rows(self.observation)
-
-    def normal(self, draw: int, shape: tuple[int, ...] | None = None) -> Tensor:
-        """`(R, *event)` unless another shape is given: then use another draw, or the same numbers come again."""
-        event = self.likelihood.event_shape if shape is None else shape
-        return Noise(self.seed, self.index, tuple(event), torch.float64).normal(draw)
-
-    def uniform(self, draw: int) -> Tensor:
-        """`(G, K)`, one for each particle."""
-        return Noise(self.seed, self.index, (), torch.float64).uniform(draw).reshape(self.systems, self.size)
-
-    def denoise(self, x_t: Tensor, t: Tensor) -> Tensor:
-        """E[x0 | x_t] float64 of `x_t` `(R, *event)` in any dtype."""
-        return self.denoiser(x_t.to(self.dtype), t, **self.cond).double()
-
-    def initial(self, t: Tensor) -> Tensor:
-        """x_t from the Gaussian of its mean and variance, draw 0, float64."""
-        mean, std = self.schedule.prior(t, mean=self.denoiser.data_mean, std=self.denoiser.data_std)
-        z = self.normal(0)
-        return std * z + (mean.to(z) if isinstance(mean, Tensor) else mean)
-
-
-class Drawn(NamedTuple):
-    """What a method returns of a task."""
-
-    x: Tensor  # (R, *event)
-    log_evidence: Tensor | None = None  # (G,)
-    ess: Tensor | None = None  # (G,), share of the particles
-    residual: Tensor | None = None  # (R,)
-
-
-class Cost(NamedTuple):
-    """Of one path of one particle."""
-
-    nfe: int  # network evaluations
-    vjps: int = 0  # vector-Jacobian products through the network, each about 2 evaluations
-
-
-class Method(abc.ABC):
-    """A way to draw from p(x0 | y); a frozen dataclass."""
-
-    particles: int = 1
-    times: Tensor | None = None  # a grid of its own, where it takes one
-
-    def steps(self, nfe: int) -> int:
-        """Progress steps of a run of at most `nfe` evaluations, one each unless the method says otherwise.
-
-        Raises:
-            ValueError: for an nfe that is too small.
-        """
-        if nfe < 1:
-            raise ValueError(f"nfe must be at least 1; got {nfe}")
-        return nfe if self.times is None else len(self.times) - 1
-
-    @abc.abstractmethod
-    def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
-        """All rows of the task; `advance` is called after each of its steps."""
-
-    @abc.abstractmethod
-    def cost(self, nfe: int, dim: int) -> Cost:
-        """What `draw` takes for a path, the event having `dim` numbers."""
-
-    def check(self, denoiser: Denoiser, likelihood: Likelihood) -> None:  # noqa: B027
-        """Refuses what the method cannot do, in one line."""
-
-    def elements(self, dim: int) -> int:
-        """Numbers held for a row, of which a chunk is made."""
-        return dim
+from scorefield.sampling.parts import CHUNK_ELEMENTS, bar
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +121,7 @@ class Posterior:
         if x is None:
             x = torch.empty(0, n, *likelihood.event_shape)
         chi2 = None
-        if isinstance(likelihood, Gaussian):
+        if isinstance(likelihood, GaussianNoise):
             flat = likelihood.rows(torch.arange(batch, device=x.device).repeat_interleave(n))
             chi2 = flat.chi2(x.flatten(0, 1)).reshape(batch, n)
         evidence = _of_systems([d.log_evidence for d in drawn], per)
@@ -234,7 +131,7 @@ class Posterior:
             cost.nfe,
             cost.nfe * size * per / n,
             cost.vjps,
-            math.prod(likelihood.operator.output_shape) if isinstance(likelihood, Gaussian) else 0,
+            math.prod(likelihood.operator.output_shape) if isinstance(likelihood, GaussianNoise) else 0,
             chi2,
             None if evidence is None else log_mean(evidence),
             None if ess is None else ess.mean(1),
@@ -246,7 +143,7 @@ class Posterior:
         size = self.method.particles
         own = next((p for p in self.denoiser.parameters() if p.is_floating_point()), None)
         if dtype is None:
-            y = self.likelihood.y.dtype if isinstance(self.likelihood, Gaussian) else torch.float32
+            y = self.likelihood.y.dtype if isinstance(self.likelihood, GaussianNoise) else torch.float32
             dtype = own.dtype if own is not None else y
         device = own.device if own is not None else torch.device("cpu")
         system = torch.arange(part.start, part.stop, device=device).repeat_interleave(size)
@@ -290,8 +187,6 @@ def condition(
     Raises:
         ValueError: for a likelihood the method cannot use.
     """
-    from scorefield.inverse.recommended import recommended
-
     method = recommended(likelihood) if method is None else method
     method.check(denoiser, likelihood)
     return Posterior(denoiser, likelihood, method, dict(cond or {}))

@@ -8,10 +8,10 @@ from torch import Generator, Tensor
 
 from scorefield.denoisers import Denoiser, ExactDenoiser
 from scorefield.inverse.bridge import Bridge
-from scorefield.inverse.likelihood import Gaussian, Likelihood
+from scorefield.inverse.measurement import GaussianNoise, Likelihood
+from scorefield.inverse.method import Method
 from scorefield.inverse.moments import FullCovariance, IsotropicCovariance
 from scorefield.inverse.operators.base import LinearOperator
-from scorefield.inverse.posterior import Method
 from scorefield.inverse.spectral import SpectralBridge, calibrate_spectrum
 from scorefield.inverse.twisted import TwistedSMC
 from scorefield.solvers import calibrate
@@ -32,7 +32,7 @@ def recommended(likelihood: Likelihood, denoiser: Denoiser | None = None, exampl
             `(N, *event)`, in the model's units, better not those it was trained on. Without them a picture's covariance
             is taken to be that of Gaussian data, which is much too wide.
     """
-    if not isinstance(likelihood, Gaussian) or not isinstance(likelihood.operator, LinearOperator):
+    if not isinstance(likelihood, GaussianNoise) or not isinstance(likelihood.operator, LinearOperator):
         return TwistedSMC()
     size = math.prod(likelihood.event_shape)
     measured = denoiser is not None and examples is not None

@@ -31,9 +31,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from scorefield import grids
-from scorefield.denoisers import Denoiser
-from scorefield.inverse.posterior import Cost, Drawn, Method, Task
+from scorefield.inverse.method import Cost, Drawn, Method, Task, grid
 from scorefield.particles import effective_size, log_mean, shuffled, systematic, truncated
 from scorefield.schedules import as_time
 
@@ -52,11 +50,6 @@ class Particles(Protocol):
     def take(self, index: Tensor) -> Self:
         """The particles of those numbers, `(R,)`."""
         ...
-
-
-def grid(denoiser: Denoiser, nfe: int) -> Tensor:
-    """nfe steps for a stochastic sampler that ends at t = 0: even in the angle, a little finer near the data."""
-    return grids.angular(denoiser.schedule, nfe, power=1.2, scale=denoiser.data_std, onset=1.0)
 
 
 @dataclass(frozen=True)

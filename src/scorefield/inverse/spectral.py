@@ -36,11 +36,10 @@ import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
-from scorefield.inverse.likelihood import Likelihood
 from scorefield.inverse.linear import Whitened, linear_gaussian
+from scorefield.inverse.measurement import Likelihood
+from scorefield.inverse.method import Cost, Drawn, Method, Task, grid
 from scorefield.inverse.operators.blur import hartley
-from scorefield.inverse.posterior import Cost, Drawn, Method, Task
-from scorefield.inverse.smc import grid
 from scorefield.randomness import Randomness, randn_like
 from scorefield.schedules import as_time
 

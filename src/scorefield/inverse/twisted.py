@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from scorefield.inverse.likelihood import Gaussian
 from scorefield.inverse.linear import Factored, Whitened, isotropic, worst
+from scorefield.inverse.measurement import GaussianNoise
+from scorefield.inverse.method import Cost, Task
 from scorefield.inverse.operators.base import LinearOperator
-from scorefield.inverse.posterior import Cost, Task
 from scorefield.inverse.smc import ParticleMethod
 from scorefield.schedules import pad_right
 from scorefield.solvers.exact_variance import GaussianVariance, X0Variance
@@ -65,7 +65,7 @@ class TwistedSMC(ParticleMethod):
         return 4 * dim
 
     def start(self, task: Task, t: Tensor) -> tuple[_Particles, Tensor]:
-        linear = isinstance(task.likelihood, Gaussian) and isinstance(task.likelihood.operator, LinearOperator)
+        linear = isinstance(task.likelihood, GaussianNoise) and isinstance(task.likelihood.operator, LinearOperator)
         system = Whitened(task.likelihood, task.observation) if linear else None  # type: ignore[arg-type]
         particles = self._at(task, task.initial(t), t, system, None)
         return particles, particles.log_psi
@@ -119,7 +119,7 @@ class TwistedSMC(ParticleMethod):
     @staticmethod
     def _nonlinear(task: Task, x0: Tensor, c: float) -> Tensor:
         own = task.own
-        if not isinstance(own, Gaussian):
+        if not isinstance(own, GaussianNoise):
             return own.log_prob(x0)
         std = torch.as_tensor(own.noise_std, dtype=x0.dtype, device=x0.device).expand(own.y.shape).flatten(1)
 

@@ -27,7 +27,7 @@ from scorefield.denoisers import Denoiser
 from scorefield.likelihood.divergence import Divergence, Exact, Hadamard
 from scorefield.likelihood.flow import BEND, Flow, Rates, angle, angle_rate, far_tail, near_tail
 from scorefield.schedules import pad_right
-from scorefield.solvers.adams import Step, follow
+from scorefield.solvers.adams import AdamsStep, follow
 
 S_MAX = 1e3
 CHUNK_ELEMENTS = 2**20  # numbers in x at a time: a network's graph is kept for each
@@ -146,7 +146,7 @@ def _log_prob(
         rate = torch.cat(flow(y[:, :d], theta, rows), 1)
         return rate * pad_right(angle_rate(theta), rate)  # dtheta/du
 
-    def judge(step: Step) -> Tensor:
+    def judge(step: AdamsStep) -> Tensor:
         theta = angle(step.u)
         f = step.rate[:, :d] / pad_right(angle_rate(theta), step.rate)
         score = Rates(f, f).score(step.x[:, :d], theta)

@@ -140,7 +140,7 @@ class ImportanceWeighted:
 
 
 @dataclass(frozen=True)
-class EDM:
+class EDMWeight:
     """(s^2 + sd^2) / (s sd)^2, s = sigma / alpha: at the start, unit loss at all noise levels (Karras et al. 2022)."""
 
     sigma_data: float = 1.0

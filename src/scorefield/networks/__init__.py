@@ -7,7 +7,7 @@ Encoders, `net(x, level)`, give logits instead: a NetworkClassifier wraps them.
 from scorefield.networks.conditioning import Condition, Context
 from scorefield.networks.dit import DiT
 from scorefield.networks.dropout import Dropout, set_dropout
-from scorefield.networks.embeddings import Fourier, Learned, Sinusoidal
+from scorefield.networks.embeddings import Learned, RandomFourier, Sinusoidal
 from scorefield.networks.encoder import MLPEncoder, UNetEncoder
 from scorefield.networks.mlp import MLP
 from scorefield.networks.unet import UNet
@@ -18,9 +18,9 @@ __all__ = [
     "Context",
     "DiT",
     "Dropout",
-    "Fourier",
     "Learned",
     "MLPEncoder",
+    "RandomFourier",
     "Sinusoidal",
     "UNet",
     "UNetEncoder",

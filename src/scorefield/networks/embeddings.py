@@ -39,7 +39,7 @@ class Sinusoidal(_Waves):
         self.register_buffer("frequencies", exponents.exp().float(), persistent=False)
 
 
-class Fourier(_Waves):
+class RandomFourier(_Waves):
     """(cos(w_i level), sin(w_i level)) at `features / 2` frequencies w_i ~ N(0, scale^2) from `seed`.
 
     The frequencies are a buffer, saved with the weights: a loaded network does not depend on how they were drawn.
@@ -66,7 +66,7 @@ class Learned(nn.Module):
         return nn.functional.silu(self.linear(level[:, None]))
 
 
-EMBEDDINGS: dict[str, type[nn.Module]] = {"sinusoidal": Sinusoidal, "fourier": Fourier, "learned": Learned}
+EMBEDDINGS: dict[str, type[nn.Module]] = {"sinusoidal": Sinusoidal, "fourier": RandomFourier, "learned": Learned}
 """What `level_embedding` means; each is built with the number of features."""
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from scorefield import data
 from scorefield.data import Batch, Source, Transform
+from scorefield.data.text import Captioned, TextCondition
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
 from scorefield.losses import Stratified, Uncertainty
@@ -20,7 +21,6 @@ from scorefield.recipes.presets import ENCODERS
 from scorefield.recipes.schema import Data, Part, Recipe
 from scorefield.recipes.tables import choose, made
 from scorefield.schedules import Schedule
-from scorefield.text import Captioned, TextCondition
 
 CONDITIONS = ("label", "vector", "tokens", "token_mask")  # what networks take
 SHAPE_SAMPLES = 100_000

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from scorefield import distributions, losses, networks, parameterizations, schedules, text
+from scorefield import distributions, losses, networks, parameterizations, schedules
+from scorefield.data import text
 from scorefield.losses import times, weights
 from scorefield.recipes.schema import Part
 from scorefield.training import optimizers
@@ -47,7 +48,7 @@ WEIGHTS: Table = {
         weights.x0, weights.eps, weights.snr, weights.v, weights.velocity, weights.score, weights.ncsn,
         weights.likelihood,
     )},
-    **_by_name(weights.MinSNR, weights.SoftMinSNR, weights.P2, weights.EDM),
+    **_by_name(weights.MinSNR, weights.SoftMinSNR, weights.P2, weights.EDMWeight),
 }  # fmt: skip
 TIMES: Table = _by_name(times.Uniform, times.LogNormal, times.LogitNormal, times.Importance, times.Ladder)
 OPTIMIZERS: Table = _by_name(optimizers.AdamW, optimizers.Muon)

@@ -1,8 +1,8 @@
 """Noise schedules: pairs (alpha, sigma) in p(x_t | x_0) = N(alpha(t) x_0, sigma(t)^2 I), t = 0 data, t = 1 noise."""
 
 from scorefield.schedules.base import (
-    Moments,
-    Posterior,
+    ForwardPosterior,
+    PriorMoments,
     Schedule,
     Transition,
     as_time,
@@ -18,8 +18,8 @@ __all__ = [
     "Brownian",
     "Cosine",
     "Discrete",
-    "Moments",
-    "Posterior",
+    "ForwardPosterior",
+    "PriorMoments",
     "Rectified",
     "Schedule",
     "SubVP",

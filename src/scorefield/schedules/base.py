@@ -61,7 +61,7 @@ def derivative(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     return gradient
 
 
-class Moments(NamedTuple):
+class PriorMoments(NamedTuple):
     """Mean and standard deviation of an isotropic Gaussian."""
 
     mean: Tensor | float
@@ -75,7 +75,7 @@ class Transition(NamedTuple):
     std: Tensor
 
 
-class Posterior(NamedTuple):
+class ForwardPosterior(NamedTuple):
     """q(x_s | x_t, x_0) = N(x_t_scale x_t + x0_scale x_0, std^2 I) for s <= t."""
 
     x_t_scale: Tensor
@@ -138,7 +138,7 @@ class Schedule(abc.ABC):
         scale = self.alpha(t) / self.alpha(s)
         return Transition(scale, self.sigma(t) * torch.sqrt(self._noise_gained(s, t)))
 
-    def posterior(self, s: Tensor | float, t: Tensor | float) -> Posterior:
+    def posterior(self, s: Tensor | float, t: Tensor | float) -> ForwardPosterior:
         """q(x_s | x_t, x_0), s <= t, of the SDE (Ho et al. 2020, eq. 6-7, for any alpha and sigma)."""
         s, t = _ordered(s, t)
         gained = self._noise_gained(s, t)
@@ -147,13 +147,13 @@ class Schedule(abc.ABC):
         # x_t_scale = (alpha_t/alpha_s) (sigma_s/sigma_t)^2 = (alpha_s/alpha_t) SNR(t)/SNR(s), written to survive
         # alpha_t = 0
         ratio = torch.where(sigma_s == 0, 0.0, sigma_s / self.sigma(t))
-        return Posterior(self.alpha(t) / alpha_s * ratio**2, alpha_s * gained, sigma_s * torch.sqrt(1 - kept))
+        return ForwardPosterior(self.alpha(t) / alpha_s * ratio**2, alpha_s * gained, sigma_s * torch.sqrt(1 - kept))
 
     def _noise_gained(self, s: Tensor, t: Tensor) -> Tensor:
         """1 - SNR(t)/SNR(s), exact to the last digits as s -> t."""
         return torch.where(s == t, 0.0, -torch.expm1(2 * (self.log_snr(t) - self.log_snr(s))))
 
-    def prior(self, t: Tensor | float = 1.0, *, mean: Tensor | float = 0.0, std: Tensor | float = 1.0) -> Moments:
+    def prior(self, t: Tensor | float = 1.0, *, mean: Tensor | float = 0.0, std: Tensor | float = 1.0) -> PriorMoments:
         """The Gaussian of x_t's mean and variance, for data of the given `mean` and `std`: where sampling starts.
 
         It is N(alpha mean, alpha^2 std^2 + sigma^2), not N(0, I) or N(0, sigma^2 I): the difference counts wherever
@@ -161,8 +161,8 @@ class Schedule(abc.ABC):
         """
         alpha, sigma = (float(v) for v in self(t))
         if isinstance(std, Tensor):
-            return Moments(alpha * mean, torch.sqrt((alpha * std) ** 2 + sigma**2))
-        return Moments(alpha * mean, math.hypot(alpha * std, sigma))
+            return PriorMoments(alpha * mean, torch.sqrt((alpha * std) ** 2 + sigma**2))
+        return PriorMoments(alpha * mean, math.hypot(alpha * std, sigma))
 
     @property
     def terminal_snr(self) -> float:

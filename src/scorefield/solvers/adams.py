@@ -37,7 +37,7 @@ SHORTEST, LONGEST = 0.3, 2.5  # factors from one step to the next
 REFUSED = 0.8  # the longest after a step that was refused
 
 
-class Step(NamedTuple):
+class AdamsStep(NamedTuple):
     """A step that has been tried, for n of the samples."""
 
     x: Tensor  # (n, D), predicted
@@ -46,7 +46,7 @@ class Step(NamedTuple):
     differences: list[Tensor]  # P_1, P_2, ..., each (n, D)
 
 
-Judge = Callable[[Step], Tensor]
+Judge = Callable[[AdamsStep], Tensor]
 """What each of the differences does to the answer, `(len(differences), n)`, in units of a step's tolerance: linear in
 the difference, up to its sign."""
 
@@ -95,7 +95,7 @@ def follow(
         for j in range(ORDERS):
             ahead.append((ahead[j] - table[j][rows]) / pad_right(there - nodes[j, rows], point))
         evaluations[rows] += 1
-        errors = scales * judge(Step(point, ahead[0], there, ahead[1:])).to("cpu", double)
+        errors = scales * judge(AdamsStep(point, ahead[0], there, ahead[1:])).to("cpu", double)
         errors = torch.where(torch.arange(1, ORDERS + 1)[:, None] <= known[rows], errors, math.inf)
         error = errors.gather(0, k[None] - 1)[0]
         taken = error <= 1  # not if it is NaN

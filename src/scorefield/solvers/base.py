@@ -118,7 +118,7 @@ def finite(solver: Solver, t: Tensor, **coefficients: Tensor) -> None:
             )
 
 
-class Affine(NamedTuple):
+class AffineStep(NamedTuple):
     """x_s = x x_t + x0 D(x_t, t) + noise z."""
 
     x: float
@@ -137,13 +137,13 @@ class AffineSolver(Solver):
     def weights(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(a, b, c), each `(N,)`, float64."""
 
-    def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> list[Affine]:
+    def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> list[AffineStep]:
         a, b, c = self.weights(denoiser, t, s)
         alpha_s, sigma_s = denoiser.schedule(s)
         last = sigma_s == 0
         a, b, c = torch.where(last, 0.0, a), torch.where(last, alpha_s, b), torch.where(last, 0.0, c)
         finite(self, t, x=a, x0=b, noise=c)
-        return [Affine(*row) for row in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)]
+        return [AffineStep(*row) for row in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)]
 
     def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
         a, b, c = step.coefficients

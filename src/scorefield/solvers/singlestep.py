@@ -36,7 +36,7 @@ _POINTS: dict[int, tuple[float, ...]] = {1: (), 2: (1 / 2,), 3: (1 / 3, 2 / 3)} 
 
 
 @dataclass(frozen=True)
-class Exponential(StagedSolver):
+class ExponentialRungeKutta(StagedSolver):
     """What the two have in common; each has 1 to 3 evaluations a step and one in the last, to sigma = 0.
 
     Args:
@@ -109,7 +109,7 @@ class Exponential(StagedSolver):
 
 
 @dataclass(frozen=True)
-class DPMSolver(Exponential):
+class DPMSolver(ExponentialRungeKutta):
     """DPM-Solver-1, -2 and -3 of Lu et al. (2022a), algorithms 1 and 2: exponential in the noise prediction."""
 
     def _field(self, alpha: Tensor, sigma: Tensor) -> tuple[float, Tensor, Tensor, Tensor, Tensor]:
@@ -117,7 +117,7 @@ class DPMSolver(Exponential):
 
 
 @dataclass(frozen=True)
-class DPMSolverPPS(Exponential):
+class DPMSolverPPS(ExponentialRungeKutta):
     """DPM-Solver++(2S) and (3S) of Lu et al. (2022b), algorithm 1: exponential in the data prediction."""
 
     def _field(self, alpha: Tensor, sigma: Tensor) -> tuple[float, Tensor, Tensor, Tensor, Tensor]:

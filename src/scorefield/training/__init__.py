@@ -1,17 +1,16 @@
-"""Training: the loop, its options, weight averaging, run folders and checkpoints."""
+"""Training: the loop, its options, weight averaging, and the folder of a run."""
 
-from scorefield.training.checkpoint import Checkpoint, load, save
-from scorefield.training.ema import EMA, PowerEMA, average, reconstruct
+from scorefield.training.ema import EMA, PowerEMA, average, posthoc_ema
 from scorefield.training.engine import Options
 from scorefield.training.loggers import Logger, TensorBoard, WandB
-from scorefield.training.loop import Fit, History, Progress, fit
+from scorefield.training.loop import Fit, fit
 from scorefield.training.optimizers import AdamW, Muon, constant, cosine, inverse_sqrt
+from scorefield.training.progress import History, Progress
 from scorefield.training.run import Run
 
 __all__ = [
     "EMA",
     "AdamW",
-    "Checkpoint",
     "Fit",
     "History",
     "Logger",
@@ -27,7 +26,5 @@ __all__ = [
     "cosine",
     "fit",
     "inverse_sqrt",
-    "load",
-    "reconstruct",
-    "save",
+    "posthoc_ema",
 ]

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.rendezvous import rendezvous
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 
 @contextlib.contextmanager
@@ -94,23 +94,6 @@ def shard(module: nn.Module) -> None:
         for block in child if isinstance(child, nn.ModuleList) else ():
             fully_shard(block)
     fully_shard(module)
-
-
-def class_of(module: object) -> type:
-    """The class of a module as it was written: sharding derives one of its own."""
-    return type(module).__bases__[1] if isinstance(module, FSDPModule) else type(module)
-
-
-def full(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be sharded, on the CPU. All processes must call this together."""
-    tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return tensor.detach().cpu().contiguous().clone()
-
-
-def like(tensor: Tensor, value: Tensor) -> Tensor:
-    """`value`, a whole tensor, placed and sharded as `tensor` is."""
-    value = value.to(tensor.device, tensor.dtype)
-    return distribute_tensor(value, tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else value
 
 
 def split_as(value: Tensor, weight: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ relative to n,
     sigma_rel = (gamma + 1)^(1/2) (gamma + 2)^(-1) (gamma + 3)^(-1/2),
 
 says what 0.05 or 0.1 of training means. Averages are linear in their densities, so what combines a few densities into
-another one combines the stored averages into the other average: `reconstruct`.
+another one combines the stored averages into the other average: `posthoc_ema`.
 
 References:
     Karras et al. 2024, "Analyzing and improving the training dynamics of diffusion models", section 3.1, appendix C.
@@ -145,7 +145,7 @@ class Snapshot(NamedTuple):
     state_dict: StateDict
 
 
-def reconstruct(
+def posthoc_ema(
     snapshots: Sequence[tuple[int, float, StateDict]], sigma_rel: float, step: int | None = None
 ) -> dict[str, Tensor]:
     """The power-function average of width `sigma_rel` after `step` updates, from snapshots of other widths and steps.

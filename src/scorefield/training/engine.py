@@ -26,7 +26,8 @@ from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.losses import TimeLaw, Uniform
 from scorefield.losses.weights import Weight
 from scorefield.randomness import Randomness, Stream
-from scorefield.training import batches, checkpoint, distributed, precision
+from scorefield.storage import models, sharded
+from scorefield.training import batches, distributed, precision
 from scorefield.training.ema import EMA, PowerEMA
 from scorefield.training.levels import LossByLevel
 from scorefield.training.optimizers import AdamW, Decay, Optimizer, cosine
@@ -45,7 +46,7 @@ class Options:
         lr: peak learning rate; `decay(step, steps, warmup)` multiplies it.
         clip: largest gradient norm.
         ema_decay: of the averaged weights, ramped up from the start; 0 keeps the last weights.
-        power_ema: relative widths of power-function averages kept beside it, e.g. (0.05, 0.1) for `reconstruct`.
+        power_ema: relative widths of power-function averages kept beside it, e.g. (0.05, 0.1) for `posthoc_ema`.
         condition_dropout: the share of samples whose conditions are made null, for guidance.
         bf16: the network's matrix products in bfloat16 (autocast); weights and losses stay float32. A CPU that has no
             such instructions would only emulate them: there everything stays float32, with a warning.
@@ -181,7 +182,7 @@ class Engine:
         distributed.mean(total)
         norm = torch.nn.utils.clip_grad_norm_(self._weights, options.clip)
         factor = options.decay(step, options.steps, options.warmup)
-        outcome = Outcome(float(total[0]), float(distributed.full(norm)), factor * options.lr, bool(total[1] > 0))
+        outcome = Outcome(float(total[0]), float(sharded.full(norm)), factor * options.lr, bool(total[1] > 0))
         if outcome.finite:
             for group in self._groups():
                 group["lr"] = factor * group["peak"]
@@ -226,11 +227,10 @@ class Engine:
         """The checkpoint's files: weights, averages, optimiser. All processes must call this together."""
         kept = {"model": self.denoiser, **{name: average.module for name, average in self.averages.items()}}
         files = {
-            f"{name}.safetensors": checkpoint.dumps(module, meta, transform=self.transform)
-            for name, module in kept.items()
+            f"{name}.safetensors": models.dumps(module, meta, transform=self.transform) for name, module in kept.items()
         }
         files["optim.safetensors"] = safetensors.torch.save(
-            {name: distributed.full(value) for name, value in self._optimizer_tensors().items()}
+            {name: sharded.full(value) for name, value in self._optimizer_tensors().items()}
         )
         return files
 
@@ -251,23 +251,22 @@ class Engine:
         with torch.no_grad():
             for name, module in kept.items():
                 path, own = folder / f"{name}.safetensors", module.net.state_dict()
-                weights = checkpoint.load_weights(path) if path.is_file() else {}
+                weights = models.load_weights(path) if path.is_file() else {}
                 _check_same(folder, name, weights, own)
                 for key, tensor in own.items():
-                    tensor.copy_(distributed.like(tensor, weights[key]))
+                    tensor.copy_(sharded.like(tensor, weights[key]))
             saved = safetensors.torch.load_file(folder / "optim.safetensors")
             for optimizer in self.optimizers:
                 for name, p in self._named(optimizer):
                     mine = {key: saved[f"{name}:{key}"] for key in _keys(saved, name)}
                     # a count of steps has no dimension: it is whole wherever the weight is split
                     optimizer.state[p] = {
-                        key: distributed.like(p, value) if value.ndim else value.to(p.device)
-                        for key, value in mine.items()
+                        key: sharded.like(p, value) if value.ndim else value.to(p.device) for key, value in mine.items()
                     }
             own = dict(self._loss_weights())
             _check_same(folder, "loss", {key: saved[f"loss:{key}"] for key in _keys(saved, "loss")}, own)
             for name, p in own.items():
-                p.copy_(distributed.like(p, saved[f"loss:{name}"]))
+                p.copy_(sharded.like(p, saved[f"loss:{name}"]))
         for name, average in self.averages.items():
             average.load_state(state["averages"][name])
         self.levels.load_state(state["levels"])

@@ -27,7 +27,7 @@ from scorefield.training import distributed
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
-class Muon(torch.optim.Optimizer):
+class MuonOptimizer(torch.optim.Optimizer):
     """For parameters of two dimensions or more; give the others, and first and last layers, to AdamW.
 
     Args:

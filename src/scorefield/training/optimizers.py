@@ -65,7 +65,7 @@ class Muon:
         if not inner:
             return built
         dtype = torch.bfloat16 if self.bf16 and precision.native(inner[0].device) else torch.float32
-        return [*built, muon.Muon(inner, self.lr_ratio * lr, momentum=self.momentum, dtype=dtype)]
+        return [*built, muon.MuonOptimizer(inner, self.lr_ratio * lr, momentum=self.momentum, dtype=dtype)]
 
 
 def cosine(step: int, steps: int, warmup: int) -> float:

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import safetensors.torch
 
-from scorefield.training import batches, checkpoints, distributed
-from scorefield.training.lock import hold
+from scorefield.storage import checkpoints
+from scorefield.storage.lock import hold
+from scorefield.training import batches, distributed
 from scorefield.training.loggers import Logger
 
 if TYPE_CHECKING:
     from scorefield.training.engine import Engine
-    from scorefield.training.loop import Progress
+    from scorefield.training.progress import Progress
 
 METRICS = "metrics.jsonl"
 

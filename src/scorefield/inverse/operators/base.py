@@ -19,7 +19,7 @@ import abc
 import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -45,13 +45,9 @@ class Operator(abc.ABC):
         return self.forward(x)
 
     def __matmul__(self, other: Operator) -> Operator:
-        from scorefield.inverse.operators.algebra import compose
-
         return compose(self, other) if isinstance(other, Operator) else NotImplemented
 
     def __mul__(self, factor: float) -> Operator:
-        from scorefield.inverse.operators.algebra import scale
-
         return scale(self, float(factor)) if isinstance(factor, (int, float)) else NotImplemented
 
     __rmul__ = __mul__
@@ -162,6 +158,73 @@ class LinearOperator(Operator):
     def pseudo_inverse(self, y: Tensor, *, tolerance: float = 1e-6, iterations: int = 500) -> Tensor:
         """A^+ y, `(B, *event_shape)`: the x of least norm among those that minimise ||y - A x||."""
         return self.least_squares(y, tolerance=tolerance, iterations=iterations).x
+
+
+class Composed(Operator):
+    """A(B(x))."""
+
+    def __init__(self, outer: Operator, inner: Operator) -> None:
+        if tuple(outer.event_shape) != tuple(inner.output_shape):
+            raise ValueError(
+                f"A @ B needs B's output to be A's event; "
+                f"got {tuple(inner.output_shape)} and {tuple(outer.event_shape)}"
+            )
+        self.outer, self.inner = outer, inner
+        self.event_shape, self.output_shape = inner.event_shape, outer.output_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.outer.forward(self.inner.forward(x))
+
+
+class LinearComposed(Composed, LinearOperator):
+    """A B x."""
+
+    outer: LinearOperator
+    inner: LinearOperator
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+
+class Scaled(Operator):
+    """c A(x)."""
+
+    def __init__(self, operator: Operator, factor: float) -> None:
+        if not math.isfinite(factor):
+            raise ValueError(f"an operator's factor must be finite; got {factor}")
+        self.operator, self.factor = operator, factor
+        self.event_shape, self.output_shape = operator.event_shape, operator.output_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.operator.forward(x)
+
+
+class LinearScaled(Scaled, LinearOperator):
+    """c A x."""
+
+    operator: LinearOperator
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.factor * self.operator.adjoint(y)
+
+    def svd(self) -> SVD | None:
+        svd = self.operator.svd()
+        if svd is None:
+            return None
+        sign = math.copysign(1.0, self.factor)
+        s = svd.singular_values * abs(self.factor)
+        return replace(svd, singular_values=s, ut=lambda y: sign * svd.ut(y), u=lambda c: sign * svd.u(c))
+
+
+def compose(outer: Operator, inner: Operator) -> Operator:
+    """`outer @ inner`."""
+    linear = isinstance(outer, LinearOperator) and isinstance(inner, LinearOperator)
+    return LinearComposed(outer, inner) if linear else Composed(outer, inner)
+
+
+def scale(operator: Operator, factor: float) -> Operator:
+    """`factor * operator`."""
+    return LinearScaled(operator, factor) if isinstance(operator, LinearOperator) else Scaled(operator, factor)
 
 
 def _level(name: str, value: Tensor | float, y: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 import scorefield as sf
 from scorefield.cli import main
 from scorefield.data import Arrays, Scale
-from scorefield.training import checkpoint
+from scorefield.storage import models
 
 
 def covariance(rank, d=6):
@@ -136,8 +136,8 @@ def test_latents_encoded_once_are_those_encoded_in_training():
 def test_a_checkpoint_carries_the_autoencoder(tmp_path):
     images, space = bytes_and_space()
     denoiser = sf.NetworkDenoiser(sf.networks.MLP(16, 8, 1), sf.EDM(), sf.EDMPreconditioning(1.0))
-    checkpoint.save(tmp_path / "c", denoiser, transform=space)
-    back = checkpoint.load(tmp_path / "c").transform
+    models.save(tmp_path / "c", denoiser, transform=space)
+    back = models.load(tmp_path / "c").transform
     assert isinstance(back, sf.LatentSpace)
     assert back.before == space.before
     x = space(images.float())
@@ -168,19 +168,19 @@ def test_training_encodes_and_the_run_decodes(tmp_path):
     denoiser = sf.NetworkDenoiser(sf.networks.MLP(2, 8, 1), sf.EDM(), sf.EDMPreconditioning(space.sigma_data))
     trained = sf.training.fit(denoiser, y, transform=space, steps=3, batch_size=8, warmup=1).denoiser
     assert all(torch.equal(value, before[name]) for name, value in own.state_dict().items())
-    checkpoint.save(tmp_path / "c", trained, transform=space)
-    loaded = checkpoint.load(tmp_path / "c", types=[Own])
+    models.save(tmp_path / "c", trained, transform=space)
+    loaded = models.load(tmp_path / "c", types=[Own])
     x = sf.sample(loaded.denoiser, (3, 2), nfe=3).x
     assert loaded.transform is not None
     assert torch.equal(loaded.transform.inverse(x), space.inverse(sf.sample(trained, (3, 2), nfe=3).x))
     with pytest.raises(ValueError, match="unknown type 'Own' in a checkpoint"):
-        checkpoint.load(tmp_path / "c")
+        models.load(tmp_path / "c")
 
 
 def test_scorefield_sample_writes_pictures_of_a_latent_model(tmp_path):
     _, space = bytes_and_space()
     denoiser = sf.NetworkDenoiser(sf.networks.MLP(16, 8, 1), sf.EDM(), sf.EDMPreconditioning(1.0))
-    checkpoint.save(tmp_path / "model", denoiser, {"event_shape": [16]}, transform=space)
+    models.save(tmp_path / "model", denoiser, {"event_shape": [16]}, transform=space)
     with pytest.raises(SystemExit) as stop:
         main(["sample", str(tmp_path / "model"), "--n", "4", "--nfe", "3", "--out", str(tmp_path / "s.png")])
     assert stop.value.code == 0

@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Normal
 
 from scorefield.data import Scale, Standardize
-from scorefield.inverse import Gaussian, simulate
+from scorefield.inverse import GaussianNoise, simulate
 from scorefield.inverse.operators import Dense, Downsample, LinearOperator, PhaseRetrieval
 
 MATRIX = torch.tensor([[1.0, 2.0, 0.0], [0.0, -1.0, 3.0]], dtype=torch.float64)
@@ -16,18 +16,18 @@ X0 = torch.tensor([[0.3, 0.1, 0.2], [1.0, -1.0, 2.0]], dtype=torch.float64)
 @pytest.mark.parametrize("std", [0.3, torch.tensor([0.3, 2.0]), torch.tensor([[0.3, 2.0], [1.0, 0.1]])])
 def test_log_prob_is_the_sum_of_normal_log_densities(std):
     expected = Normal(X0 @ MATRIX.T, torch.as_tensor(std, dtype=torch.float64).expand(2, 2)).log_prob(Y).sum(1)
-    assert torch.allclose(Gaussian(Dense(MATRIX), Y, std).log_prob(X0), expected, rtol=1e-6)
+    assert torch.allclose(GaussianNoise(Dense(MATRIX), Y, std).log_prob(X0), expected, rtol=1e-6)
 
 
 def test_chi2_at_the_truth_has_as_many_degrees_of_freedom_as_numbers_measured():
     x0 = torch.randn(4000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     y = x0 @ MATRIX.T + 0.2 * torch.randn(4000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    chi2 = Gaussian(Dense(MATRIX), y, 0.2).chi2(x0)
+    chi2 = GaussianNoise(Dense(MATRIX), y, 0.2).chi2(x0)
     assert float(chi2.mean()) == pytest.approx(2, abs=4 * 2 / math.sqrt(4000))  # four standard errors
 
 
 def test_rows_repeat_observations_with_their_own_noise():
-    likelihood = Gaussian(Dense(MATRIX), Y, torch.tensor([[0.3, 2.0], [1.0, 0.1]]))
+    likelihood = GaussianNoise(Dense(MATRIX), Y, torch.tensor([[0.3, 2.0], [1.0, 0.1]]))
     index = torch.tensor([1, 1, 0])
     assert torch.equal(likelihood.rows(index).log_prob(X0[index]), likelihood.log_prob(X0)[index])
 
@@ -43,7 +43,7 @@ def test_rows_repeat_observations_with_their_own_noise():
 )
 def test_bad_observations_are_refused_in_one_line(y, std, message):
     with pytest.raises(ValueError, match=message):
-        Gaussian(Dense(MATRIX), y, std)
+        GaussianNoise(Dense(MATRIX), y, std)
 
 
 def test_the_dense_matrix_of_an_operator_is_the_one_it_was_made_of():
@@ -53,7 +53,7 @@ def test_the_dense_matrix_of_an_operator_is_the_one_it_was_made_of():
 def test_a_standardized_likelihood_has_the_same_chi2_in_the_models_units():
     operator = Downsample(2, (2, 4, 4))
     raw = torch.randn(3, 2, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 40 + 100
-    likelihood = Gaussian(operator, operator(raw) + 1.5, 2.0)
+    likelihood = GaussianNoise(operator, operator(raw) + 1.5, 2.0)
     for scale, shift in ((50.0, 90.0), (torch.tensor([30.0, 60.0])[:, None, None], torch.rand(2, 4, 4))):
         x = (raw - shift) / scale
         moved = likelihood.standardized(scale, shift)
@@ -63,27 +63,27 @@ def test_a_standardized_likelihood_has_the_same_chi2_in_the_models_units():
     uniform = likelihood.standardized(50.0, 90.0).operator
     assert isinstance(uniform, LinearOperator)
     assert uniform.svd() is not None
-    assert Gaussian(operator, operator(raw).float(), 2.0).standardized(50.0, 90.0).y.dtype == torch.float32
+    assert GaussianNoise(operator, operator(raw).float(), 2.0).standardized(50.0, 90.0).y.dtype == torch.float32
 
 
 def test_a_nonlinear_measurement_is_standardized_by_its_argument():
     operator = PhaseRetrieval((1, 3, 3))
     raw = torch.randn(3, 1, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    likelihood = Gaussian(operator, operator(raw) + 0.1, 0.2)
+    likelihood = GaussianNoise(operator, operator(raw) + 0.1, 0.2)
     assert torch.allclose(likelihood.standardized(0.3, -1.0).chi2((raw + 1) / 0.3), likelihood.chi2(raw))
 
 
 @pytest.mark.parametrize("transform", [Scale(2 / 256, -1.0, 256), Standardize((3.0, -1.0, 0.5), (2.0, 0.1, 5.0))])
 def test_a_likelihood_of_raw_data_is_taken_to_a_models_units_by_its_transform(transform):
-    likelihood = Gaussian(Dense(MATRIX), Y, 0.3)
+    likelihood = GaussianNoise(Dense(MATRIX), Y, 0.3)
     assert torch.allclose(likelihood.for_model(transform).chi2(transform(X0)), likelihood.chi2(X0), rtol=1e-9)
 
 
 def test_a_scale_that_is_not_finite_or_of_another_shape_is_refused():
     with pytest.raises(ValueError, match="scale must be finite; got NaN or infinity"):
-        Gaussian(Dense(MATRIX), Y, 0.3).standardized(math.inf)
+        GaussianNoise(Dense(MATRIX), Y, 0.3).standardized(math.inf)
     with pytest.raises(ValueError, match=r"shift must broadcast to \(3,\); got \(2,\)"):
-        Gaussian(Dense(MATRIX), Y, 0.3).standardized(1.0, torch.zeros(2))
+        GaussianNoise(Dense(MATRIX), Y, 0.3).standardized(1.0, torch.zeros(2))
 
 
 def test_simulated_measurements_are_of_their_truth_and_number_alone():

@@ -22,7 +22,7 @@ from scorefield.inverse.operators.base import LinearOperator, Operator
 DENSE_LIMIT = 2048
 
 
-class Spectrum(NamedTuple):
+class GramSpectrum(NamedTuple):
     """Of W W^T; directions it leaves out have the value 0."""
 
     values: Tensor  # (K,) float64, not negative
@@ -30,7 +30,7 @@ class Spectrum(NamedTuple):
     back: Callable[[Tensor], Tensor]  # Q c: (R, K) to (R, M)
 
 
-def spectrum(operator: Operator, noise_std: Tensor) -> Spectrum | None:
+def gram_spectrum(operator: Operator, noise_std: Tensor) -> GramSpectrum | None:
     """None where the operator is not linear, or too large to decompose; `noise_std` `()` or `(*output_shape)`."""
     if not isinstance(operator, LinearOperator):
         return None
@@ -38,10 +38,10 @@ def spectrum(operator: Operator, noise_std: Tensor) -> Spectrum | None:
     svd = operator.svd() if noise_std.ndim == 0 else None
     if svd is not None:
         values = (svd.singular_values.double() / float(noise_std)).square()
-        return Spectrum(values, lambda r: svd.ut(r.reshape(len(r), *shape)), lambda c: svd.u(c).flatten(1))
+        return GramSpectrum(values, lambda r: svd.ut(r.reshape(len(r), *shape)), lambda c: svd.u(c).flatten(1))
     size = math.prod(shape)
     if size > DENSE_LIMIT:
         return None
     w = operator.dense() / noise_std.double().cpu().expand(shape).reshape(-1, 1)
     values, vectors = torch.linalg.eigh(w @ w.T)
-    return Spectrum(values.clamp(min=0.0), lambda r: r @ vectors.to(r), lambda c: c @ vectors.T.to(c))
+    return GramSpectrum(values.clamp(min=0.0), lambda r: r @ vectors.to(r), lambda c: c @ vectors.T.to(c))

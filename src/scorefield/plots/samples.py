@@ -10,26 +10,12 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from scorefield import data, plots
+from scorefield import plots
 from scorefield.data import Transform
+from scorefield.data.units import unit
 from scorefield.plots.style import axes_of_curves
 
 SERIES_SHOWN = 12
-
-
-def raw(x: Tensor, transform: Transform | None) -> Tensor:
-    """Model units to the data's: integers where they have levels."""
-    if transform is None:
-        return x
-    continuous = transform.inverse(x)
-    return continuous if transform.levels is None else data.quantize(continuous, transform.levels)
-
-
-def unit(grey: Tensor, transform: Transform | None) -> Tensor:
-    """Grey values as floats in [0, 1]: what is shown and measured."""
-    assert transform is not None
-    assert transform.levels is not None
-    return grey.double() / (transform.levels - 1)
 
 
 def of_samples(x_raw: Tensor, transform: Transform | None) -> Figure | None:
@@ -59,11 +45,6 @@ def _lines(x: Tensor) -> Figure:
     ax.plot(torch.arange(x.shape[1]), x.T, color=plots.COLORS["data"], alpha=0.6, linewidth=1)
     axes_of_curves(ax)
     return fig
-
-
-def shown(x_raw: Tensor, transform: Transform | None) -> Tensor:
-    """As `panels` takes it: grey values of pictures in [0, 1], all else in its own units."""
-    return unit(x_raw, transform) if transform is not None and transform.levels is not None else x_raw
 
 
 def panels(columns: dict[str, Tensor], *, row_labels: Sequence[str] = (), down: bool = False) -> Figure | None:

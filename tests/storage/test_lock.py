@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from scorefield.training.lock import hold
+from scorefield.storage.lock import hold
 
 HOLD = """
 import pathlib, sys, time
-from scorefield.training.lock import hold
+from scorefield.storage.lock import hold
 with hold(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from scorefield import networks, parameterizations, schedules
 from scorefield.data import HorizontalFlip, Scale, Standardize, Transform
+from scorefield.data.latent_space import PCA, LatentSpace
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
-from scorefield.latent_space import PCA, LatentSpace
-from scorefield.training.distributed import class_of, full
+from scorefield.storage.files import replace
+from scorefield.storage.sharded import class_of, full
 
 FORMAT = 1
 
@@ -247,22 +248,3 @@ def _plain(value: Any, inside: Any = None) -> Any:
     if isinstance(value, nn.Module) or not isinstance(value, str | int | float | bool | None):
         raise ValueError(f"only plain values can be kept in a checkpoint; got {value!r}")
     return value
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Makes `content` the file `path` in one step: the old file is there until the new one is durable."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

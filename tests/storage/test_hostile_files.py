@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 import scorefield as sf
-from scorefield.training import checkpoint
-from scorefield.training.checkpoints import read_state, verify, write
+from scorefield.storage import models
+from scorefield.storage.checkpoints import read_state, verify, write
 
 
 class Trap:
@@ -46,7 +46,7 @@ def test_a_pickle_under_the_name_of_a_checkpoint_is_refused_and_runs_nothing(tmp
     sprung, path = tmp_path / "sprung", tmp_path / "model.safetensors"
     for _ in pickles(Trap(sprung), path):
         with pytest.raises(ValueError, match="damaged or not a scorefield checkpoint") as raised:
-            checkpoint.load(path)
+            models.load(path)
         assert str(path) in str(raised.value)
         assert "\n" not in str(raised.value)
         # with a manifest that fits, it is what was written, and still nothing reads it as code
@@ -54,17 +54,17 @@ def test_a_pickle_under_the_name_of_a_checkpoint_is_refused_and_runs_nothing(tmp
         verify(folder)
         assert read_state(folder) == {"step": 1}
         with pytest.raises(ValueError, match="damaged or not a scorefield checkpoint"):
-            checkpoint.load(folder / "model.safetensors")
+            models.load(folder / "model.safetensors")
         shutil.rmtree(folder)
         assert not sprung.exists()
 
 
 def test_a_whole_checkpoint_gives_the_denoiser_back(tmp_path):
     denoiser = sf.NetworkDenoiser(nn_with(3.0), sf.VP(), sf.Eps())
-    checkpoint.save(tmp_path / "model.safetensors", denoiser)
+    models.save(tmp_path / "model.safetensors", denoiser)
     folder = write(tmp_path / "run", 1, {"model.safetensors": (tmp_path / "model.safetensors").read_bytes()}, {})
     verify(folder)
-    back = checkpoint.load(folder / "model.safetensors", types=[Gain]).denoiser
+    back = models.load(folder / "model.safetensors", types=[Gain]).denoiser
     assert torch.equal(back(torch.ones(1), 0.5), denoiser(torch.ones(1), 0.5))
     assert back.net.state_dict()["w"].item() == 3.0
 
@@ -105,16 +105,16 @@ def test_a_description_made_up_by_hand_gets_a_line(tmp_path, description):
     header = {"scorefield": json.dumps(description)}
     path.write_bytes(safetensors.torch.save({"net.w": torch.ones(1)}, header))
     with pytest.raises(ValueError, match=str(path)) as raised:
-        checkpoint.load(path, types=[Gain])
+        models.load(path, types=[Gain])
     assert "\n" not in str(raised.value)
 
 
 def test_weights_of_another_network_get_a_line(tmp_path):
     path = tmp_path / "m.safetensors"
-    checkpoint.save(path, sf.NetworkDenoiser(Gain(), sf.VP(), sf.Eps()))
+    models.save(path, sf.NetworkDenoiser(Gain(), sf.VP(), sf.Eps()))
     with safetensors.safe_open(path, "pt") as file:
         header = file.metadata()
     path.write_bytes(safetensors.torch.save({"net.v": torch.ones(2)}, header))
     with pytest.raises(ValueError, match="does not describe a denoiser") as raised:
-        checkpoint.load(path, types=[Gain])
+        models.load(path, types=[Gain])
     assert "\n" not in str(raised.value)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import scorefield as sf
-from scorefield import data, networks, training
-from scorefield.training import checkpoint
+from scorefield import data, networks, storage
+from scorefield.storage import files, models
 
 SCHEDULES = [
     sf.VP(0.2, 15.0),
@@ -57,8 +57,8 @@ def assert_same(one, two):
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 def test_every_schedule_comes_back(tmp_path, schedule):
     model = denoiser(schedule=schedule, data_std=0.1 + 0.2)
-    training.save(tmp_path / "m.safetensors", model)
-    assert_same(model, training.load(tmp_path / "m.safetensors").denoiser)
+    storage.save(tmp_path / "m.safetensors", model)
+    assert_same(model, storage.load(tmp_path / "m.safetensors").denoiser)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=repr)
@@ -66,8 +66,8 @@ def test_every_schedule_comes_back(tmp_path, schedule):
 def test_every_network_and_parameterisation_comes_back(tmp_path, net, row):
     model = denoiser(net, row=row, data_mean=-0.7)
     transform = data.Scale(2 / 17, -1.0, 17, -0.4, 0.7)
-    training.save(tmp_path / "m.safetensors", model, {"step": 3, "loss": 0.1}, transform=transform)
-    back = training.load(tmp_path / "m.safetensors")
+    storage.save(tmp_path / "m.safetensors", model, {"step": 3, "loss": 0.1}, transform=transform)
+    back = storage.load(tmp_path / "m.safetensors")
     assert_same(model, back.denoiser)
     assert back.denoiser.parameterization == row
     assert back.transform == transform
@@ -77,14 +77,14 @@ def test_every_network_and_parameterisation_comes_back(tmp_path, net, row):
 
 def test_a_mean_image_comes_back(tmp_path):
     model = denoiser(data_mean=torch.randn(1, 4, 4))
-    training.save(tmp_path / "m", model)
-    assert_same(model, training.load(tmp_path / "m").denoiser)
+    storage.save(tmp_path / "m", model)
+    assert_same(model, storage.load(tmp_path / "m").denoiser)
 
 
 def test_the_table_holds_every_public_schedule_and_parameterisation():
     for base in (sf.Schedule, sf.Parameterization):
         names = {name for name in dir(sf) if isinstance(c := getattr(sf, name), type) and issubclass(c, base)}
-        assert names - {base.__name__} <= checkpoint.TYPES.keys()
+        assert names - {base.__name__} <= models.TYPES.keys()
 
 
 class Own(nn.Module):
@@ -98,17 +98,17 @@ class Own(nn.Module):
 
 
 def test_a_network_of_ones_own_comes_back_when_its_class_is_given(tmp_path):
-    training.save(tmp_path / "m", sf.NetworkDenoiser(Own(3.0), sf.VP(), sf.Eps()))
+    storage.save(tmp_path / "m", sf.NetworkDenoiser(Own(3.0), sf.VP(), sf.Eps()))
     with pytest.raises(ValueError, match="unknown type 'Own' in a checkpoint"):
-        training.load(tmp_path / "m")
-    assert training.load(tmp_path / "m", types=[Own]).denoiser.net.gain == 3.0
+        storage.load(tmp_path / "m")
+    assert storage.load(tmp_path / "m", types=[Own]).denoiser.net.gain == 3.0
 
 
 @pytest.mark.parametrize("broken", ["write", "fsync", "replace"])
 def test_an_interrupted_save_leaves_the_old_one(tmp_path, monkeypatch, broken):
     path = tmp_path / "m.safetensors"
     old = denoiser(0)
-    training.save(path, old, {"step": 1})
+    storage.save(path, old, {"step": 1})
 
     def fail(*_args, **_kwargs):
         raise OSError("No space left on device")
@@ -129,23 +129,23 @@ def test_an_interrupted_save_leaves_the_old_one(tmp_path, monkeypatch, broken):
                 self.file.write(content[: len(content) // 2])
                 fail()
 
-        monkeypatch.setattr(checkpoint, "open", lambda *a: Full(open(*a)), raising=False)  # noqa: SIM115
+        monkeypatch.setattr(files, "open", lambda *a: Full(open(*a)), raising=False)  # noqa: SIM115
     else:
         monkeypatch.setattr(os, broken, fail)
     with pytest.raises(OSError, match="No space left"):
-        training.save(path, denoiser(1), {"step": 2})
+        storage.save(path, denoiser(1), {"step": 2})
     monkeypatch.undo()
     assert os.listdir(tmp_path) == ["m.safetensors"]
-    back = training.load(path)
+    back = storage.load(path)
     assert back.meta == {"step": 1}
     assert_same(old, back.denoiser)
 
 
 def test_a_new_save_replaces_the_old_one(tmp_path):
-    training.save(tmp_path / "m", denoiser(0), {"step": 1})
-    training.save(tmp_path / "m", denoiser(1), {"step": 2})
+    storage.save(tmp_path / "m", denoiser(0), {"step": 1})
+    storage.save(tmp_path / "m", denoiser(1), {"step": 2})
     assert os.listdir(tmp_path) == ["m"]
-    assert training.load(tmp_path / "m").meta == {"step": 2}
+    assert storage.load(tmp_path / "m").meta == {"step": 2}
 
 
 def test_a_pickle_is_not_opened(tmp_path):
@@ -157,12 +157,12 @@ def test_a_pickle_is_not_opened(tmp_path):
     torch.save({"weights": Trap()}, tmp_path / "n")
     for name in ("m", "n"):
         with pytest.raises(ValueError, match="damaged or not a scorefield checkpoint"):
-            training.load(tmp_path / name)
+            storage.load(tmp_path / name)
     assert not (tmp_path / "sprung").exists()
 
 
 def test_a_class_outside_the_table_is_refused(tmp_path):
-    training.save(tmp_path / "m", denoiser())
+    storage.save(tmp_path / "m", denoiser())
     with safetensors.safe_open(tmp_path / "m", "pt") as file:
         description = json.loads(file.metadata()["scorefield"])
     tensors = safetensors.torch.load_file(tmp_path / "m")
@@ -173,31 +173,31 @@ def test_a_class_outside_the_table_is_refused(tmp_path):
 
     write(net={"type": "os.system", "command": "true"})
     with pytest.raises(ValueError, match=r"unknown type 'os.system'"):
-        training.load(tmp_path / "m")
+        storage.load(tmp_path / "m")
     write(net={"type": "MLP", "dim": 99})
     with pytest.raises(ValueError, match="does not describe a denoiser"):
-        training.load(tmp_path / "m")
+        storage.load(tmp_path / "m")
     write(scorefield=99)
     with pytest.raises(ValueError, match="checkpoint format 99; this version reads 1"):
-        training.load(tmp_path / "m")
+        storage.load(tmp_path / "m")
 
 
 @pytest.mark.parametrize("size", [0, 5, 100, -1])
 def test_a_truncated_file_is_named(tmp_path, size):
-    training.save(tmp_path / "m", denoiser())
+    storage.save(tmp_path / "m", denoiser())
     content = (tmp_path / "m").read_bytes()
     (tmp_path / "m").write_bytes(content[:size])
     with pytest.raises(ValueError, match=r"m is damaged or not a scorefield checkpoint"):
-        training.load(tmp_path / "m")
+        storage.load(tmp_path / "m")
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
-        training.load(tmp_path / "nowhere")
+        storage.load(tmp_path / "nowhere")
 
 
 def test_what_is_not_a_plain_value_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`level` function"):
-        training.save(tmp_path / "m", denoiser(level=lambda t: 1000 * t))
+        storage.save(tmp_path / "m", denoiser(level=lambda t: 1000 * t))
     with pytest.raises(ValueError, match="meta must be plain values"):
-        training.save(tmp_path / "m", denoiser(), {"x": torch.ones(1)})
+        storage.save(tmp_path / "m", denoiser(), {"x": torch.ones(1)})
     with pytest.raises(ValueError, match="'args' is not an attribute"):
-        training.save(tmp_path / "m", sf.NetworkDenoiser(nn.Sequential(Own()), sf.VP(), sf.Eps()))
+        storage.save(tmp_path / "m", sf.NetworkDenoiser(nn.Sequential(Own()), sf.VP(), sf.Eps()))
     assert not os.listdir(tmp_path)

@@ -8,7 +8,7 @@ import torch
 
 import scorefield as sf
 from scorefield.data import Arrays, captions
-from scorefield.text import Captioned, MiniLM, TextCondition
+from scorefield.data.text import Captioned, MiniLM, TextCondition
 
 
 def pooled(texts):

@@ -20,8 +20,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from scorefield.data import Arrays, Source, Transform, moments
-from scorefield.data.sources import chunks, rows_at_a_time
+from scorefield.data._moments import moments
+from scorefield.data.sources import Arrays, Source, chunks, rows_at_a_time
+from scorefield.data.transforms import Transform
 from scorefield.randomness import Randomness
 
 

@@ -23,7 +23,8 @@ from torch import Tensor
 from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Noise
-from scorefield.sampling import Samples, initial, sample
+from scorefield.sampling.driver import Samples, sample
+from scorefield.sampling.parts import initial
 from scorefield.solvers import Multistep
 from scorefield.solvers.base import Coordinate
 from scorefield.solvers.tuned import CIRCLE, Tuned

@@ -17,8 +17,8 @@ import time
 
 import pytest
 
-from scorefield.training import checkpoints
-from scorefield.training.checkpoints import latest, prune, read_state, verify, write
+from scorefield.storage import checkpoints
+from scorefield.storage.checkpoints import latest, prune, read_state, verify, write
 
 CHILD = """
 import importlib.util, os, signal, sys

@@ -33,7 +33,9 @@ from torch import Tensor
 
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Noise
-from scorefield.sampling import Part, Samples, bar, cut, initial, run, sample
+from scorefield.sampling import Samples, sample
+from scorefield.sampling.driver import run
+from scorefield.sampling.parts import Part, bar, cut, initial
 from scorefield.solvers import AnalyticDPM, Solver, recommended
 from scorefield.solvers.base import DEFAULT_NFE, default_grid
 

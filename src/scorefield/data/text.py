@@ -19,8 +19,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from scorefield.data import Batch, Source
-from scorefield.data.sources import check_rows, chunks, take
+from scorefield.data.sources import Batch, Source, check_rows, chunks, take
 
 Encoding = Tensor | tuple[Tensor, Tensor]
 

@@ -32,12 +32,12 @@ import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
-from scorefield.inverse.likelihood import Likelihood
 from scorefield.inverse.linear import Whitened, isotropic, linear_gaussian
+from scorefield.inverse.measurement import Likelihood
+from scorefield.inverse.method import Cost, Drawn, Method, Task
 from scorefield.inverse.operators import conjugate_gradients
-from scorefield.inverse.posterior import Cost, Drawn, Method, Task
 from scorefield.randomness import Noise
-from scorefield.sampling import Bound, initial
+from scorefield.sampling.parts import Bound, initial
 from scorefield.schedules import as_time, pad_right
 from scorefield.solvers import Solver, recommended
 from scorefield.solvers.exact_variance import GaussianVariance, X0Variance

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from scorefield import grids
 from scorefield.denoisers import Denoiser
-from scorefield.sampling import run
+from scorefield.sampling.driver import run
 from scorefield.schedules import pad_right
 from scorefield.solvers import Multistep
 

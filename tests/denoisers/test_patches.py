@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import scorefield as sf
-from scorefield.patches import PatchDenoiser
+from scorefield.denoisers.patches import PatchDenoiser
 
 PATCH = 4
 SCHEDULE = sf.VP()

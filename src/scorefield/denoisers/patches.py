@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import Denoiser
 from scorefield.schedules import as_time
 
 

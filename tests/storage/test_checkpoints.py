@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scorefield.training import checkpoints
-from scorefield.training.checkpoints import latest, prune, read_state, verify, write
+from scorefield.storage import checkpoints
+from scorefield.storage.checkpoints import latest, prune, read_state, verify, write
 
 FILES = {"model.safetensors": bytes(range(200)), "ema.safetensors": b"averaged" * 9, "meta.json": b"{}"}
 

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from scorefield.data import Transform
+from scorefield.inverse.gram import GramSpectrum, gram_spectrum
 from scorefield.inverse.operators.algebra import Affine, Diagonal, broadcast
-from scorefield.inverse.operators.algebra import scale as scaled
 from scorefield.inverse.operators.base import LinearOperator, Operator
-from scorefield.inverse.spectrum import Spectrum, spectrum
+from scorefield.inverse.operators.base import scale as scaled
 from scorefield.randomness import Noise
 
 
@@ -44,7 +44,7 @@ class Likelihood(abc.ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class Gaussian(Likelihood):
+class GaussianNoise(Likelihood):
     """Independent normal noise of known size on every number measured.
 
     Args:
@@ -94,7 +94,7 @@ class Gaussian(Likelihood):
         size = math.prod(self.operator.output_shape)
         return -self.chi2(x0) / 2 - logs.to(x0) - size / 2 * math.log(2 * math.pi)
 
-    def standardized(self, scale: Tensor | float, shift: Tensor | float = 0.0) -> Gaussian:
+    def standardized(self, scale: Tensor | float, shift: Tensor | float = 0.0) -> GaussianNoise:
         """The same likelihood as a function of x, where x0 = scale x + shift: a model's units for physical ones.
 
             y - A x0 = (y - A shift) - (A scale) x,    for A linear; else of the operator x -> A(scale x + shift).
@@ -122,19 +122,19 @@ class Gaussian(Likelihood):
         moved = self.y.double() - self.operator(offset[None].to(self.y.device))
         return replace(self, operator=operator, y=moved.to(self.y.dtype))
 
-    def for_model(self, transform: Transform) -> Gaussian:
+    def for_model(self, transform: Transform) -> GaussianNoise:
         """The likelihood in the units of a model whose data went through `transform`, affine as all of `data` are."""
         zero = torch.zeros(1, *self.operator.event_shape, dtype=torch.float64)
         shift = transform.inverse(zero)
         return self.standardized(_number(transform.inverse(zero + 1) - shift), _number(shift))
 
     @cached_property
-    def spectrum(self) -> Spectrum | None:
+    def spectrum(self) -> GramSpectrum | None:
         """Of diag(1/noise_std) A, found once; None where it can't be, or where each observation has its own noise."""
         std = torch.as_tensor(self.noise_std, dtype=torch.float64)
-        return spectrum(self.operator, std) if std.ndim == 0 or std.shape != self.y.shape else None
+        return gram_spectrum(self.operator, std) if std.ndim == 0 or std.shape != self.y.shape else None
 
-    def rows(self, index: Tensor) -> Gaussian:
+    def rows(self, index: Tensor) -> GaussianNoise:
         own = isinstance(self.noise_std, Tensor) and self.noise_std.shape == self.y.shape and self.noise_std.ndim
         index = index.to(self.y.device)
         std = self.noise_std[index] if own and isinstance(self.noise_std, Tensor) else self.noise_std
@@ -146,7 +146,7 @@ MEASURED = 2**40  # the draw of a simulated measurement's noise: beyond those of
 
 def simulate(
     operator: Operator, truth: Tensor, noise_std: Tensor | float, *, seed: int = 0, index: Tensor | None = None
-) -> Gaussian:
+) -> GaussianNoise:
     """The likelihood of y = A(truth) + n, measured here: n of row i is a function of (seed, index[i]) alone.
 
     Args:
@@ -156,7 +156,7 @@ def simulate(
     index = torch.arange(len(truth), device=truth.device) if index is None else index
     z = Noise(seed, index, tuple(operator.output_shape), truth.dtype).normal(MEASURED)
     std = noise_std.to(truth) if isinstance(noise_std, Tensor) else noise_std
-    return Gaussian(operator, operator(truth) + std * z, noise_std)
+    return GaussianNoise(operator, operator(truth) + std * z, noise_std)
 
 
 def _number(values: Tensor) -> Tensor | float:

@@ -1,0 +1,20 @@
+"""Denoisers: E[x0 | x_t], of a network, a law in closed form, or patches; and the score and its like, views of one."""
+
+from scorefield.denoisers.base import Denoiser
+from scorefield.denoisers.exact import ExactDenoiser
+from scorefield.denoisers.network import NetworkDenoiser, NoiseConditional
+from scorefield.denoisers.patches import PatchDenoiser
+from scorefield.denoisers.views import covariance, eps, score, v, velocity
+
+__all__ = [
+    "Denoiser",
+    "ExactDenoiser",
+    "NetworkDenoiser",
+    "NoiseConditional",
+    "PatchDenoiser",
+    "covariance",
+    "eps",
+    "score",
+    "v",
+    "velocity",
+]

@@ -1,0 +1,30 @@
+"""Denoisers: E[x0 | x_t], the one thing every method here is built on.
+
+From D(x_t, t) = E[x0 | x_t] Tweedie's formula gives the rest,
+
+    eps   = (x_t - alpha D) / sigma
+    score = -eps / sigma = grad log p_t
+    v     = alpha eps - sigma D
+    dx/dt = alpha' D + sigma' eps                       (velocity of the probability-flow ODE)
+    Cov[x0 | x_t] = (sigma^2 / alpha) dD/dx_t           (second order)
+
+so a model is whatever can denoise, and it carries the schedule of the noise it removes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from scorefield.schedules import Schedule
+
+
+class Denoiser(nn.Module):
+    """`denoiser(x_t, t, **cond)` is E[x0 | x_t], of the shape and dtype of `x_t` `(B, *event)`; `t` is `()` or `(B,)`.
+
+    Write your own by setting `schedule` and defining `forward(x_t, t, **cond)`: nothing else is required. `data_mean`
+    and `data_std` describe the data (where sampling starts, and how solvers place their steps); 0 and 1 unless known.
+    """
+
+    schedule: Schedule
+    data_mean: Tensor | float = 0.0
+    data_std: float = 1.0

@@ -1,0 +1,59 @@
+"""Networks that are told the level of the noise in their input, and what becomes a denoiser of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from scorefield.denoisers.base import Denoiser
+from scorefield.parameterizations import Parameterization
+from scorefield.schedules import Schedule, as_time, pad_right
+
+
+class NoiseConditional(nn.Module):
+    """A network, the schedule of the noise in its input, and how it is told of it.
+
+    Args:
+        net: called as `net(c_in x_t, level, **cond)`, `level` of shape `(B,)` in the dtype of `x_t`.
+        schedule: the noise it was trained on.
+        parameterization: what its output means, how its input is scaled and what `level` is.
+        level: replaces the parameterisation's noise level by a function of t, for networks that expect another number,
+            e.g. `lambda t: 1000 * t - 1` for DDPM's integer steps.
+        data_mean, data_std: of the data it was trained on.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        schedule: Schedule,
+        parameterization: Parameterization,
+        *,
+        level: Callable[[Tensor], Tensor] | None = None,
+        data_mean: Tensor | float = 0.0,
+        data_std: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.schedule = schedule
+        self.parameterization = parameterization
+        self.level = level
+        self.data_mean = data_mean  # a plain attribute, moved to x's device where it is used
+        self.data_std = data_std
+
+    def output(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
+        """The network's raw output: what training losses compare with the target."""
+        t = as_time(t)
+        if t.ndim and t.shape != x_t.shape[:1]:
+            raise ValueError(f"t must have shape () or ({len(x_t)},), one time for each of x_t; got {tuple(t.shape)}")
+        level = self.level(t) if self.level else self.parameterization.noise_level(self.schedule, t)
+        level = level.to(x_t.device, x_t.dtype).expand(len(x_t))
+        return self.net(pad_right(self.parameterization.input_scale(self.schedule, t), x_t) * x_t, level, **cond)
+
+
+class NetworkDenoiser(NoiseConditional, Denoiser):
+    """Any network, trained on any schedule and target, as a denoiser: `output` is a prediction of the target."""
+
+    def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
+        return self.parameterization.x0(self.schedule, x_t, self.output(x_t, t, **cond), t)
