@@ -13,6 +13,13 @@ from scorefield.schedules import as_time, derivative
 f64 = torch.float64
 T = torch.cat([torch.tensor([1e-9, 1e-5]), torch.linspace(0.01, 0.99, 99, dtype=f64)])
 
+
+def rescaled() -> torch.Tensor:
+    """DDPM's linear chain, alpha moved and scaled so that the last is 0 and the first is kept (Lin et al. 2024)."""
+    alpha = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=f64), 0).sqrt()
+    return ((alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])) ** 2
+
+
 ALL = {
     "VP": sf.VP(),
     "VP, steep": sf.VP(0.01, 40.0),
@@ -26,6 +33,7 @@ ALL = {
     "Cosine to pure noise": sf.Cosine(alpha_min=0.0),
     "Rectified": sf.Rectified(),
     "Discrete": sf.Discrete.linear(),
+    "Discrete to pure noise": sf.Discrete(alphas_cumprod=rescaled()),
 }
 every = pytest.mark.parametrize("schedule", ALL.values(), ids=ALL)
 
@@ -229,8 +237,13 @@ def test_brownian_increments_are_independent_and_gaussian():
         (lambda: sf.VEPower(0.5), "base must exceed 1"),
         (lambda: sf.Cosine(alpha_min=1.5), r"alpha_min must lie in \[0, 1\)"),
         (lambda: sf.Discrete(), "give either betas or alphas_cumprod"),
-        (lambda: sf.Discrete(betas=[0.1, 1.5]), "betas must make alpha_bar fall strictly"),
+        (
+            lambda: sf.Discrete(betas=[0.1, 1.5]),
+            r"betas must make alpha_bar fall from below 1.*got alpha_bar from 0.9 to -0.45",
+        ),
         (lambda: sf.Discrete(betas=[0.1]), "at least 2 steps"),
+        (lambda: sf.Discrete(alphas_cumprod=[0.9, 0.5, 0.6]), "rising at step 2"),
+        (lambda: sf.Discrete(alphas_cumprod=[0.9, 0.0]), "at least 2 steps before alpha_bar = 0; got 1"),
         (lambda: sf.VP.from_terminal_alpha(1.5), "alpha must lie in"),
         (lambda: sf.VP()(999), r"t must lie in \[0, 1\].*got 999"),
         (lambda: sf.VP()(-0.1), "got -0.1"),
@@ -243,3 +256,64 @@ def test_bad_input_gets_one_clear_line(make, message):
     with pytest.raises(ValueError, match=message) as error:
         make()
     assert "\n" not in str(error.value)
+
+
+@every
+@pytest.mark.parametrize("name", ["f", "g2"])
+def test_f_and_g2_can_be_differentiated_in_time(schedule, name):
+    """Against central differences, whose error is h^2 / 6 of the third derivative: 1e-6 at h = 1e-5 here."""
+    fn, t, h = getattr(schedule, name), T[20:80:7].clone().requires_grad_(), 1e-5
+    if isinstance(schedule, sf.Discrete):  # cubic between its knots: stay inside one piece
+        t = ((T[20:80:7] * 1000).floor() + 0.4).div(1000).requires_grad_()
+    (rate,) = torch.autograd.grad(fn(t).sum(), t)
+    with torch.no_grad():
+        close(rate, (fn(t + h) - fn(t - h)) / (2 * h), 1e-3 if isinstance(schedule, sf.Discrete) else 1e-5)
+
+
+class Learned(sf.Schedule):
+    """A VP process whose beta = 0.1 + rate t is learned: f = -beta / 2, g^2 = beta."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+    def alpha(self, t):
+        return torch.exp(-self.rate * t**2 / 4 - 0.05 * t)
+
+    def sigma(self, t):
+        return torch.sqrt(-torch.expm1(-self.rate * t**2 / 2 - 0.1 * t))
+
+
+def test_a_learned_schedule_gets_the_gradients_of_what_it_implies():
+    rate = torch.tensor(10.0, dtype=f64, requires_grad=True)
+    schedule = Learned(rate)
+    for value, expected in ((schedule.f(0.5), -0.25), (schedule.g2(0.5), 0.5)):
+        close(torch.autograd.grad(value, rate)[0], torch.tensor(expected, dtype=f64))
+
+
+def test_derivatives_go_through_every_mode_and_leave_no_graph_behind():
+    t, fn = torch.tensor(0.4, dtype=f64), sf.VP().alpha
+    first, second = derivative(fn, t), derivative(lambda u: derivative(fn, u), t)
+    close(second, fn(t) * ((beta(t) / 2) ** 2 - 19.9 / 2))
+    assert not first.requires_grad
+    forward = torch.func.jvp(lambda u: derivative(fn, u), (t,), (torch.ones_like(t),))
+    close(torch.stack(forward), torch.stack([first, second]))
+    close(torch.func.vmap(lambda u: derivative(fn, u))(T), derivative(fn, T))
+    with torch.no_grad():
+        assert not derivative(fn, t.clone().requires_grad_()).requires_grad
+    with torch.inference_mode():
+        close(derivative(fn, torch.tensor(0.4, dtype=f64)), first)
+    close(derivative(torch.ones_like, t), torch.zeros_like(t))  # a schedule that does not depend on t there
+
+
+def test_a_chain_that_ends_in_pure_noise_goes_through_its_knots_to_alpha_zero():
+    schedule, abar = sf.Discrete(alphas_cumprod=rescaled()), rescaled()
+    knots = torch.arange(1, 1001, dtype=f64) / 1000
+    close(schedule.alpha(knots), abar.sqrt())
+    assert float(schedule.alpha(torch.tensor(1.0, dtype=f64))) == 0
+    fine = torch.linspace(0.99, 1, 2001, dtype=f64)
+    assert bool((schedule.alpha(fine).diff() < 0).all())
+    x = torch.randn(4, 3, dtype=f64)
+    for target in (sf.V(), sf.X0()):
+        assert bool(target.x0(schedule, x, x, 1.0).isfinite().all())
+    with pytest.raises(ValueError, match=r"Eps.*does not determine the prediction at t = 1"):
+        sf.Eps().x0(schedule, x, x, 1.0)

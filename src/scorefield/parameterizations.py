@@ -73,6 +73,8 @@ class Parameterization(abc.ABC):
     def x0(self, schedule: Schedule, x_t: Tensor, output: Tensor, t: Tensor | float) -> Tensor:
         """E[x0 | x_t] from the network's `output`."""
         skip, out = self.solve(schedule, t)
+        if bool((known := out == 0).any()):  # whatever the network says there: it may well divide by sigma
+            output = torch.where(pad_right(known, x_t).to(x_t.device, torch.bool), 0.0, output)
         return pad_right(skip, x_t) * x_t + pad_right(out, x_t) * output
 
     def target(self, schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor | float) -> Tensor:

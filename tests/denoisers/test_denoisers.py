@@ -138,3 +138,26 @@ def test_views_are_refused_at_sigma_zero_and_times_must_match_the_batch(mixture)
         network(x, torch.full((3,), 0.5))
     with pytest.raises(ValueError, match="mode must be 'vjp' or 'jvp'"):
         sf.covariance(denoiser, x, 0.5, x, mode="exact")  # pyright: ignore[reportArgumentType]
+
+
+class DividesBySigma(nn.Module):
+    """Some networks give eps as their output over sigma(t): 0 / 0 at t = 0."""
+
+    def forward(self, x, level):
+        return x / level[:, None]
+
+
+def test_where_sigma_is_zero_the_datum_is_known_whatever_the_network_says():
+    denoiser = sf.NetworkDenoiser(DividesBySigma(), sf.VP(), sf.Eps(), level=sf.VP().sigma)
+    x = torch.tensor([[0.0, 1.0], [2.0, 0.0]])
+    assert torch.equal(denoiser(x, 0.0), x)
+    mixed = denoiser(x, torch.tensor([0.0, 0.5]))
+    assert torch.equal(mixed[0], x[0])
+    torch.testing.assert_close(mixed[1], denoiser(x[1:], 0.5)[0])
+
+
+def test_views_are_refused_by_their_own_name_where_there_is_no_noise():
+    denoiser = sf.NetworkDenoiser(DividesBySigma(), sf.VP(), sf.V(), level=lambda t: t + 1)
+    for view, name in ((sf.score, "score"), (sf.eps, "eps"), (sf.v, "v"), (sf.velocity, "velocity")):
+        with pytest.raises(ValueError, match=f"^{name} is undefined where sigma = 0, at t = 0: evaluate"):
+            view(denoiser, torch.ones(2, 1), torch.tensor([0.5, 0.0]))

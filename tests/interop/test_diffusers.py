@@ -192,3 +192,16 @@ def test_what_is_not_known_is_refused():
         interop.denoiser(SimpleNamespace(unet=torch.nn.Linear(1, 1), scheduler=ddim()))
     with pytest.raises(ValueError, match=r"alphas_cumprod and a prediction_type of epsilon.*got 'other'"):
         interop.denoiser(SimpleNamespace(unet=pipe.unet, scheduler=ddim("other")))
+
+
+@pytest.mark.parametrize("name", ["DDIM", "DDPM", "EulerDiscrete", "DPMSolverMultistep"])
+def test_chains_rescaled_to_zero_terminal_snr_are_read_as_they_are(name):
+    """Some schedulers put 2^-24 in the place of the last alpha_bar, which is above the one before it."""
+    scheduler = getattr(diffusers, f"{name}Scheduler")(rescale_betas_zero_snr=True, prediction_type="v_prediction")
+    pipe = SimpleNamespace(unet=unet(), scheduler=scheduler)
+    own = interop.denoiser(pipe, null={"tokens": normal(1, 3, 16)})
+    assert own.schedule.terminal_snr == 0
+    plain = scheduler.alphas_cumprod.double()[:-1]
+    knots = torch.arange(1, len(plain) + 1, dtype=torch.float64) / (len(plain) + 1)
+    torch.testing.assert_close(own.schedule.alpha(knots) ** 2, plain)
+    assert bool(sf.sample(own, (1, 4, 8, 8), nfe=3).x.isfinite().all())

@@ -92,3 +92,25 @@ def test_the_learned_weight_becomes_the_log_of_each_levels_loss():
     u = learned.u(schedule, times.sample(20_000, torch.Generator().manual_seed(1))).detach()
     assert float(loss().mean().detach()) == pytest.approx(1 + float(u.mean()), abs=1e-4)
     assert float(loss().mean().detach()) < float(plain.mean()) - 0.1
+
+
+@pytest.mark.parametrize("schedule", [sf.Rectified(), sf.Cosine(0.0)], ids=lambda s: type(s).__name__)
+def test_weights_take_their_limits_where_alpha_or_sigma_is_zero(schedule):
+    """Approached linearly from 1e-9 away, so 1e-6 is a thousand times the distance."""
+    start, end = torch.tensor(0.0, dtype=f64), torch.tensor(1.0, dtype=f64)
+    at_end = [weights.velocity, weights.likelihood, weights.v, weights.eps, weights.P2(), weights.P2(2.0, 0.5)]
+    for weight in (*at_end, weights.MinSNR(), weights.SoftMinSNR()):
+        torch.testing.assert_close(weight(schedule, end), weight(schedule, end - 1e-9), rtol=0, atol=1e-6)
+    for weight, limit in ((weights.P2(), 1.0), (weights.P2(2.0, 0.5), 0.0), (weights.MinSNR(5.0), 5.0)):
+        assert float(weight(schedule, start)) == limit
+
+
+@schedules
+def test_weights_can_be_differentiated_in_time(schedule):
+    for weight in (weights.velocity, weights.likelihood):
+        at = T if not isinstance(schedule, sf.Discrete) else ((T * 1000).floor() + 0.4) / 1000  # inside a cubic piece
+        t, h = at.clone().requires_grad_(), 1e-6
+        (rate,) = torch.autograd.grad(weight(schedule, t).sum(), t)
+        with torch.no_grad():
+            expected = (weight(schedule, t + h) - weight(schedule, t - h)) / (2 * h)
+        torch.testing.assert_close(rate, expected, rtol=1e-4, atol=1e-6)

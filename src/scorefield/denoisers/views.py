@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scorefield.denoisers.base import Denoiser
 from scorefield.parameterizations import X0, Eps, Parameterization, Score, V, Velocity, convert
-from scorefield.schedules import pad_right
+from scorefield.schedules import as_time, pad_right
 
 
 def eps(denoiser: Denoiser, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
@@ -40,6 +40,10 @@ def velocity(denoiser: Denoiser, x_t: Tensor, t: Tensor | float, **cond: Any) ->
 def _view(
     goal: Parameterization, denoiser: Denoiser, x_t: Tensor, t: Tensor | float, cond: Mapping[str, Any]
 ) -> Tensor:
+    t = as_time(t)
+    if bool((clean := denoiser.schedule.sigma(t) == 0).any()):
+        name, at = type(goal).__name__.lower(), float(t[clean].flatten()[0] if t.ndim else t)
+        raise ValueError(f"{name} is undefined where sigma = 0, at t = {at:g}: evaluate it at a larger t")
     return convert(X0(), goal, denoiser.schedule, x_t, denoiser(x_t, t, **cond), t)
 
 

@@ -122,7 +122,10 @@ def _process(scheduler: Any) -> tuple[Schedule, Parameterization, int]:
             f"{type(scheduler).__name__} must have alphas_cumprod and a prediction_type of "
             f"{', '.join(PREDICTIONS)}, or be a FlowMatch scheduler; got {prediction!r}"
         )
-    return Discrete(alphas_cumprod=scheduler.alphas_cumprod.double()), PREDICTIONS[prediction], count
+    abar = scheduler.alphas_cumprod.double().cpu()
+    if scheduler.config.get("rescale_betas_zero_snr", False):
+        abar = torch.cat([abar[:-1], torch.zeros_like(abar[:1])])  # some put 2^-24 there, above the step before it
+    return Discrete(alphas_cumprod=abar), PREDICTIONS[prediction], count
 
 
 class _Network(nn.Module, abc.ABC):

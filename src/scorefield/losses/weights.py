@@ -61,7 +61,7 @@ def v(schedule: Schedule, t: Tensor) -> Tensor:
 
 def velocity(schedule: Schedule, t: Tensor) -> Tensor:
     """(alpha dlambda/dt)^2: the error of alpha' x0 + sigma' eps, flow matching's loss (Lipman et al. 2023)."""
-    return (schedule.alpha(t) * derivative(schedule.log_snr, t)) ** 2
+    return _alpha_log_snr_rate(schedule, t) ** 2
 
 
 def snr(schedule: Schedule, t: Tensor) -> Tensor:
@@ -75,7 +75,13 @@ def likelihood(schedule: Schedule, t: Tensor) -> Tensor:
     It is g^2 / 2 on the score's error (Song et al. 2021b, theorem 1; Kingma et al. 2021, eq. 11).
     """
     alpha, sigma = schedule(t)
-    return schedule.g2(t) * alpha**2 / (2 * sigma**4)
+    return -alpha / sigma**2 * _alpha_log_snr_rate(schedule, t)
+
+
+def _alpha_log_snr_rate(schedule: Schedule, t: Tensor) -> Tensor:
+    """alpha lambda' = alpha' - alpha sigma' / sigma: finite where alpha = 0, as lambda' is not."""
+    alpha, sigma = schedule(t)
+    return derivative(schedule.alpha, t) - alpha * derivative(schedule.sigma, t) / sigma
 
 
 @dataclass(frozen=True)
@@ -109,8 +115,9 @@ class P2:
     k: float = 1.0
 
     def __call__(self, schedule: Schedule, t: Tensor) -> Tensor:
-        ratio = snr(schedule, t)
-        return ratio / (self.k + ratio) ** self.gamma
+        ratio, inverse = snr(schedule, t), torch.exp(-2 * schedule.log_snr(t))
+        little = inverse ** (self.gamma - 1) / (self.k * inverse + 1) ** self.gamma  # the same, where SNR is infinite
+        return torch.where(ratio > 1, little, ratio / (self.k + ratio) ** self.gamma)
 
 
 @dataclass(frozen=True)

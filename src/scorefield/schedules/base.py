@@ -34,7 +34,8 @@ def as_time(t: Tensor | float) -> Tensor:
     t = torch.as_tensor(t, dtype=torch.float64, device="cpu")
     if not t.numel():
         return t
-    low, high = (float(t),) * 2 if t.ndim == 0 else (float(end) for end in torch.aminmax(t))
+    bare = t.detach()
+    low, high = (float(bare),) * 2 if t.ndim == 0 else (float(end) for end in torch.aminmax(bare))
     if not (low >= 0 and high <= 1):  # false for NaN
         raise ValueError(
             f"t must lie in [0, 1] (0 = data, 1 = noise); got {high if high > 1 else low:g}. "
@@ -52,13 +53,12 @@ def pad_right(coefficient: Tensor | float, x: Tensor) -> Tensor:
 
 
 def derivative(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
-    """d fn / dt elementwise, shape of `t`."""
+    """d fn / dt elementwise, shape of `t`; itself differentiable, in t and in whatever else `fn` depends on."""
     # At t = 0 itself sigma = sqrt(...) has no finite derivative where sigma^2 has: evaluate a hair above. And inference
     # mode, in which samplers may be called, knows no gradients: step out of it.
-    with torch.inference_mode(False), torch.enable_grad():
-        t = t.detach().clone().clamp(min=1e-30).requires_grad_()
-        (gradient,) = torch.autograd.grad(fn(t).sum(), t)
-    return gradient
+    with torch.inference_mode(False):
+        slope = torch.func.grad(lambda u: fn(u).sum())(t + 1e-30)
+    return slope if torch.is_grad_enabled() else slope.detach()
 
 
 class PriorMoments(NamedTuple):

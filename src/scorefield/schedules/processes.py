@@ -209,16 +209,20 @@ class Discrete(Schedule):
     """A DDPM chain of K steps as a continuous VP process: step k = 0..K-1 stands at t = (k + 1) / K.
 
     Between the knots lambda is interpolated monotonically (PCHIP); below the first knot sigma/alpha follows a power of
-    t that meets it with its slope and vanishes at 0. Give `betas` or `alphas_cumprod`, `(K,)`.
+    t that meets it with its slope and vanishes at 0. Give `betas` or `alphas_cumprod`, `(K,)`. A chain may end in pure
+    noise, alpha_bar = 0 (Lin et al. 2024): alpha/sigma is then a power of 1 - t above the last knot before it.
 
     Raises:
-        ValueError: if not exactly one of the two is given, or alpha_bar does not fall strictly inside (0, 1).
+        ValueError: if not exactly one of the two is given, or alpha_bar does not fall from below 1, to 0 at the lowest.
     """
 
     betas: Sequence[float] | Tensor | None = None
     alphas_cumprod: Sequence[float] | Tensor | None = None
     _knots: Tensor = field(init=False, repr=False)
     _cubics: Tensor = field(init=False, repr=False)
+    _last_slope: float | None = field(
+        init=False, repr=False
+    )  # dlambda/dt where a chain to alpha_bar = 0 leaves its knots
 
     def __post_init__(self) -> None:
         if (self.betas is None) == (self.alphas_cumprod is None):
@@ -230,16 +234,20 @@ class Discrete(Schedule):
         name = "betas" if self.betas is not None else "alphas_cumprod"
         if abar.ndim != 1 or len(abar) < 2:
             raise ValueError(f"Discrete: {name} must be a sequence of at least 2 steps; got shape {tuple(abar.shape)}")
-        if not bool(((abar > 0) & (abar < 1)).all() and (abar.diff() < 0).all()):
+        if not bool(((abar >= 0) & (abar < 1)).all() and (abar.diff() < 0).all()):
             raise ValueError(
-                f"Discrete: {name} must make alpha_bar fall strictly inside (0, 1); "
-                f"got alpha_bar from {float(abar[0]):g} to {float(abar[-1]):g}"
+                f"Discrete: {name} must make alpha_bar fall from below 1, to 0 at the lowest; "
+                f"got alpha_bar from {float(abar[0]):g} to {float(abar[-1]):g}{_rise(abar)}"
             )
         knots = torch.arange(1, len(abar) + 1, dtype=torch.float64) / len(abar)
         log_snr = (torch.log(abar) - torch.log1p(-abar)) / 2
+        finite = torch.isfinite(log_snr)
+        if int(finite.sum()) < 2:
+            raise ValueError(f"Discrete: {name} must have at least 2 steps before alpha_bar = 0; got {len(abar) - 1}")
+        curve = PchipInterpolator(knots[finite].numpy(), log_snr[finite].numpy())
         object.__setattr__(self, "_knots", knots)
-        cubics = PchipInterpolator(knots.numpy(), log_snr.numpy()).c
-        object.__setattr__(self, "_cubics", torch.from_numpy(np.ascontiguousarray(cubics)))
+        object.__setattr__(self, "_cubics", torch.from_numpy(np.ascontiguousarray(curve.c)))
+        object.__setattr__(self, "_last_slope", None if bool(finite[-1]) else float(curve(float(knots[-2]), 1)))
 
     @classmethod
     def linear(cls, steps: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02) -> Discrete:
@@ -252,16 +260,27 @@ class Discrete(Schedule):
         return len(self._knots)
 
     def log_snr(self, t: Tensor) -> Tensor:
-        first = self._knots[0]
-        i = torch.searchsorted(self._knots, t.detach().contiguous(), right=True).sub(1).clamp(0, self.steps - 2)
-        d = torch.clamp(t, min=float(first)) - self._knots[i]
+        first, last = self._knots[0], self._knots[self._cubics.shape[1]]
+        i = torch.searchsorted(self._knots, t.detach().contiguous(), right=True).sub(1)
+        i = i.clamp(0, self._cubics.shape[1] - 1)
+        d = torch.clamp(t, float(first), float(last)) - self._knots[i]
         c3, c2, c1, c0 = (c[i] for c in self._cubics)
         inside = ((c3 * d + c2) * d + c1) * d + c0
         power = torch.clamp(self._cubics[2, 0] * first, max=-1e-3)  # PCHIP may end flat; sigma must still vanish at 0
-        return inside + power * torch.log(torch.clamp(t / first, max=1.0))
+        inside = inside + power * torch.log(torch.clamp(t / first, max=1.0))
+        if self._last_slope is None:
+            return inside
+        power = max(-self._last_slope * float(1 - last), 1e-3)
+        return inside + power * torch.log(torch.clamp((1 - t) / (1 - last), max=1.0))
 
     def alpha(self, t: Tensor) -> Tensor:
         return torch.sqrt(torch.sigmoid(2 * self.log_snr(t)))
 
     def sigma(self, t: Tensor) -> Tensor:
         return torch.sqrt(torch.sigmoid(-2 * self.log_snr(t)))
+
+
+def _rise(abar: Tensor) -> str:
+    """Where alpha_bar rises, if it does."""
+    rising = (abar.diff() >= 0).nonzero()
+    return f", and rising at step {int(rising[0, 0]) + 1}" if len(rising) else ""
