@@ -31,9 +31,9 @@ def test_the_exact_divergence_gives_the_density_and_says_how_far_it_is_off(sched
     ("law", "n"), [(MIXTURE, 50), (gaussian(8), 50), (digits(100), 4)], ids=["mixture", "gaussian", "digits"]
 )
 def test_a_tighter_tolerance_is_met(law, n):
-    """1e-5 nats per dimension."""
+    """1e-5 nats per dimension, of the law: the Gaussian that `sample` starts from at t = 1 is off by 2e-5."""
     x = law.sample(n, generator=seeded(0))
-    result = sf.log_prob(sf.ExactDenoiser(law, sf.VP()), x, tolerance=1e-5)
+    result = sf.log_prob(sf.ExactDenoiser(law, sf.VP()), x, tolerance=1e-5, end="law")
     error, d = off(result, law.log_prob(x)), x[0].numel()
     assert float(error.max()) < 1e-5 * d
     assert bool((error < result.stderr).all())
@@ -52,7 +52,7 @@ def test_the_ends_are_not_cut_off_but_accounted_for():
     """At s_min = 0.02 and s_max = 40 the density would be off by some 4e-3 nats, were it cut off."""
     x = MIXTURE.sample(100, generator=seeded(0))
     denoiser, truth = sf.ExactDenoiser(MIXTURE, sf.EDM()), MIXTURE.log_prob(x)
-    result = sf.log_prob(denoiser, x, tolerance=1e-6, s_min=0.02, s_max=40.0)
+    result = sf.log_prob(denoiser, x, tolerance=1e-6, s_min=0.02, s_max=40.0, end="law")
     blurred = MIXTURE.noised(1.0, 0.02 * denoiser.data_std).log_prob(x)
     assert float((blurred - truth).abs().median()) > 1e-3
     assert float(off(result, truth).median()) < 2e-4
@@ -63,11 +63,20 @@ def test_the_ends_are_not_cut_off_but_accounted_for():
 def test_where_the_density_is_not_smooth_nothing_is_extrapolated():
     """kappa = 1 / theta, a network's error: no correction, and the line from 4 theta as the error."""
     theta = 1e-3
-    tail = near_tail(torch.full((1, 2), 1 / theta, dtype=f64), torch.full((1, 2), 1 / (4 * theta), dtype=f64), theta)
-    assert float(tail.value.abs().max()) == 0
-    assert float(tail.error) == pytest.approx(1 / 32)
-    smooth = near_tail(torch.full((1, 1), 3 * theta, dtype=f64), torch.full((1, 1), 12 * theta, dtype=f64), theta)
-    assert float(smooth.value) == pytest.approx(1.5 * theta**2)
+
+    def tail(kappa):
+        return near_tail([torch.full((1, 2), kappa(k * theta), dtype=f64) for k in (1, 4, 16, 64)], theta)
+
+    rough = tail(lambda u: 1 / u)
+    assert float(rough.value.abs().max()) == 0
+    assert float(rough.error) == pytest.approx(1 / 32)
+    assert not bool(rough.smooth)
+    cubic = tail(lambda u: 3 * u + 7e4 * u**3)  # exactly of the form: int is 3 theta^2 / 2 + 7e4 theta^4 / 4
+    assert float(cubic.value[0, 0]) == pytest.approx(1.5 * theta**2 + 7e4 / 4 * theta**4, rel=1e-12)
+    assert float(cubic.error) < 1e-18
+    fifth = tail(lambda u: 3 * u + 1e7 * u**5)  # a term more: the error covers it, 1e7 theta^6 / 6
+    off = abs(float(fifth.value[0, 0]) - (1.5 * theta**2 + 1e7 / 6 * theta**6))
+    assert 0 < off < float(fifth.error) < float(fifth.value[0, 0])
 
 
 def test_divergence_and_score_of_the_flow_are_those_of_the_noised_density():
@@ -155,7 +164,7 @@ def test_conditions_go_with_their_samples():
     x = torch.randn(4, 3, dtype=f64, generator=seeded(0))
     truth = torch.distributions.Normal(label[:, None].double(), 0.5).log_prob(x).sum(1)
     cond = {"label": label, "scale": 0.5}
-    result = sf.log_prob(Labelled(sf.VE(0.01, 50.0)), x, tolerance=1e-4, cond=cond, chunk=3)
+    result = sf.log_prob(Labelled(sf.VE(0.01, 50.0)), x, tolerance=1e-4, cond=cond, chunk=3, end="law")
     torch.testing.assert_close(result.log_prob, truth, rtol=0, atol=3e-3)
 
 

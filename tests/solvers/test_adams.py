@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scorefield.solvers.adams import ORDERS, AdamsStep, _weights, follow
-from scorefield.solvers.adaptive import StepError
+from scorefield.solvers.adams import ORDERS, AdamsStep, Verdict, _weights, follow
 
 f64 = torch.float64
 SPEEDS = torch.tensor([0.3, 1.0, 2.0, 5.0], dtype=f64)
@@ -24,11 +23,8 @@ def exact(u, batch):
     return torch.stack([torch.cos(angle), torch.sin(angle)], 1)
 
 
-def within(tolerance):
-    def judge(step: AdamsStep):
-        return torch.stack([e.square().sum(1).sqrt() for e in step.differences]) / tolerance
-
-    return judge
+def size_of_error(step: AdamsStep):
+    return Verdict(torch.stack([e.square().sum(1).sqrt() for e in step.differences]), torch.zeros_like(step.u))
 
 
 def turned(tolerance, batch=4, rows=None, f=rotate):
@@ -38,7 +34,8 @@ def turned(tolerance, batch=4, rows=None, f=rotate):
     def of(y, u, r):
         return f(y, u, index[r])
 
-    return follow(of, x, of(x, torch.zeros(len(x), dtype=f64), torch.arange(len(x))), 0.0, 2.0, judge=within(tolerance))
+    start = torch.zeros(len(x), dtype=f64)
+    return follow(of, x, of(x, start, torch.arange(len(x))), start, 2.0, judge=size_of_error, budget=10 * tolerance)
 
 
 def test_the_weights_are_integrals_of_newtons_polynomials():
@@ -58,17 +55,18 @@ def test_the_weights_are_integrals_of_newtons_polynomials():
 
 @pytest.mark.parametrize("tolerance", [1e-3, 1e-5])
 def test_the_error_at_the_end_is_within_what_was_estimated(tolerance):
-    """The sum of the steps' estimates is 0.96 to 20 times the error here; 1.2 for the cases in which it falls short."""
+    """The sum of the steps' estimates falls short by 1.8 at most here: what `likelihood.density` takes twice of."""
     result = turned(tolerance)
     error = (result.x - exact(2.0, 4)).square().sum(1).sqrt()
-    assert bool((error < 1.2 * result.error * tolerance).all())
+    assert bool((error < 2 * result.error).all())
     assert bool((error > 0).all())
 
 
 def test_high_orders_are_used():
-    """From 1e-3 to 1e-6 an estimate of order 4, h^5, asks for 10^(3/5) = 4 times the steps, order 2 for 10 times."""
+    """From 1e-3 to 1e-6 an estimate of order 4, h^5, asks for 10^(3/5) = 4 times the steps, order 3 for 5.6 times; the
+    share of what is left of the budget, for a fifth more where steps are many."""
     few, many = (turned(t).evaluations for t in (1e-3, 1e-6))
-    assert bool((many < 4.2 * few).all())
+    assert bool((many < 5 * few).all())
 
 
 def test_quiet_samples_take_fewer_steps_than_wild_ones():
@@ -84,15 +82,24 @@ def test_a_sample_does_not_depend_on_its_batch_to_the_bit():
             assert torch.equal(a[rows], b)
 
 
-def test_what_is_not_finite_is_reported():
+def test_samples_that_cannot_be_followed_are_left_behind_and_cost_the_others_nothing():
     def broken(x, u, rows):
-        return torch.where((u > 0.5)[:, None], torch.nan, 1.0) * x
+        return torch.where(((u > 0.5) & (rows == 2))[:, None], torch.nan, rotate(x, u, rows))
 
-    with pytest.raises(StepError, match="4 of 4 samples did not arrive"):
-        turned(1e-3, f=broken)
+    result, whole = turned(1e-3, f=broken), turned(1e-3)
+    assert result.arrived.tolist() == [True, True, False, True]
+    for a, b in zip(result, whole, strict=True):
+        assert torch.equal(a[[0, 1, 3]], b[[0, 1, 3]])
+
+
+def test_every_sample_may_begin_where_it_likes():
+    start = torch.tensor([0.0, 0.3, 1.0, 1.5], dtype=f64)
+    x = torch.stack([exact(float(u), 4)[i] for i, u in enumerate(start)])
+    done = follow(rotate, x, rotate(x, start, torch.arange(4)), start, 2.0, judge=size_of_error, budget=1e-5)
+    torch.testing.assert_close(done.x, exact(2.0, 4), rtol=0, atol=1e-4)
 
 
 def test_a_range_that_runs_backwards_is_refused():
     x = torch.zeros(1, 2, dtype=f64)
-    with pytest.raises(ValueError, match="end must lie above start"):
-        follow(rotate, x, x, 1.0, 1.0, judge=within(1.0))
+    with pytest.raises(ValueError, match="end must lie above start; got 1 and 1"):
+        follow(rotate, x, x, torch.ones(1, dtype=f64), 1.0, judge=size_of_error, budget=1.0)

@@ -14,8 +14,9 @@ the evaluation at the end of the step.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from scipy import stats
@@ -25,13 +26,13 @@ from scorefield import grids
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.likelihood.divergence import Divergence, Exact, Hadamard
-from scorefield.likelihood.flow import BEND, Flow, Rates, angle, angle_rate, far_tail, near_tail
-from scorefield.schedules import pad_right
-from scorefield.solvers.adams import AdamsStep, follow
+from scorefield.likelihood.flow import Flow
+from scorefield.likelihood.path import beyond, followed, near_end
 
 S_MAX = 1e3
+End = Literal["model", "law"]
 CHUNK_ELEMENTS = 2**20  # numbers in x at a time: a network's graph is kept for each
-OF_A_STEP = 0.05  # of the tolerance: with CAUTION, the bound on some twenty steps comes out near it
+OF_THE_END = 0.1  # of the budget: what lies below the first angle may be off by
 # The estimates are of a lower order than what advances, but fall short of the error where steps are so long that the
 # orders do not show yet: the sum over the steps by a factor 1.7 at most, on digits at a tolerance of 0.01.
 CAUTION = 2.0
@@ -43,8 +44,10 @@ class LogProb(NamedTuple):
     log_prob: Tensor
     probe: Tensor  # standard error of the divergence; NaN for one probe, 0 for the exact trace
     solver: Tensor  # a bound, as far as an estimate can be one
-    truncation: Tensor  # of what lies below s_min and above s_max
-    latent: Tensor  # (B, *event): z at theta = pi/2, standard normal under the model
+    truncation: Tensor  # of what lies below the first and above the last angle the network was asked at
+    end: Tensor  # what the other reading of the far end would change, and its error: see `log_prob`
+    latent: Tensor  # (B, *event): z at the far end, standard normal under the model; NaN where not followed
+    followed: Tensor  # bool: along the flow; elsewhere it is stiff, and log p was integrated at a fixed z
     evaluations: Tensor  # of the network, each with its products
     nfe: int  # the most that any sample needed
     degrees: float  # of freedom, of `probe`
@@ -75,14 +78,17 @@ def log_prob(
     first_index: int = 0,
     cond: Mapping[str, Any] | None = None,
     transform: Transform | None = None,
+    end: End = "model",
     s_min: float = grids.S_MIN,
     s_max: float = S_MAX,
     chunk: int | None = None,
 ) -> LogProb:
-    """log p of `x` `(B, *event)` in nats.
+    """log p of `x` `(B, *event)` in nats: the density of what `sample` draws by the ODE.
+
+    A sample that cannot be had (a prediction that is not finite) is NaN, and costs the others nothing.
 
     Args:
-        denoiser: any; the numbers are of its flow, integrated from s_min to s_max and extrapolated beyond.
+        denoiser: any; the numbers are of its flow, from a start that the tolerance asks for to t = 1.
         x: in the units the model was trained on; with a `transform`, in the data's.
         tolerance: of the solver, nats for each dimension. In float32 what lies below 1e-5 is rounding.
         probes: orthogonal ones, `Hadamard(probes)`; None takes the exact trace, d products for each evaluation.
@@ -91,12 +97,16 @@ def log_prob(
             along its trajectory.
         cond: keyword arguments of the denoiser; tensors with a leading dimension B are one entry for each sample.
         transform: of the data, whose log-Jacobian is then added: the density is one of data in their own units.
-        s_min, s_max: the noise ratios of the two ends, in units of the data's standard deviation.
+        end: what stands at the end of the process. "model": the Gaussian at t = 1 that `sample` starts from, with the
+            data's mean and standard deviation. "law": the noised data, continued to pure noise by a straight line
+            through the field at t = 1: right where the denoiser is that of a law there, as an `ExactDenoiser` is, and
+            a guess for a network that was never asked beyond. `LogProb.end` is the difference.
+        s_min: the noise ratio to begin at, in units of the data's standard deviation; lower where data are thinner.
+        s_max: the largest noise ratio at which the network is asked.
         chunk: samples at a time; chosen by memory unless given.
 
     Raises:
         ValueError: for x that is not finite, or a tolerance that is not positive.
-        StepError: where the flow cannot be followed to that tolerance.
 
     References:
         Chen et al. 2018; Song et al. 2021, section D.2.
@@ -107,6 +117,8 @@ def log_prob(
         raise ValueError("x must be finite; got NaN or infinity")
     if not tolerance > 0:
         raise ValueError(f"tolerance must be positive, nats for each dimension; got {tolerance:g}")
+    if end not in get_args(End):
+        raise ValueError(f"end must be one of {', '.join(get_args(End))}; got {end!r}")
     if probes is not None and divergence is not None:
         raise ValueError("give either probes or divergence, not both")
     divergence = divergence or (Exact() if probes is None else Hadamard(probes))
@@ -125,53 +137,40 @@ def log_prob(
             index = torch.arange(first_index + low, first_index + rows.stop, device=x.device)
             vectors = divergence.directions(x[rows], seed, index)
             flow = Flow(denoiser, vectors, divergence, {k: v[rows] for k, v in each.items()}, shared)
-            parts.append(_log_prob(flow, x[rows], tolerance, s_min, s_max, jacobian))
+            parts.append(_log_prob(flow, x[rows], tolerance, end, s_min, s_max, jacobian))
     fields = [torch.cat(values) for values in zip(*parts, strict=True)]
     evaluations = fields[-1]
+    if missing := int(fields[0].isnan().sum()):
+        warnings.warn(
+            f"log_prob: {missing} of {batch} samples have none: the model's predictions are not finite on their way",
+            stacklevel=2,
+        )
     return LogProb(*fields, nfe=int(evaluations.max()) if batch else 0, degrees=divergence.degrees)
 
 
 def _log_prob(
-    flow: Flow, x: Tensor, tolerance: float, s_min: float, s_max: float, jacobian: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    flow: Flow, x: Tensor, tolerance: float, end: End, s_min: float, s_max: float, jacobian: float
+) -> tuple[Tensor, ...]:
+    """The fields of `LogProb` up to `evaluations`, of a chunk."""
     (theta0, theta1), z = flow.ends(s_min, s_max), flow.standardise(x)
-    batch, d = z.shape
-    rows = torch.arange(batch)
-
-    def at(theta: float) -> Tensor:
-        return torch.full((batch,), theta, dtype=torch.float64)
-
-    def slope(y: Tensor, u: Tensor, rows: Tensor) -> Tensor:
-        theta = angle(u)
-        rate = torch.cat(flow(y[:, :d], theta, rows), 1)
-        return rate * pad_right(angle_rate(theta), rate)  # dtheta/du
-
-    def judge(step: AdamsStep) -> Tensor:
-        theta = angle(step.u)
-        f = step.rate[:, :d] / pad_right(angle_rate(theta), step.rate)
-        score = Rates(f, f).score(step.x[:, :d], theta)
-        effects = [(score * e[:, :d]).sum(1).abs() + e[:, d:].mean(1).abs() for e in step.differences]
-        return torch.stack(effects) / (OF_A_STEP * tolerance * max(d, 1))
-
-    first = flow(z, at(theta0), rows)
-    near = near_tail(first.kappa(z, at(theta0)), flow(z, at(4 * theta0), rows).kappa(z, at(4 * theta0)), theta0)
-    start, end = math.asinh(theta0 / BEND), math.asinh(theta1 / BEND)
-    opening = pad_right(angle_rate(at(theta0)), z) * torch.cat(first, 1)
-    y = torch.cat([z, torch.zeros_like(first.q)], 1)
-    done = follow(slope, y, opening, start, end, judge=judge)
-
-    z, phi = done.x[:, :d], math.pi / 2 - theta1
-    last = Rates(*(done.rate / pad_right(angle_rate(at(theta1)), z)).split((d, first.q.shape[1]), 1))
-    beyond = flow(z, at(theta1 - phi), rows)
-    far = far_tail(last.kappa(z, at(theta1)), beyond.kappa(z, at(theta1 - phi)), phi)
-
-    columns = (done.x[:, d:] + near.value + far.value).contiguous()  # a row is added up alike in any batch
-    normal = -z.square().sum(1) / 2 - d * math.log(2 * math.pi * flow.denoiser.data_std**2) / 2
+    d = z.shape[1]
+    budget = tolerance * max(d, 1) / CAUTION
+    start = near_end(flow, z, theta0, theta1, OF_THE_END * budget)
+    way, by_flow = followed(flow, z, start, theta1, budget)
+    # on from theta1 to t = 1, where the model's own Gaussian stands, and to pi / 2, where every law is one
+    own, pure = (beyond(flow, way.z, way.rates, theta1, stop) for stop in (flow.limits[1], math.pi / 2))
+    far, latent = own if end == "model" else pure
+    columns = (way.integral + start.tail.value + far.value).contiguous()  # a row is added up alike in any batch
+    normal = -way.z.square().sum(1) / 2
+    log_p = normal - d * math.log(2 * math.pi * flow.denoiser.data_std**2) / 2 + columns.mean(1) + jacobian
+    device = x.device
     return (
-        (normal + columns.mean(1) + jacobian).to(torch.float64),
+        torch.where(way.arrived.to(device), log_p, math.nan),
         flow.divergence.stderr(columns, d),
-        CAUTION * OF_A_STEP * tolerance * d * done.error.to(x.device),
-        near.error + far.error,
-        (z + phi * (3 * last.f - beyond.f) / 2).to(x.dtype).reshape(x.shape),
-        done.evaluations + 3,
+        CAUTION * way.error.to(device),
+        start.tail.error + far.error,
+        (pure[0].value - own[0].value).mean(1).abs() + pure[0].error,
+        torch.where(by_flow.to(device)[:, None], latent, math.nan).to(x.dtype).reshape(x.shape),
+        by_flow,
+        start.evaluations + way.evaluations + sum(phi > theta1 for phi in (flow.limits[1], math.pi / 2)),
     )

@@ -21,8 +21,9 @@ The second line carries the density the rest of the way at either end, where the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -86,6 +87,13 @@ class Flow:
             )
         return math.atan(low), math.atan(high)
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The angles at t = 0 and t = 1."""
+        ratios = (float(self.denoiser.schedule.noise_ratio(t)) / self.denoiser.data_std for t in (0.0, 1.0))
+        low, high = (math.atan(s) for s in ratios)
+        return low, high
+
     def standardise(self, x: Tensor) -> Tensor:
         """z of a datum x, at theta = 0: `(B, *event)` to `(B, d)`."""
         mean = self.denoiser.data_mean
@@ -126,28 +134,36 @@ class Flow:
 class Tail(NamedTuple):
     """What lies beyond one end."""
 
-    value: Tensor  # (B, C): to add to the integral of q
-    error: Tensor  # (B,)
+    value: Tensor  # (n, C): to add to the integral of q
+    error: Tensor  # (n,)
+    smooth: Tensor  # (n,) bool: whether kappa there is what it is of a smooth density
 
 
-def near_tail(kappa: Tensor, kappa4: Tensor, theta: float) -> Tail:
-    """int_0^theta kappa at a fixed z, from kappa `(B, C)` at theta and at 4 theta.
+def near_tail(kappas: Sequence[Tensor], theta: float, little: float = 0.0) -> Tail:
+    """int_0^theta kappa at a fixed z, from kappa `(n, C)` at theta, 4 theta, and if they can be had 16 and 64 theta.
 
-    A density that is smooth at the scale of theta has an odd kappa = a theta + b theta^3, and two points tell a and b;
-    the error is the share of b. Where kappa is not of that form (the error of a network, edges and spikes of the data)
-    it says nothing of what lies below theta: nothing is added, and the error is a line through 0 and kappa at 4 theta.
+    A density that is smooth at the scale of theta has an odd kappa = a theta + b theta^3, and two points tell a and b.
+    The error is how far the next two are from saying the same, or a quarter of how far those are from the last two (a
+    smooth density leaves a 256th), for two may agree by chance. Where kappa is not of that form (the error of a
+    network, edges and spikes of the data) it says nothing of what lies below theta: nothing is added, and the error is
+    a line through 0 and kappa at 4 theta. What is below `little` is of any form.
     """
-    line, line4 = kappa.mean(1) * theta / 2, kappa4.mean(1) * theta / 8
-    smooth = (line - line4).abs() <= line4.abs() / 2
-    cubic = theta * (124 * kappa - kappa4) / 240
-    value = torch.where(smooth[:, None], cubic, 0.0)
-    return Tail(value, torch.where(smooth, (cubic.mean(1) - line).abs(), line4.abs()))
+    line, line4 = kappas[0].mean(1) * theta / 2, kappas[1].mean(1) * theta / 8
+    smooth = ((line - line4).abs() <= line4.abs() / 2) | (torch.maximum(line.abs(), line4.abs()) <= little)
+    said = []
+    for k, (inner, outer) in enumerate(pairwise(kappas)):
+        h = 4**k * theta
+        a, b = (64 * inner - outer) / (60 * h), (outer - 4 * inner) / (60 * h**3)
+        said.append(a * theta**2 / 2 + b * theta**4 / 4)
+    apart = [(p - q).mean(1).abs() / 4**k for k, (p, q) in enumerate(pairwise(said))]
+    error = torch.stack(apart or [(said[0].mean(1) - line).abs()]).amax(0)
+    return Tail(torch.where(smooth[:, None], said[0], 0.0), torch.where(smooth, error, line4.abs()), smooth)
 
 
-def far_tail(kappa: Tensor, kappa2: Tensor, phi: float) -> Tail:
-    """int_0^phi kappa at a fixed z, phi = pi/2 - theta, from kappa at phi and at 2 phi: a straight line.
+def far_tail(kappa: Tensor, kappa2: Tensor, phi: float, gap: float) -> Tail:
+    """int kappa at a fixed z over an angle `phi`, from kappa where it begins and `gap` before: a straight line.
 
-    It is the mismatch of p at theta_1 and the standard normal it tends to; the error is what the slope contributes.
+    To pi / 2 it is the mismatch of p and the standard normal it tends to; the error is what the slope contributes.
     """
-    value = phi * (3 * kappa - kappa2) / 2
-    return Tail(value, (value - phi * kappa).mean(1).abs())
+    bent = phi**2 / (2 * gap) * (kappa - kappa2)
+    return Tail(phi * kappa + bent, bent.mean(1).abs(), torch.ones_like(kappa[:, 0], dtype=torch.bool))

@@ -29,10 +29,11 @@ import torch
 from torch import Tensor
 
 from scorefield.schedules import pad_right
-from scorefield.solvers.adaptive import FIRST, Rates, StepError
+from scorefield.solvers.adaptive import FIRST, Rates
 
 ORDERS = 4  # of the predictor; with 5, steps of loose tolerances are too long for their estimates to hold
-GOAL = 0.2  # of a step's tolerance, to aim at: at 0.5 one step in four is refused
+GOAL = 0.2  # of what a step may do, to aim at: at 0.5 one step in four is refused
+SHARE = 0.1  # of what is left of the budget, which a step may spend: however many there are, it is never overspent
 SHORTEST, LONGEST = 0.3, 2.5  # factors from one step to the next
 REFUSED = 0.8  # the longest after a step that was refused
 
@@ -43,12 +44,18 @@ class AdamsStep(NamedTuple):
     x: Tensor  # (n, D), predicted
     rate: Tensor  # (n, D), f there
     u: Tensor  # (n,)
+    size: Tensor  # (n,)
     differences: list[Tensor]  # P_1, P_2, ..., each (n, D)
 
 
-Judge = Callable[[AdamsStep], Tensor]
-"""What each of the differences does to the answer, `(len(differences), n)`, in units of a step's tolerance: linear in
-the difference, up to its sign."""
+class Verdict(NamedTuple):
+    """Of a step: what each of its differences does to the answer, and what no step can be better than."""
+
+    effects: Tensor  # (len(differences), n), linear in the difference up to its sign
+    noise: Tensor  # (n,)
+
+
+Judge = Callable[[AdamsStep], Verdict]
 
 
 class Followed(NamedTuple):
@@ -56,32 +63,37 @@ class Followed(NamedTuple):
     rate: Tensor  # (B, D), f at the last predicted point
     evaluations: Tensor  # (B,) int64, of f
     steps: Tensor  # (B,) int64: those taken; refused ones are not among them
-    error: Tensor  # (B,) float64: the estimates of the steps taken, in units of a step's tolerance, added up
+    error: Tensor  # (B,) float64: what the steps taken do to the answer, as estimated, added up
+    arrived: Tensor  # (B,) bool: the others stand somewhere before the end, and mean nothing
 
 
 def follow(
-    f: Rates, x: Tensor, rate: Tensor, start: float, end: float, *, judge: Judge, max_steps: int = 1000
+    f: Rates, x: Tensor, rate: Tensor, start: Tensor, end: float, *, judge: Judge, budget: float, max_steps: int = 1000
 ) -> Followed:
-    """The solution of dx/du = f(x, u) at `end` > `start`, where it is `x` `(B, D)` and f is `rate`.
+    """The solution of dx/du = f(x, u) at `end`, where it is `x` `(B, D)` at `start` `(B,)` < `end` and f is `rate`.
+
+    A sample whose steps shrink to nothing (f is not finite, or not smooth) or use up `max_steps` is left behind, and
+    says so in `arrived`; it costs the others nothing.
 
     Args:
         f: see `adaptive.Rates`.
-        judge: of the errors of a step, which is tried again, shorter, where that of its order is above 1.
+        judge: of the errors of a step, which is tried again, shorter, where that of its order is too large.
+        budget: what all steps together may do to the answer, but for noise.
         max_steps: for each sample, refused ones included.
 
     Raises:
-        StepError: where steps shrink to nothing (f is not finite, or not smooth) or `max_steps` are used up.
+        ValueError: for a start that is not below the end.
     """
-    if not start < end:
-        raise ValueError(f"end must lie above start; got {start:g} and {end:g}")
+    if not bool((start < end).all()):
+        raise ValueError(f"end must lie above start; got {float(start.max()):g} and {end:g}")
     batch, double = len(x), torch.float64
     x, table = x.clone(), [rate.clone(), *(torch.zeros_like(rate) for _ in range(ORDERS))]  # D_0, D_1, ...
     # of what is not known yet D is 0, and its node anywhere
-    nodes = start - torch.arange(ORDERS + 1, dtype=double)[:, None].repeat(1, batch)
-    step, total = (torch.full((batch,), v, dtype=double) for v in (FIRST * (end - start), 0.0))
+    nodes = start - torch.arange(ORDERS + 1, dtype=double)[:, None]
+    step, total = FIRST * (end - start), torch.zeros(batch, dtype=double)
     order, known, evaluations, steps = (torch.full((batch,), v) for v in (1, 1, 0, 0))
-    rows, tried, shortest = torch.arange(batch), 0, 1e-14 * max(abs(start), abs(end))
-    while len(rows):
+    rows, tried, shortest = torch.arange(batch), 0, 1e-14 * torch.maximum(start.abs(), (end - start).abs())
+    while len(rows) and tried < max_steps:
         tried += 1
         here, k = nodes[0, rows], order[rows]
         left = end - here
@@ -95,7 +107,9 @@ def follow(
         for j in range(ORDERS):
             ahead.append((ahead[j] - table[j][rows]) / pad_right(there - nodes[j, rows], point))
         evaluations[rows] += 1
-        errors = scales * judge(AdamsStep(point, ahead[0], there, ahead[1:])).to("cpu", double)
+        effects, noise = (v.to("cpu", double) for v in judge(AdamsStep(point, ahead[0], there, size, ahead[1:])))
+        allowed = SHARE * (budget - total[rows]).clamp(min=0.01 * budget) + noise
+        errors = scales * effects / allowed
         errors = torch.where(torch.arange(1, ORDERS + 1)[:, None] <= known[rows], errors, math.inf)
         error = errors.gather(0, k[None] - 1)[0]
         taken = error <= 1  # not if it is NaN
@@ -110,14 +124,11 @@ def follow(
         for difference, new in zip(table, ahead, strict=True):
             difference[moved] = new[taken]
         nodes[:, moved] = torch.cat([there[None, taken], nodes[:-1, moved]])
-        total[moved] += error[taken]
+        total[moved] += (error * allowed)[taken]
         known[moved] = (known[moved] + 1).clamp(max=ORDERS)
         steps[moved] += 1
-        rows = rows[nodes[0, rows] != end]
-        stuck = rows if tried == max_steps else rows[step[rows] < shortest]
-        if len(stuck):
-            raise StepError(stuck, nodes[0, stuck], step[stuck], batch, tried)
-    return Followed(x, table[0], evaluations, steps, total)
+        rows = rows[(nodes[0, rows] != end) & (step[rows] >= shortest[rows])]
+    return Followed(x, table[0], evaluations, steps, total, nodes[0] == end)
 
 
 def _weights(r: Tensor, size: Tensor) -> tuple[list[Tensor], Tensor]:
