@@ -1,5 +1,7 @@
 """Noise in multistep methods: its amount, its place, and the accuracy that is left."""
 
+import math
+
 import pytest
 import torch
 
@@ -33,6 +35,16 @@ def test_first_order_data_prediction_with_eta_one_is_ddpm(schedule):
     sde = sf.Multistep(1, solvers.DataPrediction(), corrector=False, eta=1.0)
     a, b = (sf.sample(exact, (32, 2), solver=s, times=times, dtype=f64).x for s in (sde, sf.DDPM()))
     torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_the_noise_is_that_of_eta_and_not_of_its_float32():
+    schedule, eta = sf.VP(), 0.6
+    exact = sf.ExactDenoiser(sf.distributions.eight_gaussians(), schedule)
+    t, s = torch.tensor([0.5, 0.3], dtype=f64)
+    (step,) = sf.Multistep(1, solvers.DataPrediction(), corrector=False, eta=eta).plan(exact, torch.stack([t, s]))
+    h = float(schedule.log_snr(s) - schedule.log_snr(t))
+    noise = float(schedule.sigma(s)) * math.sqrt(-math.expm1(-2 * eta**2 * h))
+    assert step.coefficients.noise == pytest.approx(noise, rel=1e-12)
 
 
 def test_all_fields_are_one_sde_as_steps_shrink():

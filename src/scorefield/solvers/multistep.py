@@ -114,7 +114,7 @@ class Multistep(RowSolver):
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
         ratio = denoiser.schedule.noise_ratio(s)
         noisy = (ratio > 0) & (ratio >= self.quiet * denoiser.data_std)
-        along = self.field.along(denoiser, torch.cat([t, s[-1:]]), torch.where(noisy, self.eta, 0.0).double())
+        along = self.field.along(denoiser, torch.cat([t, s[-1:]]), self.eta * noisy.double())
         n, most = len(t), self.order - self.corrector
         nodes = torch.arange(1, n + 1).clamp(max=most)
         if float(denoiser.schedule.sigma(s[-1])) == 0:
