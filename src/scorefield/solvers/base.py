@@ -12,7 +12,7 @@ import abc
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -55,10 +55,21 @@ class Step(NamedTuple):
 
 
 class Solver(abc.ABC):
-    """`order`: global error ~ h^order (strong order for ODEs, weak for SDEs); `evaluations`: network calls a step."""
+    """A method that takes x_t to x_s, as a value: subclasses are frozen dataclasses.
 
-    order: ClassVar[int] = 1
-    evaluations: int = 1
+    What a method is may be read off it as properties; one that lets its user choose (`Multistep(order=3)`) has a field
+    of that name.
+    """
+
+    @property
+    def order(self) -> int:
+        """The p in global error ~ h^p, h the step: strong order for ODEs, weak for SDEs."""
+        return 1
+
+    @property
+    def evaluations(self) -> int:
+        """Network calls a step."""
+        return 1
 
     @property
     def stochastic(self) -> bool:
@@ -71,7 +82,11 @@ class Solver(abc.ABC):
         return False
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
-        """This method and a grid for it, within `nfe` evaluations a sample (None: DEFAULT_NFE)."""
+        """This method and a grid for it, within `nfe` evaluations a sample (None: DEFAULT_NFE).
+
+        Raises:
+            ValueError: for fewer than one step takes.
+        """
         nfe = DEFAULT_NFE if nfe is None else nfe
         if nfe < self.evaluations:
             raise ValueError(f"nfe must be at least {self.evaluations}, one step of {self}; got {nfe}")
@@ -108,7 +123,11 @@ def default_grid(denoiser: Denoiser, steps: int, *, stochastic: bool = False, s_
 
 
 def finite(solver: Solver, t: Tensor, **coefficients: Tensor) -> None:
-    """Refuses a plan with infinite coefficients in one line."""
+    """Refuses a plan with infinite coefficients in one line.
+
+    Raises:
+        ValueError: for a coefficient that is not finite: its name, and the time.
+    """
     for name, c in coefficients.items():
         bad = ~torch.isfinite(c)
         if bool(bad.any()):
@@ -171,7 +190,11 @@ class Coordinate:
 
     @classmethod
     def of(cls, path: Schedule | None, denoiser: Denoiser, t: Tensor, scale: float = 1.0) -> Coordinate:
-        """The points of the path with the noise ratios of the process at `t`; `sd` is `scale` times data_std."""
+        """The points of the path with the noise ratios of the process at `t`; `sd` is `scale` times data_std.
+
+        Raises:
+            ValueError: for a path that does not reach one of these noise ratios.
+        """
         if path is None:
             return cls.at(path, denoiser, t)
         sd = scale * denoiser.data_std
