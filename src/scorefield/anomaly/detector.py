@@ -1,4 +1,11 @@
-"""A statistic, and a detector: the statistic with the reference that turns its numbers into p-values."""
+"""A statistic, and a detector: the statistic with the reference that turns its numbers into p-values.
+
+    S(x) = law(f(x)),    f the measurements of a datum `(L,)`, the law one number of them, higher for the less likely
+    p(x) = (1 + #{i: S(r_i) >= S(x)}) / (n + 1)
+
+for reference data r_1 .. r_n that the law was not fitted to: then P(p <= a) <= a for a datum of their law, however bad
+the model, the measurement or the law is (`pvalues`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Networks that are told the level of the noise in their input, and what becomes a denoiser of one."""
+"""Networks that are told the level of the noise in their input, and what becomes a denoiser of one.
+
+    output = net(c_in(t) x_t, level(t), **cond),    E[x0 | x_t] = c_skip(t) x_t + c_out(t) output
+
+`parameterizations` says what the output is a prediction of, a x0 + b eps, and so all four: c_in and the level are its
+`input_scale` and `noise_level`, c_skip and c_out its `solve`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,14 @@
-"""Densities known up to a constant: p(x) proportional to exp(log_density(x))."""
+"""Densities known up to a constant.
+
+    p(x) = exp(l(x)) / Z,    Z = int exp(l(x)) dx unknown,    score = grad log p = grad l
+
+The score does without Z, and so does a ratio p(y) / p(x), which is all that Langevin dynamics and MALA ask for. What
+does need integrals of p is refused: a draw, and the noised law
+
+    p_t(x) = int p(x0) N(x; alpha x0, sigma^2 I) dx0,
+
+with its score and its denoiser.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""Nearest neighbours in the training data: does the model make new data, or copies?"""
+"""Nearest neighbours in the training data: does the model make new data, or copies?
+
+With d(x, S) = min_{y in S} |x - y| and a training and a held-out set of one law, cut to one size n,
+
+    share = P(d(x, train) < d(x, held out)) + P(equal) / 2
+
+over samples x: by exchangeability 1/2 for a model that has only learned the law, 1 for one that copies. Its standard
+error is the binomial sqrt(share (1 - share) / N).
+"""
 
 from __future__ import annotations
 

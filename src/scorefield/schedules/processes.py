@@ -1,4 +1,21 @@
-"""The forward processes of the field, as pairs (alpha, sigma); each with a closed form gives its inverse too."""
+"""The forward processes of the field, as pairs (alpha, sigma).
+
+In p(x_t | x_0) = N(alpha x_0, sigma^2 I) and dx = f x dt + g dw, with B(t) = int_0^t beta, r = sigma_max / sigma_min:
+
+    process    alpha        sigma^2                               f             g^2
+    VP         exp(-B/2)    1 - exp(-B)                           -beta/2       beta
+    SubVP      exp(-B/2)    (1 - exp(-B))^2                       -beta/2       beta (1 - exp(-2B))
+    VE         1            sigma_min^2 (r^(2t) - 1)              0             2 log(r) sigma_min^2 r^(2t)
+    VEPower    1            (base^(2t) - 1) / (2 log base)        0             base^(2t)
+    Brownian   1            scale^2 t                             0             scale^2
+    EDM        1            sigma_max^2 t^2                       0             2 sigma_max^2 t
+    Cosine     cos(c t)     sin^2(c t), c = arccos(alpha_min)     -c tan(c t)   2 c tan(c t)
+    Rectified  1 - t        t^2                                   -1/(1 - t)    2t/(1 - t)
+    Discrete   sqrt(abar_k) 1 - abar_k, abar_k = prod_{i <= k} (1 - beta_i), at t = (k + 1)/K; lambda interpolated
+
+Only alpha and sigma are written below; f and g^2 follow from them in `Schedule`. A process whose noise ratio s =
+sigma / alpha has an inverse in closed form gives that too: VP's is B = log(1 + s^2), sub-VP's B = 2 asinh(s / 2).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""Operators of operators: one after another, side by side, times a number; and any function as an operator."""
+"""Operators of operators, and any function as an operator.
+
+    Stacked    A x = (A_1 x, A_2 x, ...)        A^T y = A_1^T y_1 + A_2^T y_2 + ...        `stack(A_1, A_2)`
+    Diagonal   A x = w x, entry by entry        A^T y = w y                                singular values |w|
+    Affine     scale x + shift                  not linear, for its shift
+    Nonlinear  any function, row by row
+
+One after another, (A B) x = A (B x), and times a number, (c A) x = c (A x), stand with the operator itself, in `base`.
+"""
 
 from __future__ import annotations
 
