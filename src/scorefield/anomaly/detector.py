@@ -127,7 +127,11 @@ class Detector:
     def from_features(
         cls, statistic: Statistic, features: Tensor, share: float = 0.5, meta: Mapping[str, Any] | None = None
     ) -> Detector:
-        """The same from what was measured, `(n, L)`; a law that learns nothing is calibrated on all of it."""
+        """The same from what was measured, `(n, L)`; a law that learns nothing is calibrated on all of it.
+
+        Raises:
+            ValueError: for a share outside (0, 1), or one that leaves either part empty.
+        """
         if not 0 < share < 1:
             raise ValueError(f"share must lie in (0, 1); got {share:g}")
         first = math.floor(share * len(features)) if statistic.law.learns else 0

@@ -49,7 +49,11 @@ class NoiseConditional(nn.Module):
         self.data_std = data_std
 
     def output(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
-        """The network's raw output: what training losses compare with the target."""
+        """The network's raw output: what training losses compare with the target.
+
+        Raises:
+            ValueError: for times that are not one for all, or one for each of x_t.
+        """
         t = as_time(t)
         if t.ndim and t.shape != x_t.shape[:1]:
             raise ValueError(f"t must have shape () or ({len(x_t)},), one time for each of x_t; got {tuple(t.shape)}")

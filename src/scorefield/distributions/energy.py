@@ -36,6 +36,11 @@ class Energy(Distribution):
         log_density: `(B, *event)` -> `(B,)`, in nats up to a constant; each value depends on its own sample alone.
         event_shape: of one sample.
         mean, variance: `(*event)`, where known; asking for one that was not given raises ValueError.
+
+    Raises:
+        ValueError: for a log_density that is no function, or returns another shape; for a mean or variance that was not
+            given.
+        NotImplementedError: for what needs more than `log_density`.
     """
 
     def __init__(
@@ -69,7 +74,11 @@ class Energy(Distribution):
         return value.to(self.dtype)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The unnormalised log-density, `(B,)`: log p(x) up to a constant nobody knows."""
+        """The unnormalised log-density, `(B,)`: log p(x) up to a constant nobody knows.
+
+        Raises:
+            ValueError: for an x of another shape, or a log_density that does not return `(B,)`.
+        """
         check_x(x, self.event_shape)
         value = self.log_density(x)
         if value.shape != x.shape[:1]:

@@ -30,7 +30,11 @@ HALF_LOG_2PI = math.log(2 * math.pi) / 2
 
 
 def linear_gaussian(likelihood: Likelihood, method: str) -> GaussianNoise:
-    """The likelihood, refused unless Gaussian with a linear operator."""
+    """The likelihood, refused unless Gaussian with a linear operator.
+
+    Raises:
+        ValueError: for any other, with what takes it.
+    """
     if not isinstance(likelihood, GaussianNoise) or not isinstance(likelihood.operator, LinearOperator):
         got = type(likelihood.operator).__name__ if isinstance(likelihood, GaussianNoise) else type(likelihood).__name__
         raise ValueError(

@@ -25,7 +25,11 @@ class Neighbours(NamedTuple):
 
 
 def nearest(x: Tensor, reference: Tensor, *, k: int = 1, chunk: int = 1024) -> Neighbours:
-    """The `k` nearest of `reference` `(M, *event)` to each of `x` `(N, *event)`, in Euclidean distance."""
+    """The `k` nearest of `reference` `(M, *event)` to each of `x` `(N, *event)`, in Euclidean distance.
+
+    Raises:
+        ValueError: for a k outside 1 .. M, or events of two sizes.
+    """
     if not 1 <= k <= len(reference):
         raise ValueError(f"k must lie in [1, {len(reference)}], the size of the reference set; got {k}")
     a, b = x.reshape(len(x), -1).to(torch.float64), reference.reshape(len(reference), -1).to(torch.float64)

@@ -31,6 +31,9 @@ class MLP(nn.Module):
         level_embedding: "sinusoidal", "fourier" or "learned".
         conditioning: "film", "add" or "concat" (see `conditioning.py`).
         dropout: inside the blocks.
+
+    Raises:
+        ValueError: for sizes below 1, or another embedding or mechanism; when called, for events of another size.
     """
 
     def __init__(

@@ -80,7 +80,11 @@ class Affine(Operator):
 
 
 class Stacked(Operator):
-    """Several measurements of one x, flattened, one after another: `(M1 + M2 + ...,)`; `split(y)` parts them again."""
+    """Several measurements of one x, flattened, one after another: `(M1 + M2 + ...,)`; `split(y)` parts them again.
+
+    Raises:
+        ValueError: unless all operators have the same event_shape.
+    """
 
     def __init__(self, operators: Sequence[Operator]) -> None:
         shapes = {tuple(operator.event_shape) for operator in operators}
@@ -122,7 +126,11 @@ def stack(*operators: Operator) -> Stacked:
 
 
 def probed(fn: Callable[[Tensor], Tensor], event_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that a function gives for one event."""
+    """The shape that a function gives for one event.
+
+    Raises:
+        ValueError: if that does not have a row for each row.
+    """
     with torch.no_grad():
         y = fn(torch.zeros(1, *event_shape))
     if not isinstance(y, Tensor) or y.ndim == 0 or len(y) != 1:
@@ -132,6 +140,11 @@ def probed(fn: Callable[[Tensor], Tensor], event_shape: tuple[int, ...]) -> tupl
 
 
 def broadcast(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`value` in that shape, for entry-by-entry products.
+
+    Raises:
+        ValueError: for a value that does not broadcast to it.
+    """
     try:
         return value.expand(shape).contiguous()
     except RuntimeError:
