@@ -56,6 +56,10 @@ class Options:
         patience: steps in a row whose loss or gradient is not finite that are passed over; then the last checkpoint is
             taken up again, at most `rollbacks` times.
         seed: of the data order and all noise.
+
+    Raises:
+        ValueError: for less than one step, sample or piece, a batch that the pieces do not divide, an lr or clip that
+            is not positive, or a condition_dropout outside [0, 1].
     """
 
     steps: int
@@ -120,7 +124,11 @@ class Outcome(NamedTuple):
 
 
 class Engine:
-    """A denoiser, or a classifier, in training. `step(k)` is the k-th update, from 0; the caller says which is next."""
+    """A denoiser, or a classifier, in training. `step(k)` is the k-th update, from 0; the caller says which is next.
+
+    Raises:
+        ValueError: for no data, labels that the network does not take, or times and weight given to the loss.
+    """
 
     def __init__(
         self,
