@@ -272,7 +272,7 @@ def adams(step, field, nodes, reads, *, corrector, midpoint=False):
             return [mass * basis(j)((low + high) / 2) for j in used]
         return [integral(product(kernel, basis(j)), low, high) for j in used]
 
-    x, fields, base = START, [], None
+    x, fields, base = START, [], START
     for i in range(len(nodes) - 1):
         fields.append(field(x, i))
         if corrector and i > 0:

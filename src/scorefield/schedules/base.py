@@ -51,6 +51,12 @@ def pad_right(coefficient: Tensor | float, x: Tensor) -> Tensor:
     return c.to(x.device, x.dtype).reshape(c.shape + (1,) * (x.ndim - c.ndim))
 
 
+def floats(values: Tensor) -> list[float]:
+    """A one-dimensional tensor as Python numbers."""
+    # torch's stub says `list`, not of what
+    return values.tolist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+
 def derivative(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     """d fn / dt elementwise, shape of `t`."""
     # At t = 0 itself sigma = sqrt(...) has no finite derivative where sigma^2 has: evaluate a hair above. And inference
@@ -192,8 +198,9 @@ class Schedule(abc.ABC):
         """
         times = as_time(times)
         if times.ndim != 1 or bool((times.diff() < 0).any()):
-            raise ValueError(f"times must be one-dimensional and increasing; got {times.tolist()}")
-        x, s, path = x0, torch.zeros((), dtype=torch.float64), []
+            raise ValueError(f"times must be one-dimensional and increasing; got {floats(times)}")
+        x, s = x0, torch.zeros((), dtype=torch.float64)
+        path: list[Tensor] = []
         if float(self.sigma(s)) > 0:  # a process that starts noisy (geometric VE): its law at t = 0 is already blurred
             x = pad_right(self.alpha(s), x) * x + pad_right(self.sigma(s), x) * randn_like(x, generator)
         for t in times:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import PchipInterpolator  # pyright: ignore[reportMissingTypeStubs]  # scipy has none
 from torch import Tensor
 
 from scorefield.schedules.base import Schedule
@@ -282,7 +282,7 @@ class Discrete(Schedule):
         log_snr = (torch.log(abar) - torch.log1p(-abar)) / 2
         object.__setattr__(self, "_knots", knots)
         cubics = PchipInterpolator(knots.numpy(), log_snr.numpy()).c
-        object.__setattr__(self, "_cubics", torch.from_numpy(np.ascontiguousarray(cubics)))
+        object.__setattr__(self, "_cubics", torch.as_tensor(np.ascontiguousarray(cubics)))
 
     @classmethod
     def linear(cls, steps: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02) -> Discrete:

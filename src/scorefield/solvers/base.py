@@ -19,7 +19,7 @@ from torch import Tensor
 
 from scorefield import grids
 from scorefield.denoisers import Denoiser
-from scorefield.schedules import Schedule, derivative
+from scorefield.schedules import Schedule, derivative, floats
 
 Normals = Callable[[int], Tensor]  # draw index -> standard normals of the shape of x
 
@@ -45,7 +45,8 @@ class State(NamedTuple):
     past: tuple[Any, ...] = ()  # whatever the method needs of earlier steps, newest first
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """One step of a plan: from `t` to `s` (0-d, float64), with the method's own coefficients."""
 
     index: int
@@ -162,7 +163,7 @@ class AffineSolver(Solver):
         last = sigma_s == 0
         a, b, c = torch.where(last, 0.0, a), torch.where(last, alpha_s, b), torch.where(last, 0.0, c)
         finite(self, t, x=a, x0=b, noise=c)
-        return [AffineStep(*row) for row in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)]
+        return [AffineStep(*row) for row in zip(floats(a), floats(b), floats(c), strict=True)]
 
     def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
         a, b, c = step.coefficients
