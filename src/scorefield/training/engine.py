@@ -29,7 +29,8 @@ from scorefield.training.objective import Now, Objective
 from scorefield.training.optimizers import AdamW, Decay, Optimizer, cosine
 from scorefield.training.turns import Mover, Undo, movers
 
-RESERVED = ("step", "lr", "seconds", "gradient_norm")  # what the log has of every step
+RESERVED = ("step", "lr", "seconds", "gradient_norm")  # what the log has of every step, besides the loss
+FILES = ("ema", "optim", "batch")  # what other files are called
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,8 @@ class Engine:
         objective.check(source)
         self.objective, self.source, self.options = objective, source, options
         self.device, self._models = objective.device, objective.models()
-        if bad := [name for name in self._models if not name.isidentifier() or name in ("ema", "optim")]:
-            raise ValueError(f"models need a word each for a name, and not ema or optim; got {bad[0]!r}")
+        if not self._models or any(not name.isidentifier() or name in FILES for name in self._models):
+            raise ValueError(f"models must have words for names, and none of {', '.join(FILES)}; got {[*self._models]}")
         self._networks = [objective.network(model) for model in self._models.values()]
         for module in objective.frozen():
             module.requires_grad_(False)
@@ -223,14 +224,14 @@ class Engine:
             values = mover.forward(self._read[1], draws, Now(mover.turn.name, step, options.steps))
         if not (isinstance(values, dict) and "loss" in values):
             raise ValueError(f"forward must return a dict with the 'loss' of each sample in it; got {type(values)}")
+        if taken := [name for name in RESERVED if name in values]:
+            raise ValueError(f"forward names {taken[0]!r}, which the log has of every step")
         return values
 
     def _logged(self, mover: Mover, numbers: dict[str, float]) -> dict[str, float]:
         """What the log calls a turn's numbers: by the turn, where there are several."""
         if len(self._movers) > 1:
             return {f"{mover.turn.name}.{name}": value for name, value in numbers.items()}
-        if taken := [name for name in RESERVED if name in numbers and name != "gradient_norm"]:
-            raise ValueError(f"forward names {taken[0]!r}, which the log has of every step")
         return {name: value for name, value in numbers.items() if name not in ("loss", "gradient_norm")}
 
     def _trouble(self, mover: Mover, numbers: dict[str, float]) -> str:
@@ -248,13 +249,13 @@ class Engine:
 
     def _shard(self) -> None:
         """Splits networks, averages and whatever else has weights among the processes."""
+        if own := [name for name, p in self.objective.named_parameters(recurse=False) if p.requires_grad]:
+            raise ValueError(f"to be sharded every weight must be in a module; {own[0]!r} is the objective's own")
         for network in self._networks:
             distributed.shard(network)
         for name, (_, module) in self._kept.items():
             if name in self.averages:
                 distributed.shard(self.objective.network(module))
-        if own := [name for name, p in self.objective.named_parameters(recurse=False) if p.requires_grad]:
-            raise ValueError(f"to be sharded every weight must be in a module; {own[0]!r} is the objective's own")
         held = {id(p) for network in self._networks for p in network.parameters()}
         for child in self.objective.children():  # such as a loss: its weights' gradients are to be averaged too
             if any(p.requires_grad and id(p) not in held for p in child.parameters()):

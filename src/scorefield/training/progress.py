@@ -49,7 +49,7 @@ class History:
     def append(self, row: Mapping[str, Any]) -> None:
         for name in COLUMNS:
             getattr(self, name).append(row[name])
-        for name in self.values.keys() | (row.keys() - set(COLUMNS)):
+        for name in [name for name in {**self.values, **row} if name not in COLUMNS]:
             before = [math.nan] * (len(self.step) - 1)
             self.values.setdefault(name, before).append(row.get(name, math.nan))
 

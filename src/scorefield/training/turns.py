@@ -43,6 +43,8 @@ class Mover:
         finally:
             for p in self.others:
                 p.requires_grad_(True)
+            if self.others:
+                distributed.reshard(self.forward)
 
     def without_sync(self) -> contextlib.AbstractContextManager[None]:
         """Gradients of the block stay in this process until those after it."""
