@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from scorefield import losses, networks
+from scorefield.conditions import Conditions
 from scorefield.data import Source, Transform
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.losses import TimeLaw, Uniform
@@ -204,7 +205,7 @@ class Engine:
             cond = {**cond, "null": draws.uniform() < self.options.condition_dropout}
         images = self.options.channels_last and x0.ndim == 4
         x0 = x0.to(self.device, memory_format=torch.channels_last if images else torch.preserve_format)
-        return x0, t, {name: value.to(self.device) for name, value in cond.items()}
+        return x0, t, Conditions.of(cond, len(index), x0.dtype, self.device, what="data")
 
     def _losses(self, index: Tensor) -> Tensor:
         x0, t, cond = self.batch(index)
