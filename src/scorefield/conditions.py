@@ -13,7 +13,7 @@ for a chunk or for the samples that are left, repeated for the particles or the 
 batches one after another; what all share stays as it is.
 
 Networks of this library read what all share as one condition for every sample: a label `()`, a vector `(k,)`, tokens
-`(L, d)`.
+`(L, d)`. They, and the denoisers that wrap others, take every form when called by themselves, too.
 """
 
 from __future__ import annotations

@@ -99,11 +99,11 @@ class Condition(nn.Module):
         token_mask: Any = None,
         null: Any = None,
     ) -> Context:
-        names = ("label", "vector", "tokens", "token_mask", "null")
-        label, vector, tokens, token_mask, null = (
-            None if value is None else for_each(name, value, level)
-            for name, value in zip(names, (label, vector, tokens, token_mask, null), strict=True)
-        )
+        label = None if label is None else for_each("label", label, level)
+        vector = None if vector is None else for_each("vector", vector, level)
+        tokens = None if tokens is None else for_each("tokens", tokens, level)
+        token_mask = None if token_mask is None else for_each("token_mask", token_mask, level)
+        null = None if null is None else for_each("null", null, level)
         self._check(level, label, vector, tokens, token_mask, null)
         h = self.level(level)
         # The null embeddings are part of every result, with weight 0 if need be: no parameter ever lacks a gradient.
@@ -122,8 +122,12 @@ class Condition(nn.Module):
         return Context(F.silu(h + self.tokens((weight[:, :, None] * tokens).sum(1))))
 
     def _label(self, label: Tensor) -> Tensor:
+        if label.dtype != torch.int64:
+            if label.is_floating_point() or label.dtype == torch.bool:
+                raise ValueError(f"label must be integers; got {label.dtype}")
+            label = label.long()
         try:
-            return self.label(label.long())
+            return self.label(label)
         except IndexError:  # on the CPU; a check of our own would make a GPU wait
             low, high, n = int(label.min()), int(label.max()), self.num_classes
             raise ValueError(f"label must lie in 0..{(n or 0) - 1}; got {low}..{high}") from None
@@ -158,8 +162,6 @@ class Condition(nn.Module):
                 raise ValueError(f"{name} was given to a network built without {argument}")
             if shape is not None and value.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, one for each x; got {tuple(value.shape)}")
-        if label is not None and (label.is_floating_point() or label.dtype == torch.bool):
-            raise ValueError(f"label must be integers; got {label.dtype}")
         if tokens is not None and (tokens.ndim != 3 or tokens.shape[::2] != (*batch, self.token_dim)):
             raise ValueError(f"tokens must have shape ({batch[0]}, L, {self.token_dim}); got {tuple(tokens.shape)}")
         if token_mask is not None and (
