@@ -14,7 +14,7 @@ SOURCE = Path(sf.__file__).parent
 
 # Who may import whom, lowest first: a module imports only from rows above its own (or its own row).
 LAYERS = [
-    {"schedules", "randomness", "distributions", "particles", "_renamed"},
+    {"schedules", "randomness", "distributions", "particles", "conditions", "_renamed"},
     {"parameterizations", "grids"},
     {"denoisers", "networks", "data"},
     {"solvers", "losses", "guidance", "metrics"},

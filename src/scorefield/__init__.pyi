@@ -1,5 +1,6 @@
 from . import anomaly as anomaly
 from . import checks as checks
+from . import conditions as conditions
 from . import data as data
 from . import distributions as distributions
 from . import grids as grids
@@ -24,6 +25,7 @@ from .bijection import inpaint as inpaint
 from .bijection import interpolate as interpolate
 from .bijection import move as move
 from .bijection import slerp as slerp
+from .conditions import shared as shared
 from .data.latent_space import PCA as PCA
 from .data.latent_space import LatentSpace as LatentSpace
 from .denoisers import Denoiser as Denoiser

@@ -17,6 +17,7 @@ from scorefield.cli._names import SOLVERS, resolve
 from scorefield.cli._options import Wanted
 from scorefield.cli._results import number
 from scorefield.cli._runs import at_a_terminal
+from scorefield.conditions import Conditions
 from scorefield.data import units
 from scorefield.plots import samples
 
@@ -70,7 +71,7 @@ def inpaint(wanted: Wanted, mask: str, samples: int, nfe: int, resamples: int, j
     repeated = given.x.repeat(samples, *[1] * len(event))  # attempt j at datum i takes draw j n + i
     made = editing.inpaint(
         given.denoiser, repeated, ~new, nfe=nfe, resamples=resamples, jump=jump, seed=wanted.seed,
-        cond={name: value.repeat(samples) for name, value in given.cond.items()}, progress=at_a_terminal(),
+        cond=Conditions.of(given.cond, n).tiled(samples), progress=at_a_terminal(),
     )  # fmt: skip
     x, sd = given.x.cpu(), given.denoiser.data_std
     attempts = made.x.cpu().reshape(samples, *x.shape)

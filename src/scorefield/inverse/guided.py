@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.inverse.linear import Whitened, isotropic, linear_gaussian
 from scorefield.inverse.measurement import Likelihood
@@ -68,7 +69,7 @@ class Guided(Denoiser):
 
     def forward(self, x_t: Tensor, t: Tensor | float, observation: Tensor | None = None, **cond: Any) -> Tensor:
         system = Whitened(self.likelihood, self._rows(x_t, observation), torch.promote_types(x_t.dtype, torch.float32))
-        return self.guide(system, x_t, as_time(t), cond)
+        return self.guide(system, x_t, as_time(t), Conditions.of(cond, len(x_t), x_t.dtype, x_t.device))
 
     @abc.abstractmethod
     def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
@@ -224,9 +225,7 @@ class Guidance(Method):
         if self.guided is MomentMatching:
             options["report"] = residual.append
         guided = self.guided(task.denoiser, task.likelihood, **options)
-        own = {k: v for k, v in task.cond.items() if isinstance(v, Tensor)}
-        shared = {k: v for k, v in task.cond.items() if k not in own}
-        denoise = Bound(guided, {"observation": task.observation, **own}, shared, len(task.index))
+        denoise = Bound(guided, Conditions({"observation": task.observation, **task.cond}), len(task.index))
         noise = Noise(task.seed, task.index, task.likelihood.event_shape, task.dtype)
         solver, times = self._plan(task.denoiser, nfe)
         state = solver.init(initial(task.denoiser, times[0], noise))
