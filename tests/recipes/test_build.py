@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 import scorefield as sf
-from scorefield import losses, recipes, training
-from scorefield.recipes import presets, tables
+from scorefield import catalogue, losses, recipes, training
+from scorefield.recipes import presets
 
 
 def pictures(folder):
@@ -72,7 +72,7 @@ def test_what_the_data_decide_is_filled_in_and_what_is_said_is_kept():
     assert isinstance(plain.fit["times"], losses.Uniform)
 
 
-@pytest.mark.parametrize("name", sorted(tables.SCHEDULES))
+@pytest.mark.parametrize("name", sorted(catalogue.SCHEDULES))
 def test_every_schedule_can_be_trained(name):
     built = recipes.build(small(presets.two_moons(), f"schedule.type={name}", "objective.times.type=Uniform"))
     assert isinstance(built.denoiser.schedule, sf.Schedule)

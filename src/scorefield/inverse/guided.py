@@ -71,6 +71,11 @@ class Guided(Denoiser):
         system = Whitened(self.likelihood, self._rows(x_t, observation), torch.promote_types(x_t.dtype, torch.float32))
         return self.guide(system, x_t, as_time(t), Conditions.of(cond, len(x_t), x_t.dtype, x_t.device))
 
+    @classmethod
+    def method(cls, **options: Any) -> Guidance:
+        """The way to draw from a posterior that takes this denoiser of it; `options` are of the constructor."""
+        return Guidance(cls, options)
+
     @abc.abstractmethod
     def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
         """E[x0 | x_t, y], shape and dtype of `x_t`."""
