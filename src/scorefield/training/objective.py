@@ -52,6 +52,9 @@ class Turn:
         optimizer: `Options.optimizer` unless given.
         lr_ratio: of its learning rate to `Options.lr`.
         every: it runs in each `every`-th step; the first turn in all of them.
+
+    Raises:
+        ValueError: for an lr_ratio that is not positive, or an `every` below 1.
     """
 
     name: str = ""
@@ -217,7 +220,11 @@ class DenoisingObjective(Objective):
         return model.net
 
     def check(self, source: Source) -> None:
-        """Raises: ValueError: for labels that the network cannot be told, or cannot do without."""
+        """Refuses labels that the network does not take.
+
+        Raises:
+            ValueError: if it has no place for them, cannot do without them where they are dropped, or has too few.
+        """
         if source.num_classes is None:
             return
         net = self.denoiser.net

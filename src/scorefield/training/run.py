@@ -119,7 +119,11 @@ class Run:
         return [{k: math.nan if v is None else v for k, v in json.loads(line).items()} for line in lines]
 
     def after(self, report: Progress, engine: Engine) -> None:
-        """After every step: the log, and when their turn comes a checkpoint and samples."""
+        """After every step: the log, and when their turn comes a checkpoint and samples.
+
+        Raises:
+            OSError: if the log cannot be written.
+        """
         if distributed.rank() == 0:
             row = report.row()
             self._log(row)
