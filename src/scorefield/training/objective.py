@@ -55,7 +55,7 @@ class Turn:
         every: it runs in each `every`-th step; the first turn in all of them.
 
     Raises:
-        ValueError: for an lr_ratio that is not positive, or every below 1.
+        ValueError: for an lr_ratio that is not positive, or an `every` below 1.
     """
 
     name: str = ""
@@ -222,10 +222,10 @@ class DenoisingObjective(Objective):
         return model.net
 
     def check(self, source: Source) -> None:
-        """Refuses labels that the network cannot be told, or cannot do without.
+        """Refuses labels that the network does not take.
 
         Raises:
-            ValueError: for these.
+            ValueError: if it has no place for them, cannot do without them where they are dropped, or has too few.
         """
         if source.num_classes is None:
             return
