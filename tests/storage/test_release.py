@@ -54,14 +54,15 @@ def test_a_model_answers_as_it_did(name):
         assert_close(model.output(x, t, **cond), answer["output"])
         if "x0" in answer:
             assert_close(model(x, t, **cond), answer["x0"])
-    if transform is None or expected["transform"] is None:
-        assert (transform is None) == (name in ("ncsnpp", "mlp-classifier", "unet-classifier"))
+    if transform is None:
+        assert expected["transform"] is None
         return
     if isinstance(transform, torch.nn.Module):
         transform.double()
     assert_close(transform.inverse(x), expected["transform"]["y"])
     assert_close(transform(transform.inverse(x)), expected["transform"]["x"])
-    assert [transform.mean, transform.sigma_data, transform.levels] == expected["transform"]["mean_std_levels"]
+    kept = [transform.mean, transform.sigma_data, transform.levels, getattr(transform, "noise", None)]
+    assert kept == expected["transform"]["is"]
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def denoiser(net: nn.Module, schedule: sf.Schedule, row: sf.Parameterization, **
 
 def models() -> dict[str, tuple[Any, Any, tuple[int, ...], dict[str, Tensor]]]:
     """By file: the model, its transform, the shape of an event in model units, the conditions of a batch of 2."""
-    pca = data.latent_space.PCA.fitted(draw(50, 1, 2, 2, seed=1), 2)
+    pca = sf.PCA.fitted(draw(50, 1, 2, 2, seed=1), 2)
     label, vector = torch.tensor([2, 0]), draw(2, 3, seed=2)
     tokens = {"tokens": draw(2, 3, 4, seed=3), "token_mask": torch.tensor([[True, True, True], [True, False, False]])}
     return {
@@ -98,15 +98,13 @@ def models() -> dict[str, tuple[Any, Any, tuple[int, ...], dict[str, Tensor]]]:
                 sf.Discrete.linear(20),
                 sf.Eps(),
             ),
-            data.HorizontalFlip(0.25),
+            data.Scale(0.5, 0.25, noise=False),
             (1, 4, 4),
             {"label": label, **tokens},
         ),
         "latent": (
             denoiser(networks.MLP(2, 8, 1), sf.Cosine(alpha_min=0.1), sf.Velocity()),
-            data.latent_space.LatentSpace(
-                pca, 1.25, 0.5, before=data.Scale(2 / 17, -1.0, 17), mean=0.2, sigma_data=1.1, log_det=None
-            ),
+            sf.LatentSpace(pca, 1.25, 0.5, before=data.Scale(2 / 17, -1.0, 17), mean=0.2, sigma_data=1.1, log_det=None),
             (2,),
             {},
         ),
@@ -154,15 +152,15 @@ def made_models() -> dict[str, Any]:
 
 def in_raw_units(transform: Any, x: Tensor) -> Any:
     """What `transform` does to x and back, and its numbers."""
-    if transform is None or isinstance(transform, data.HorizontalFlip):
+    if transform is None:
         return None
-    if isinstance(transform, nn.Module):
+    if isinstance(transform, sf.LatentSpace):
         transform.double()
     y = transform.inverse(x)
     return {
         "y": y.tolist(),
         "x": transform(y).tolist(),
-        "mean_std_levels": [transform.mean, transform.sigma_data, transform.levels],
+        "is": [transform.mean, transform.sigma_data, transform.levels, getattr(transform, "noise", None)],
     }
 
 
