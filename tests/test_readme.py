@@ -1,4 +1,4 @@
-"""The code in README.md and the pages runs, and the pictures they show are there."""
+"""The code in the pages runs, and the pictures they show are there."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from scorefield import recipes, runs
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = [
     pytest.param(code, id=f"{page.name}-{i}")
     for page in PAGES
