@@ -52,6 +52,9 @@ class Turn:
         optimizer: `Options.optimizer` unless given.
         lr_ratio: of its learning rate to `Options.lr`.
         every: it runs in each `every`-th step; the first turn in all of them.
+
+    Raises:
+        ValueError: for an lr_ratio that is not positive, or an every below 1.
     """
 
     name: str = ""
