@@ -275,4 +275,4 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """'Did you mean ...?', or the list of what there is."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known) or 'none'}."

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -159,8 +160,9 @@ def test_guidance_is_the_librarys_and_only_of_what_can_be_guided(folder):
             refused()
     with pytest.raises(ValueError, match="was trained without conditions"):
         sf.load(folder / "moons").guided(2.0)
-    with pytest.raises(ValueError, match="was trained on other data, or in other units, than"):
-        sf.load(folder / "moons").guided(2.0, classifier=by)
+    for other in (sf.load(folder / "moons"), replace(run, transform=None)):
+        with pytest.raises(ValueError, match="was trained on other data, or in other units, than"):
+            other.guided(2.0, classifier=by)
 
 
 def test_what_tune_kept_is_used_for_these_weights_alone(copy, told):
