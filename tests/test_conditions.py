@@ -241,6 +241,15 @@ def test_the_label_of_a_classifier_is_a_condition():
     assert refused(lambda: guided(X, 0.5, label=[1])).startswith("label must have an entry for each of the 3 samples")
 
 
+def test_the_observation_of_a_guided_denoiser_is_a_condition():
+    guided = inverse.PiGDM(Told(), MEASURED)
+    expected = guided(X, 0.5, observation=torch.tensor([1, 1, 1]))
+    for same in (1, [1, 1, 1], np.int64(1)):
+        assert torch.equal(guided(X, 0.5, observation=same), expected)
+    assert not torch.equal(guided(X, 0.5), expected)
+    refused(lambda: guided(X, 0.5, observation=[1, 1]))
+
+
 def test_the_labels_of_a_classification_loss_are_conditions():
     class Linear(torch.nn.Module):
         schedule = VP

@@ -76,7 +76,7 @@ class Conditions(dict[str, Any]):
 
     def rows(self, index: slice | Tensor) -> Conditions:
         """Those of the samples `index`: a slice, or `(n,)` int64."""
-        return self._each(lambda v: v[index if isinstance(index, slice) else index.to(v.device)])
+        return self._each(lambda v: v[index])
 
     def repeated(self, times: int) -> Conditions:
         """Those of a batch that holds every sample `times` times, one after another."""
