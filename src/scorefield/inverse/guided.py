@@ -217,7 +217,8 @@ class Guidance(Method):
         guided = self.guided(task.denoiser, task.likelihood, **options)
         own = {k: v for k, v in task.cond.items() if isinstance(v, Tensor)}
         shared = {k: v for k, v in task.cond.items() if k not in own}
-        denoise = Bound(guided, {"observation": task.observation, **own}, shared, len(task.index))
+        all_rows = slice(None) if task.exact else None
+        denoise = Bound(guided, {"observation": task.observation, **own}, shared, len(task.index), all_rows)
         noise = Noise(task.seed, task.index, task.likelihood.event_shape, task.dtype)
         solver, times = self._plan(task.denoiser, nfe)
         state = solver.init(initial(task.denoiser, times[0], noise))
