@@ -10,8 +10,9 @@ from scorefield.storage import weights
 
 def module():
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 3, bias=False))
-    net[2].weight = nn.Parameter(net[0].weight.T)  # not in the usual order in memory
+    first, last = nn.Linear(3, 4), nn.Linear(4, 3, bias=False)
+    last.weight = nn.Parameter(first.weight.T)  # not in the usual order in memory
+    net = nn.Sequential(first, nn.BatchNorm1d(4), last)
     net(torch.randn(8, 3))  # moves the buffers
     return net
 

@@ -232,7 +232,8 @@ class Guidance(Method):
         if self.guided is MomentMatching:
             options["report"] = residual.append
         guided = self.guided(task.denoiser, task.likelihood, **options)
-        denoise = Bound(guided, Conditions({"observation": task.observation, **task.cond}), len(task.index))
+        cond = Conditions({"observation": task.observation, **task.cond})
+        denoise = Bound(guided, cond, len(task.index), slice(None) if task.exact else None)
         noise = Noise(task.seed, task.index, task.likelihood.event_shape, task.dtype)
         solver, times = self._plan(task.denoiser, nfe)
         state = solver.init(initial(task.denoiser, times[0], noise))
