@@ -89,11 +89,8 @@ class StagedSolver(Solver):
         """The family's best method of at most that many evaluations a step."""
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
-        nfe = 50 if nfe is None else nfe
-        if nfe < 1:
-            raise ValueError(f"nfe must be at least 1; got {nfe}")
         last = int(denoiser.schedule(0.0)[1] == 0)
-        steps, rest = divmod(nfe - last, self.evaluations)
+        steps, rest = divmod(self.budget(nfe) - last, self.evaluations)
         solver = dataclasses.replace(self, finish=rest)  # type: ignore[type-var]
         return solver, default_grid(denoiser, steps + (rest > 0) + last)
 
