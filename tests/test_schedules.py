@@ -81,6 +81,20 @@ PUBLISHED = {
         lambda t: 25.0 ** (2 * t),
     ),
     "EDM": (sf.EDM(), torch.ones_like, lambda t: (80 * t) ** 2, torch.zeros_like, lambda t: 2 * 80**2 * t),
+    "Brownian": (
+        sf.Brownian(2.0),
+        torch.ones_like,
+        lambda t: 4 * t,
+        torch.zeros_like,
+        lambda t: torch.full_like(t, 4.0),
+    ),
+    "Cosine": (
+        sf.Cosine(alpha_min=0.2),
+        lambda t: torch.cos(math.acos(0.2) * t),
+        lambda t: torch.sin(math.acos(0.2) * t) ** 2,
+        lambda t: -math.acos(0.2) * torch.tan(math.acos(0.2) * t),
+        lambda t: 2 * math.acos(0.2) * torch.tan(math.acos(0.2) * t),
+    ),
     "Rectified": (
         sf.Rectified(),
         lambda t: 1 - t,

@@ -37,7 +37,11 @@ f64 = torch.float64
 
 
 def check_schedule(schedule: Schedule) -> None:
-    """alpha(0) = 1; lambda falls strictly and has its inverse; g^2 is not negative; transitions compose."""
+    """alpha(0) = 1; lambda falls strictly and has its inverse; g^2 is not negative; transitions compose.
+
+    Raises:
+        AssertionError: for the clause that fails, with the numbers.
+    """
     t = torch.linspace(0.02, 0.98, 49, dtype=f64)
     alpha, sigma = schedule(t)
     for name, value in (("alpha", alpha), ("sigma", sigma)):
@@ -59,6 +63,9 @@ def check_denoiser(denoiser: Denoiser, event_shape: Sequence[int], *, cond: Mapp
     """Shape and dtype of x_t; a time for all or for each; no sample depends on its neighbours; empty batches.
 
     `cond` holds the condition of a batch of 4.
+
+    Raises:
+        AssertionError: for the clause that fails, with the numbers.
     """
     own = next((p for p in denoiser.parameters() if p.is_floating_point()), torch.zeros(()))
     generator = torch.Generator().manual_seed(0)
@@ -83,6 +90,9 @@ def check_solver(solver: Solver) -> None:
     A deterministic solver must converge to the exact probability-flow solution of a Gaussian mixture at its stated
     `order`, within 0.2; an adaptive one, a dataclass with fields `rtol` and `atol`, in proportion to them. A stochastic
     one must reproduce the mean and standard deviation of Gaussian data at 1,600 evaluations.
+
+    Raises:
+        AssertionError: for the clause that fails, with the numbers.
     """
     for schedule in (VP(), EDM()):
         denoiser = _mixture(schedule)
@@ -144,6 +154,9 @@ def check_loss(
         distribution: of the data, on vectors: a Gaussian on the plane unless given. A loss that knows the exact answer
             (`losses.explicit`) must know this one's.
         schedule: VP() unless given.
+
+    Raises:
+        AssertionError: for the clause that fails, with the numbers.
     """
     data = distribution or Gaussian(torch.tensor([0.6, -0.3], dtype=f64), torch.tensor([0.5, 0.2], dtype=f64))
     schedule = schedule or VP()

@@ -37,11 +37,12 @@ def seen(monkeypatch, parts, accumulate=1):
             patch.setattr(distributed, "mean", lambda values: values)
             patch.setattr(distributed, "wrap", lambda module, sharded: module)
             source = Arrays(torch.arange(100).reshape(50, 2) % 7, torch.arange(50) % 3, levels=7)
-            options = training.Options(steps=3, batch_size=12, accumulate=accumulate, lr=1e-30, condition_dropout=0.5)
-            times = losses.Stratified(losses.Uniform())
-            engine = Engine(
-                denoiser(dropout=0.3, classes=3), source, options, loss=loss, times=times, transform=Scale(0.5, -1.5, 7)
-            )
+            options = training.Options(steps=3, batch_size=12, accumulate=accumulate, lr=1e-30)
+            objective = training.DenoisingObjective(
+                denoiser(dropout=0.3, classes=3), loss, times=losses.Stratified(losses.Uniform()),
+                transform=Scale(0.5, -1.5, 7), condition_dropout=0.5,
+            )  # fmt: skip
+            engine = Engine(objective, source, options)
             for step in range(3):
                 engine.step(step)
     per_part = len(caught) // parts

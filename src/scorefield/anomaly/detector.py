@@ -1,4 +1,11 @@
-"""A statistic, and a detector: the statistic with the reference that turns its numbers into p-values."""
+"""A statistic, and a detector: the statistic with the reference that turns its numbers into p-values.
+
+    S(x) = law(f(x)),    f the measurements of a datum `(L,)`, the law one number of them, higher for the less likely
+    p(x) = (1 + #{i: S(r_i) >= S(x)}) / (n + 1)
+
+for reference data r_1 .. r_n that the law was not fitted to: then P(p <= a) <= a for a datum of their law, however bad
+the model, the measurement or the law is (`pvalues`).
+"""
 
 from __future__ import annotations
 
@@ -120,7 +127,11 @@ class Detector:
     def from_features(
         cls, statistic: Statistic, features: Tensor, share: float = 0.5, meta: Mapping[str, Any] | None = None
     ) -> Detector:
-        """The same from what was measured, `(n, L)`; a law that learns nothing is calibrated on all of it."""
+        """The same from what was measured, `(n, L)`; a law that learns nothing is calibrated on all of it.
+
+        Raises:
+            ValueError: for a share outside (0, 1), or one that leaves either part empty.
+        """
         if not 0 < share < 1:
             raise ValueError(f"share must lie in (0, 1); got {share:g}")
         first = math.floor(share * len(features)) if statistic.law.learns else 0

@@ -190,7 +190,11 @@ def take(values: Tensor, rows: Tensor) -> Tensor:
 
 
 def check_rows(rows: Tensor, n: int) -> None:
-    """Raises ValueError unless `rows` is (k,) int64 within 0 .. n - 1."""
+    """Refuses `rows` that are not (k,) int64 within 0 .. n - 1.
+
+    Raises:
+        ValueError: for those.
+    """
     if rows.ndim != 1 or rows.dtype != torch.int64:
         raise ValueError(f"rows must be (n,) int64; got {tuple(rows.shape)} {rows.dtype}")
     if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < n:

@@ -79,7 +79,7 @@ class PatchDenoiser(Denoiser):
         }
         if self.chunk is None or len(patches) <= self.chunk:
             return self.denoiser(patches, t, **cond)
-        parts = []
+        parts: list[Tensor] = []
         for low in range(0, len(patches), self.chunk):
             rows = slice(low, low + self.chunk)
             own = {k: v[rows] if isinstance(v, Tensor) and v.ndim and len(v) == len(patches) else v

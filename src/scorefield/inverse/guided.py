@@ -54,6 +54,9 @@ class Guided(Denoiser):
     Args:
         denoiser: of the prior.
         likelihood: Gaussian, its operator linear.
+
+    Raises:
+        ValueError: when called, unless every row of x_t has one of the observations.
     """
 
     vjps = 0  # for one evaluation, at most
@@ -121,6 +124,9 @@ class PiGDM(Guided):
 
     Args:
         variance: c(t); that of Gaussian data unless given, sigma^2 / (1 + sigma^2) of the paper for unit variance.
+
+    Raises:
+        ValueError: when called, for times that differ within the batch.
     """
 
     vjps = 1
@@ -140,6 +146,9 @@ class DiffPIR(Guided):
 
     Args:
         weight: lambda of the paper; 1 takes x0 as N(D, (sigma / alpha)^2 I).
+
+    Raises:
+        ValueError: for a weight that is not positive; when called, for times that differ within the batch.
     """
 
     def __init__(self, denoiser: Denoiser, likelihood: Likelihood, *, weight: float = 1.0) -> None:

@@ -57,6 +57,9 @@ class PosteriorSamples:
 
         The quantiles of n samples are those of n + 1 equal shares, so that a new draw falls inside with probability
         `level` exactly, as far as n allows: at least 2 / (1 - level) - 1 samples (19 for 0.9), else it is the range.
+
+        Raises:
+            ValueError: for a level outside (0, 1).
         """
         if not 0 < level < 1:
             raise ValueError(f"level must lie in (0, 1); got {level}")

@@ -52,6 +52,9 @@ def elbo(
         draws: evaluations a sample, even; t from as many strata uniform in log-SNR.
         denoiser, x, seed, first_index, cond, transform, s_min, s_max: as for `log_prob`.
 
+    Raises:
+        ValueError: for an odd number of draws, or less than 2; else as `log_prob`.
+
     References:
         Kingma et al. 2021; Song et al. 2021b, theorem 3.
     """

@@ -47,7 +47,11 @@ class Curve(NamedTuple):
 
 
 def roc_curve(inliers: ArrayLike, outliers: ArrayLike) -> Curve:
-    """One point for each distinct score of `inliers` `(n,)` and `outliers` `(m,)`, and (0, 0)."""
+    """One point for each distinct score of `inliers` `(n,)` and `outliers` `(m,)`, and (0, 0).
+
+    Raises:
+        ValueError: for scores that are not (N,), are empty or NaN.
+    """
     x, y = _scores(inliers, outliers)
     threshold = np.concatenate([[np.inf], np.unique(np.concatenate([x, y]))[::-1]])
     return Curve(_share_at_least(x, threshold), _share_at_least(y, threshold), threshold)
@@ -55,6 +59,9 @@ def roc_curve(inliers: ArrayLike, outliers: ArrayLike) -> Curve:
 
 def auroc(inliers: ArrayLike, outliers: ArrayLike, *, level: float = 0.95) -> Estimate:
     """The area under the ROC curve of `inliers` `(n,)` and `outliers` `(m,)`; ties count half.
+
+    Raises:
+        ValueError: for scores that are not (N,), are empty or NaN; for a level outside (0, 1).
 
     References:
         DeLong, DeLong & Clarke-Pearson 1988, Comparing the areas under two or more correlated ROC curves.
@@ -81,6 +88,10 @@ def average_precision(
 
     The interval is the percentile bootstrap's, each sample redrawn by itself; where the two are perfectly apart it has
     no width and means nothing.
+
+    Raises:
+        ValueError: for scores that are not (N,), are empty or NaN; for a level outside (0, 1), or less than one
+            resample.
     """
     ratio = np.size(inliers) / max(np.size(outliers), 1)
 
@@ -104,6 +115,10 @@ def fpr_at(
 
     The interval is the percentile bootstrap's, joined to the binomial one of the inliers (Clopper and Pearson), which
     alone has a width where no inlier, or every one, is called an outlier.
+
+    Raises:
+        ValueError: for scores that are not (N,), are empty or NaN; for a tpr outside (0, 1], a level outside (0, 1), or
+            less than one resample.
     """
     if not 0 < tpr <= 1:
         raise ValueError(f"tpr must lie in (0, 1]; got {tpr:g}")

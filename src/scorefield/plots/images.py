@@ -74,7 +74,11 @@ def filmstrip(
     row_labels: Sequence[str] = (),
     title: str = "",
 ) -> Figure:
-    """`frames` `(T, N, C, H, W)`: one row for each of N images, time running to the right."""
+    """`frames` `(T, N, C, H, W)`: one row for each of N images, time running to the right.
+
+    Raises:
+        ValueError: for frames of another number of axes.
+    """
     array = np.asarray(frames)
     if array.ndim != 5:
         raise ValueError(f"frames must be (T, N, C, H, W); got shape {array.shape}")

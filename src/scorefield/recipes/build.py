@@ -86,7 +86,11 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
 
 
 def held_out(spec: Data, *, data_dir: Path | None = None) -> tuple[Source, bool]:
-    """(data to judge a model by, whether they were held out); if none were, those it was trained on."""
+    """(data to judge a model by, whether they were held out); if none were, those it was trained on.
+
+    Raises:
+        ValueError: for a source that is no path and no name, or captions without an encoder.
+    """
     source, test = _sources(spec, data_dir)
     return _Chosen(_captioned(test if test is not None else source, spec), spec.conditional), test is not None
 

@@ -47,6 +47,9 @@ class Samples(NamedTuple):
         """The error budget: the mean and std these steps give Gaussian data of data_std, over the true ones.
 
         Computed when asked for, in the time of a run on a few numbers: `solvers.discretisation_bias`.
+
+        Raises:
+            ValueError: where `settings` is None, as for samples put together by hand.
         """
         if self.settings is None:
             raise ValueError("these samples do not say how they were made; see solvers.discretisation_bias")
@@ -135,7 +138,10 @@ def run(
     plan = solver.plan(denoiser, times)
     shape, dtype, device = placement(denoiser, start, dtype, device)
     parts = list(cut(denoiser, shape, seed, first_index, cond, chunk, dtype, device))
-    x, paths, counts, depth, differ = [], [], [], 0, False
+    x: list[Tensor] = []
+    paths: list[Tensor] = []
+    counts: list[Tensor] = []
+    depth, differ = 0, False
     with bar(progress, len(plan) * len(parts), doing) as advance:
         for rows, noise, denoise in parts:
             x_t = start[rows] if isinstance(start, Tensor) else initial(denoiser, times[0], noise)
@@ -152,7 +158,7 @@ def run(
             if trajectory:
                 paths.append(torch.stack(path))
             counts.append(denoise.evaluations)
-            depth, differ = max(depth, denoise.calls), differ or denoise.whole < denoise.calls
+            depth, differ = max(depth, denoise.calls), differ or denoise.batch_calls < denoise.calls
     evaluations = torch.cat(counts)
     return Samples(
         torch.cat(x) if len(x) > 1 else x[0],

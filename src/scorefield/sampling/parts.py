@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -54,7 +54,11 @@ def initial(denoiser: Denoiser, t: Tensor, noise: Noise) -> Tensor:
 
 
 def len_of_chunk(shape: Sequence[int], chunk: int | None) -> int:
-    """Samples at a time."""
+    """Samples at a time.
+
+    Raises:
+        ValueError: for a chunk below 1.
+    """
     if chunk is None:
         return max(1, CHUNK_ELEMENTS // max(1, torch.Size(shape[1:]).numel()))
     if chunk < 1:
@@ -77,24 +81,28 @@ class Normals:
 
 
 class Bound:
-    """The denoiser with its condition bound, counting its calls, and the evaluations of each sample."""
+    """The denoiser with its condition bound, counting its calls, and the evaluations of each sample.
+
+    Raises:
+        ValueError: in the first call, for a denoiser that does not return the shape of x_t.
+    """
 
     def __init__(self, denoiser: Denoiser, each: dict[str, Tensor], shared: dict[str, Any], batch: int) -> None:
         self.denoiser, self.each, self.shared, self.batch = denoiser, each, shared, batch
-        self.calls = self.whole = 0  # all calls, and those with the batch as it is
-        self.apart = torch.zeros(batch, dtype=torch.int64)  # evaluations in the other calls
+        self.calls = self.batch_calls = 0  # all calls, and those with the batch as it is
+        self.row_evaluations = torch.zeros(batch, dtype=torch.int64)  # of each sample, in the calls for some rows
 
     @property
     def evaluations(self) -> Tensor:
-        return self.apart + self.whole
+        return self.row_evaluations + self.batch_calls
 
     def __call__(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor:
         self.calls += 1
         each = self.each
         if rows is None:
-            self.whole += 1
+            self.batch_calls += 1
         else:
-            self.apart += torch.bincount(rows.cpu(), minlength=self.batch)
+            self.row_evaluations += torch.bincount(rows.cpu(), minlength=self.batch)
             each = {key: value[rows] for key, value in each.items()}
         x0 = self.denoiser(x_t, t, **each, **self.shared)
         if self.calls == 1 and x0.shape != x_t.shape:
@@ -105,6 +113,12 @@ class Bound:
 def placement(
     denoiser: Denoiser, start: Sequence[int] | Tensor, dtype: torch.dtype | None, device: torch.device | str | None
 ) -> tuple[tuple[int, ...], torch.dtype, torch.device]:
+    """(shape, dtype, device) of x: those of a tensor to start from, or asked for, or of the denoiser's parameters.
+
+    Raises:
+        ValueError: for a tensor that is not floating point (B, *event) and finite, or a shape of anything but integers
+            >= 0.
+    """
     if isinstance(start, Tensor):
         if not start.is_floating_point() or start.ndim < 1:
             raise ValueError(
@@ -114,7 +128,8 @@ def placement(
             raise ValueError("start must be finite; got NaN or infinity")
         return tuple(start.shape), start.dtype, start.device
     shape = tuple(start)
-    if not shape or any(not isinstance(n, int) or n < 0 for n in shape):
+    # the caller's types are a promise, not a fact
+    if not shape or any(not isinstance(n, int) or n < 0 for n in shape):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"start must be a shape (B, *event) of integers >= 0, or a tensor; got {start!r}")
     own = next((p for p in denoiser.parameters() if p.is_floating_point()), None)
     dtype = dtype or (own.dtype if own is not None else torch.float32)
@@ -129,7 +144,7 @@ def _split(cond: Mapping[str, Any], batch: int) -> tuple[dict[str, Tensor], dict
 
 
 @contextlib.contextmanager
-def bar(show: bool, total: int, doing: str = "sampling") -> Iterator[Callable[[], None]]:
+def bar(show: bool, total: int, doing: str = "sampling") -> Generator[Callable[[], None], None, None]:
     if not show:
         yield lambda: None
         return

@@ -149,6 +149,11 @@ class AdaptiveSDE(Solver):
             same, on every process; None for the denoiser's own in its own time.
         first: the first step, in the path's time.
         safety, exponent: the paper's theta and r.
+
+    Raises:
+        ValueError: for tolerances that are negative or both 0, a first step that is not positive, a safety or an
+            exponent outside (0, 1); in sampling, for a path that is singular at the start of the grid.
+        RuntimeError: in sampling, where a prediction is not finite or a sample does not arrive in 10,000 attempts.
     """
 
     rtol: float = 0.02
@@ -170,6 +175,14 @@ class AdaptiveSDE(Solver):
             )
 
     @property
+    def order(self) -> int:
+        return 2
+
+    @property
+    def evaluations(self) -> int:
+        return 2
+
+    @property
     def stochastic(self) -> bool:
         return True
 
@@ -178,6 +191,11 @@ class AdaptiveSDE(Solver):
         return True
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
+        """This method and a grid of one step.
+
+        Raises:
+            ValueError: for a number of evaluations: the tolerances decide that.
+        """
         if nfe is not None:
             raise ValueError(f"nfe: AdaptiveSDE chooses its own steps; set rtol (now {self.rtol:g}) instead of {nfe}")
         return self, default_grid(denoiser, 1, stochastic=True)

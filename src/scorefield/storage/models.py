@@ -106,7 +106,11 @@ def save(
 def dumps(
     denoiser: NoiseConditional, meta: Mapping[str, Any] | None = None, *, transform: Transform | None = None
 ) -> bytes:
-    """The content of the file that `save` writes. Processes that share a sharded network must call it together."""
+    """The content of the file that `save` writes. Processes that share a sharded network must call it together.
+
+    Raises:
+        ValueError: for a denoiser with a `level` function of its own, or meta that JSON cannot hold.
+    """
     if denoiser.level is not None:
         raise ValueError("a denoiser with its own `level` function can't be saved: a checkpoint holds values, not code")
     mean = denoiser.data_mean
@@ -152,7 +156,12 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpo
 
 
 def load_classifier(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> ClassifierCheckpoint:
-    """Reads a classifier's checkpoint, as `load` reads a denoiser's."""
+    """Reads a classifier's checkpoint, as `load` reads a denoiser's.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: for a file that is damaged, of another format, or a denoiser.
+    """
     model, transform, meta = _read(Path(path), types)
     if not isinstance(model, NetworkClassifier):
         raise ValueError(f"{path} is a denoiser, not a classifier: train one with --task classifier")
@@ -213,7 +222,11 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def describe(value: Any) -> dict[str, Any]:
-    """`value` as plain data: its class's name and the arguments of its constructor."""
+    """`value` as plain data: its class's name and the arguments of its constructor.
+
+    Raises:
+        ValueError: for an argument that is not an attribute, or not a plain value.
+    """
     cls = class_of(value)
     if dataclasses.is_dataclass(value):
         names = [f.name for f in dataclasses.fields(value) if f.init]
@@ -228,7 +241,11 @@ def describe(value: Any) -> dict[str, Any]:
 
 
 def build(description: Mapping[str, Any], types: Mapping[str, type] = TYPES) -> Any:
-    """The value that `describe` described."""
+    """The value that `describe` described.
+
+    Raises:
+        ValueError: for an unknown type.
+    """
     arguments = {
         name: build(value, types) if isinstance(value, Mapping) else value for name, value in description.items()
     }
