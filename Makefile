@@ -12,8 +12,9 @@ LOWEST_TESTS ?= tests/data tests/denoisers tests/recipes tests/storage tests/sol
 quickstart: $(READY)
 	$(BIN)/scorefield quickstart
 
+# Two workers of one thread each; what goes together is said in tests/conftest.py.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup --no-loadscope-reorder
 
 figures: $(READY)  # the README's pictures, made by the commands it names
 	rm -rf build/figures

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -145,15 +144,6 @@ def workers(launcher):
     return ranks
 
 
-def wait_for(condition, process):
-    for _ in range(4000):
-        if condition():
-            return
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.02)
-    pytest.fail("it did not come to that")
-
-
 def lines(folder):
     path = folder / "metrics.jsonl"
     return len(path.read_bytes().splitlines()) if path.is_file() else 0
@@ -178,7 +168,7 @@ def test_sharded_weights_are_the_weights_of_one(one, tmp_path):
 
 @pytest.mark.distributed
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_rank_that_is_killed_is_restarted_and_ends_to_the_bit_where_it_would_have(two, tmp_path, rank):
+def test_a_rank_that_is_killed_is_restarted_and_ends_to_the_bit_where_it_would_have(two, tmp_path, rank, wait_for):
     """The command is repeated as it was given: --resume begins a run that is not there and goes on with one that is."""
     folder = tmp_path / "killed"
     process = start(*TORCHRUN, "--max-restarts", 2, "-m", "scorefield", "train", *RECIPE, "--out", folder, "--resume")
@@ -191,7 +181,7 @@ def test_a_rank_that_is_killed_is_restarted_and_ends_to_the_bit_where_it_would_h
 
 
 @pytest.mark.distributed
-def test_sigterm_to_torchrun_saves_and_one_process_may_go_on(one, tmp_path):
+def test_sigterm_to_torchrun_saves_and_one_process_may_go_on(one, tmp_path, wait_for):
     """What a cluster's scheduler sends. All processes leave after the same step, and its checkpoint is whole."""
     folder = tmp_path / "stopped"
     process = start(*TORCHRUN, "-m", "scorefield", "train", *RECIPE, "--out", folder)

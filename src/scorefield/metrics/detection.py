@@ -159,16 +159,17 @@ def _bootstrapped(
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1; got {resamples}")
     scores, where = np.unique(-np.concatenate([x, y]), return_inverse=True)
-    of_x, of_y = (np.bincount(w, minlength=len(scores)) / len(w) for w in (where[: len(x)], where[len(x) :]))
+    of_x, of_y = (np.bincount(w, minlength=len(scores)) for w in (where[: len(x)], where[len(x) :]))
     draw = np.random.default_rng(seed)
     values: list[Scores] = []
     at_once = max(1, ELEMENTS // len(scores))
     for first in range(0, resamples, at_once):  # a resample is how often each score was drawn
         size = min(at_once, resamples - first)
-        found, false = (draw.multinomial(n, p, size).cumsum(1) / n for n, p in ((len(y), of_y), (len(x), of_x)))
+        found, false = (draw.multinomial(c.sum(), c / c.sum(), size).cumsum(1) / c.sum() for c in (of_y, of_x))
         values.append(number(found, false))
     low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
-    return Estimate(float(number(of_y.cumsum()[None], of_x.cumsum()[None])[0]), float(low), float(high))
+    found, false = (c.cumsum()[None] / c.sum() for c in (of_y, of_x))
+    return Estimate(float(number(found, false)[0]), float(low), float(high))
 
 
 def _tail(level: float) -> float:

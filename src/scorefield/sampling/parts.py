@@ -16,8 +16,8 @@ from scorefield.randomness import Noise
 CHUNK_ELEMENTS = 2**22  # numbers in x at a time, 16 MB in float32: a network needs some hundred times that besides
 EXACT_CHUNK = 32  # samples at a time where bits are wanted: what a single one costs then
 
-
-DRAWN_AT_ONCE = 2**15  # normals: for small batches an operation's fixed cost is what a draw costs
+# normals: for small batches an operation's fixed cost is what a draw costs
+FIRST_BLOCK, DRAWN_AT_ONCE = 8, 2**15
 
 
 class Part(NamedTuple):
@@ -79,16 +79,18 @@ def len_of_chunk(shape: Sequence[int], chunk: int | None, exact: bool = False) -
 
 
 class Normals:
-    """The solver's k-th normals; draws that follow each other are made a block at a time."""
+    """The solver's k-th normals; draws that follow each other are made a block at a time, each twice the last."""
 
     def __init__(self, noise: Noise) -> None:
         self.noise, self.first, self.block = noise, 0, ()
-        self.size = max(1, DRAWN_AT_ONCE // max(1, len(noise.index) * torch.Size(noise.event_shape).numel()))
+        self.most = max(1, DRAWN_AT_ONCE // max(1, len(noise.index) * torch.Size(noise.event_shape).numel()))
 
     def __call__(self, k: int) -> Tensor:
         if not 0 <= k - self.first < len(self.block):
+            follows = k == self.first + len(self.block)
+            size = min(max(FIRST_BLOCK, 2 * len(self.block) if follows else 0), self.most)
             # draw 0 is the start
-            self.first, self.block = k, self.noise.normals(range(k + 1, k + 1 + self.size)).unbind()
+            self.first, self.block = k, self.noise.normals(range(k + 1, k + 1 + size)).unbind()
         return self.block[k - self.first]
 
 

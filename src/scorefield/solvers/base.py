@@ -88,10 +88,19 @@ class Solver(abc.ABC):
         Raises:
             ValueError: for fewer than one step takes.
         """
-        nfe = DEFAULT_NFE if nfe is None else nfe
-        if nfe < self.evaluations:
-            raise ValueError(f"nfe must be at least {self.evaluations}, one step of {self}; got {nfe}")
+        nfe = self.budget(nfe, self.evaluations)
         return self, default_grid(denoiser, nfe // self.evaluations, stochastic=self.stochastic)
+
+    def budget(self, nfe: int | None, least: int = 1) -> int:
+        """`nfe`, or DEFAULT_NFE where none is named; `least` is what the shortest run takes.
+
+        Raises:
+            ValueError: if `nfe` is below `least`.
+        """
+        nfe = DEFAULT_NFE if nfe is None else nfe
+        if nfe < least:
+            raise ValueError(f"nfe must be at least {least}, one step of {self}; got {nfe}")
+        return nfe
 
     @abc.abstractmethod
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:

@@ -29,7 +29,7 @@ from scorefield.denoisers import Denoiser
 from scorefield.randomness import Randomness, randn_like
 from scorefield.schedules import pad_right
 from scorefield.solvers.ancestral import DDIM
-from scorefield.solvers.base import DEFAULT_NFE, AffineSolver, Denoise, Normals, Solver, State, Step, finite
+from scorefield.solvers.base import AffineSolver, Denoise, Normals, Solver, State, Step, finite
 
 
 class X0Variance(abc.ABC):
@@ -150,7 +150,7 @@ class AnalyticDPM(Solver):
         return True
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
-        nfe = DEFAULT_NFE if nfe is None else nfe
+        nfe = self.budget(nfe)
         return self, grids.angular(denoiser.schedule, nfe, power=1.2, scale=denoiser.data_std, onset=1.0)
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:

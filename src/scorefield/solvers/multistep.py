@@ -29,7 +29,7 @@ from torch import Tensor
 from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.schedules import Cosine
-from scorefield.solvers.base import DEFAULT_NFE, Denoise, Normals, Solver, State, Step, finite
+from scorefield.solvers.base import Denoise, Normals, Solver, State, Step, finite
 from scorefield.solvers.fields import (
     NODES,
     WEIGHTS,
@@ -254,5 +254,5 @@ class StochasticAdams(Multistep):
     quiet: float = 1.0
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
-        nfe = DEFAULT_NFE if nfe is None else nfe
+        nfe = self.budget(nfe)
         return self, grids.angular(denoiser.schedule, nfe, power=1.5, scale=1.5 * denoiser.data_std, onset=1.0)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
-from scorefield.solvers.base import AffineSolver, Denoise, Normals, Solver, State, Step
+from scorefield.solvers.base import AffineSolver, Denoise, Normals, Solver, State, Step, default_grid
 from scorefield.solvers.dynamics import Dynamics, Overdamped
 
 
@@ -151,6 +151,11 @@ class AnnealedLangevin(Solver):
     @property
     def stochastic(self) -> bool:
         return True
+
+    def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
+        closing = int(self.denoise and denoiser.schedule(0.0)[1] == 0)
+        levels = (self.budget(nfe, self.evaluations + closing) - closing) // self.evaluations
+        return self, default_grid(denoiser, levels, stochastic=True)
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
         alpha = denoiser.schedule.alpha(t)

@@ -98,11 +98,8 @@ class StagedSolver(Solver):
         Raises:
             ValueError: for less than one evaluation.
         """
-        nfe = 50 if nfe is None else nfe
-        if nfe < 1:
-            raise ValueError(f"nfe must be at least 1; got {nfe}")
         last = int(denoiser.schedule(0.0)[1] == 0)
-        steps, rest = divmod(nfe - last, self.evaluations)
+        steps, rest = divmod(self.budget(nfe) - last, self.evaluations)
         solver = dataclasses.replace(self, finish=rest)
         return solver, default_grid(denoiser, steps + (rest > 0) + last)
 
