@@ -278,13 +278,13 @@ def network() -> sf.NetworkDenoiser:
 
 
 LABEL = torch.tensor([3, 3])
-VECTOR = torch.tensor([[0.5, -1.0]] * 2)
-TOKENS = normal(1, 4, 5).float().expand(2, 4, 5)
+VECTOR = torch.tensor([[2.0, -1.0]] * 2)
+TOKENS = (normal(1, 4, 5) * 3).round().float().expand(2, 4, 5)
 MASK = torch.tensor([[True, True, False, True]] * 2)
 FORMS = {
     "label": (LABEL, [3, [3, 3], np.array([3, 3], dtype=np.uint8), torch.tensor(3), np.int32(3), sf.shared(3)]),
-    "vector": (VECTOR, [VECTOR.tolist(), VECTOR.double().numpy(), list(VECTOR), sf.shared([0.5, -1.0])]),
-    "tokens": (TOKENS, [TOKENS.double(), sf.shared(TOKENS[0])]),
+    "vector": (VECTOR, [[[2, -1]] * 2, VECTOR.double().numpy(), list(VECTOR), sf.shared([2.0, -1.0])]),
+    "tokens": (TOKENS, [TOKENS.double(), TOKENS.long().numpy(), sf.shared(TOKENS[0])]),
     "null": (torch.tensor([True, True]), [True, [True, True], np.bool_(True)]),
 }
 
