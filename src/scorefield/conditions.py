@@ -117,7 +117,7 @@ def _tensor(name: str, value: Any, device: torch.device | None = None) -> Tensor
     if isinstance(value, list | tuple) and value and all(isinstance(v, Tensor) for v in value):
         return torch.stack(list(value))
     try:
-        return torch.from_numpy(np.array(value, order="C"))
+        return torch.from_numpy(np.array(value))
     except (TypeError, ValueError, RuntimeError):
         shown = " ".join(repr(value).split())
         raise ValueError(f"{name} must hold numbers, in a tensor or what becomes one; got {shown:.60}") from None

@@ -119,7 +119,7 @@ class Condition(nn.Module):
             h = h + _or_null(None if vector is None else self.vector(vector.to(level.dtype)), self.null_vector, null)
         if self.token_dim is None:
             return Context(F.silu(h))
-        tokens, mask = self._sequence(None if tokens is None else tokens.to(level.dtype), token_mask, null)
+        tokens, mask = self._sequence(tokens, token_mask, null)
         if not self.pool:
             return Context(F.silu(h), tokens, mask)
         weight = mask.to(tokens.dtype) / mask.sum(1, keepdim=True)
