@@ -55,8 +55,8 @@ class Options:
         seed: of the data order and all noise.
 
     Raises:
-        ValueError: for less than one step, sample or piece, a batch that the pieces do not divide, an lr or clip that
-            is not positive, or a condition_dropout outside [0, 1].
+        ValueError: for less than one step, sample or piece, a batch that the pieces do not divide, or an lr or clip
+            that is not positive.
     """
 
     steps: int
