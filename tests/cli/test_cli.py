@@ -89,9 +89,9 @@ def test_debug_shows_the_traceback(cli, place):
 def test_unwritable_output_is_found_before_any_work(refused, tmp_path, monkeypatch, command):
     (tmp_path / "file").write_text("a file")
     # importing any of these fails now: the folder is refused before
-    monkeypatch.setitem(sys.modules, "scorefield.cli._runs", None)
-    monkeypatch.setitem(sys.modules, "scorefield.cli._score_field", None)
-    monkeypatch.setitem(sys.modules, "scorefield.cli._forward", None)
+    monkeypatch.setitem(sys.modules, "scorefield.runs", None)
+    monkeypatch.setitem(sys.modules, "scorefield.demos.score_field", None)
+    monkeypatch.setitem(sys.modules, "scorefield.demos.schedules", None)
     assert refused(*command, "--out", "file/run").startswith("error: cannot write to file/run: not a directory")
     assert refused(*command, "--out", "file") == "error: cannot write to file: it is a file, not a folder\n"
     assert (tmp_path / "file").read_text() == "a file"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.inverse.measurement import GaussianNoise, Likelihood
 from scorefield.inverse.method import SLOTS, Drawn, Method, Task
@@ -153,10 +154,8 @@ class Posterior:
         slot = torch.arange(size, device=device).repeat(len(part))
         observation = system // per
         index = (first_index + observation) * SLOTS + (system % per) * size + slot
-        batch = len(self.likelihood)
-        each = {k: v[observation] if isinstance(v, Tensor) and v.ndim and len(v) == batch else v
-                for k, v in self.cond.items()}  # fmt: skip
-        return Task(self.denoiser, self.likelihood, observation, index, size, seed, dtype, each)
+        told = Conditions.of(self.cond, len(self.likelihood), dtype, device, what="observations")
+        return Task(self.denoiser, self.likelihood, observation, index, size, seed, dtype, told.rows(observation))
 
     def _of_samples(self, parts: list[Tensor | None], n: int, per: int) -> Tensor | None:
         """Rows of whole systems to `(B, n, ...)`: what a last system has beyond n is left out."""
@@ -185,11 +184,12 @@ def condition(
         denoiser: E[x0 | x_t] of the prior, on events of the shape the likelihood's operator takes.
         likelihood: of B observations.
         method: how to draw from it; `recommended(likelihood)` unless given.
-        cond: keyword arguments of the denoiser; tensors with a leading dimension B go with their observation.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
+            What belongs to a sample is its observation's.
 
     Raises:
-        ValueError: for a likelihood the method cannot use.
+        ValueError: for a likelihood the method cannot use, a condition of another length than the observations.
     """
     method = recommended(likelihood) if method is None else method
     method.check(denoiser, likelihood)
-    return Posterior(denoiser, likelihood, method, dict(cond or {}))
+    return Posterior(denoiser, likelihood, method, Conditions.of(cond, len(likelihood), what="observations"))

@@ -85,7 +85,7 @@ def sample(
         nfe: instead of `times`: a grid of at most this many evaluations a sample (default 30); refused by solvers that
             choose their own steps.
         seed, first_index: sample i is a function of (seed, first_index + i) alone.
-        cond: keyword arguments of the denoiser; tensors with a leading dimension B are cut into chunks with the batch.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
         chunk: samples at a time; chosen by memory unless given.
         progress: show a bar.
         callback: called after each step with (s, x, preview of x0), for each chunk.
@@ -93,7 +93,8 @@ def sample(
         dtype, device: of the samples, where `start` is a shape; by default those of the denoiser's parameters.
 
     Raises:
-        ValueError: for a grid that does not decrease within [0, 1], a start that is not finite, `times` and `nfe`.
+        ValueError: for a grid that does not decrease within [0, 1], a start that is not finite, `times` and `nfe`, a
+            condition of another length than the batch.
     """
     solver, times = _method(denoiser, solver, times, nfe)
     return run(

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Noise
 
@@ -38,12 +39,12 @@ def cut(
 ) -> Iterator[Part]:
     """The batch in pieces, each with its noise and its condition; an empty batch is one empty piece."""
     batch, event, size = shape[0], tuple(shape[1:]), len_of_chunk(shape, chunk)
-    each, shared = _split(cond or {}, batch)
+    told = Conditions.of(cond, batch, dtype, device)
     for low in range(0, max(batch, 1), size):
         high = min(low + size, batch)
         noise = Noise(seed, torch.arange(first_index + low, first_index + high, device=device), event, dtype)
-        own = {k: v[low:high] for k, v in each.items()}
-        yield Part(slice(low, high), noise, Bound(denoiser, own, shared, high - low))
+        rows = slice(low, high)
+        yield Part(rows, noise, Bound(denoiser, told.rows(rows), high - low))
 
 
 def initial(denoiser: Denoiser, t: Tensor, noise: Noise) -> Tensor:
@@ -87,8 +88,8 @@ class Bound:
         ValueError: in the first call, for a denoiser that does not return the shape of x_t.
     """
 
-    def __init__(self, denoiser: Denoiser, each: dict[str, Tensor], shared: dict[str, Any], batch: int) -> None:
-        self.denoiser, self.each, self.shared, self.batch = denoiser, each, shared, batch
+    def __init__(self, denoiser: Denoiser, cond: Conditions, batch: int) -> None:
+        self.denoiser, self.cond, self.batch = denoiser, cond, batch
         self.calls = self.batch_calls = 0  # all calls, and those with the batch as it is
         self.row_evaluations = torch.zeros(batch, dtype=torch.int64)  # of each sample, in the calls for some rows
 
@@ -98,13 +99,13 @@ class Bound:
 
     def __call__(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor:
         self.calls += 1
-        each = self.each
+        cond = self.cond
         if rows is None:
             self.batch_calls += 1
         else:
             self.row_evaluations += torch.bincount(rows.cpu(), minlength=self.batch)
-            each = {key: value[rows] for key, value in each.items()}
-        x0 = self.denoiser(x_t, t, **each, **self.shared)
+            cond = cond.rows(rows)
+        x0 = self.denoiser(x_t, t, **cond)
         if self.calls == 1 and x0.shape != x_t.shape:
             raise ValueError(f"the denoiser must return the shape of x_t, {tuple(x_t.shape)}; got {tuple(x0.shape)}")
         return x0
@@ -135,12 +136,6 @@ def placement(
     dtype = dtype or (own.dtype if own is not None else torch.float32)
     device = torch.device(device or (own.device if own is not None else "cpu"))
     return shape, dtype, device
-
-
-def _split(cond: Mapping[str, Any], batch: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(what each sample has of its own: tensors with a leading dimension B, what all share)."""
-    each = {k: v for k, v in cond.items() if isinstance(v, Tensor) and v.ndim and len(v) == batch}
-    return each, {k: v for k, v in cond.items() if k not in each}
 
 
 @contextlib.contextmanager

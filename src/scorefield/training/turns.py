@@ -19,7 +19,7 @@ class Mover:
     """One turn: `weights` are what it moves, `forward` is the objective as it is called in it.
 
     Raises:
-        ValueError: for a turn that moves what is no module of the objective.
+        ValueError: if it moves what is no module of the objective.
     """
 
     def __init__(self, turn: Turn, objective: Objective, optimizer: Optimizer, lr: float) -> None:
