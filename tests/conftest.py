@@ -4,20 +4,31 @@
 files that start processes or send signals are one group, begun first, so that no two of them run at a time.
 """
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from rounding import OtherKernels
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that: the tests of Ctrl-C need it heard.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 STARTERS = {"signal", "subprocess"}  # who imports one of these starts processes or sends signals
 PATIENCE = 120.0  # seconds: a limit to waiting on a busy machine, no measure of anything
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--other-kernels",
+        action="store_true",
+        help="move every matrix product, convolution and solve by its last place, another way for every shape",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -52,3 +63,9 @@ def wait_for() -> Callable[[Callable[[], bool], subprocess.Popen[str]], None]:
             time.sleep(0.005)
 
     return wait
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    with OtherKernels() if request.config.getoption("--other-kernels") else contextlib.nullcontext():
+        yield

@@ -31,7 +31,8 @@ def raised(function: ast.FunctionDef) -> set[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
             continue
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name):
-            found.add(node.exc.func.id)
+            name = node.exc.func.id
+            found |= {name} if name[0].isupper() else set()  # not a function that makes one
         left += ast.iter_child_nodes(node)
     return found
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from scorefield import grids
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser, ExactDenoiser, NetworkDenoiser
 from scorefield.distributions import Distribution, Gaussian, GaussianMixture
 from scorefield.inverse.operators.contract import check_operator as check_operator
@@ -62,7 +63,7 @@ def check_schedule(schedule: Schedule) -> None:
 def check_denoiser(denoiser: Denoiser, event_shape: Sequence[int], *, cond: Mapping[str, Any] | None = None) -> None:
     """Shape and dtype of x_t; a time for all or for each; no sample depends on its neighbours; empty batches.
 
-    `cond` holds the condition of a batch of 4.
+    `cond` holds the conditions of a batch of 4: see `scorefield.conditions`.
 
     Raises:
         AssertionError: for the clause that fails, with the numbers.
@@ -70,17 +71,18 @@ def check_denoiser(denoiser: Denoiser, event_shape: Sequence[int], *, cond: Mapp
     own = next((p for p in denoiser.parameters() if p.is_floating_point()), torch.zeros(()))
     generator = torch.Generator().manual_seed(0)
     x = torch.randn((4, *event_shape), generator=generator, dtype=own.dtype).to(own.device)
-    cond = dict(cond or {})
+    told = Conditions.of(cond, 4, x.dtype, x.device)
     for t in (0.05, 0.5, 0.95):
-        x0 = denoiser(x, torch.tensor(t, dtype=f64), **cond)
+        x0 = denoiser(x, torch.tensor(t, dtype=f64), **told)
         _require(x0.shape == x.shape and x0.dtype == x.dtype, "the denoiser must return x_t's shape and dtype", x0)
         _require(bool(torch.isfinite(x0).all()), f"E[x0 | x_t] must be finite at t = {t}", x0)
-        each = denoiser(x, torch.full((4,), t, dtype=f64), **cond)
+        each = denoiser(x, torch.full((4,), t, dtype=f64), **told)
         _close(each, x0, "a time for each sample must agree with one time for all", 1e-4)
         for i in range(4):
-            alone = denoiser(x[i : i + 1], torch.tensor(t, dtype=f64), **_row(cond, i))
+            row = slice(i, i + 1)
+            alone = denoiser(x[row], torch.tensor(t, dtype=f64), **told.rows(row))
             _close(alone, x0[i : i + 1], "a sample alone must agree with the same in a batch", 1e-4)
-    empty = denoiser(x[:0], torch.tensor(0.5, dtype=f64), **{k: v[:0] for k, v in cond.items()})
+    empty = denoiser(x[:0], torch.tensor(0.5, dtype=f64), **told.rows(slice(0, 0)))
     _require(empty.shape == x[:0].shape, "an empty batch must come back empty", empty)
 
 
@@ -291,10 +293,6 @@ def _reference() -> tuple[Denoiser, Tensor, Tensor]:
     x_t = sample(denoiser, (64, 2), times=torch.tensor([1.0, 0.9], dtype=f64), dtype=f64).x
     times = grids.uniform(500, t_max=0.9, t_min=0.3)
     return denoiser, x_t, sample(denoiser, x_t, solver=RungeKutta(DORMAND_PRINCE), times=times).x
-
-
-def _row(cond: dict[str, Any], i: int) -> dict[str, Any]:
-    return {key: value[i : i + 1] for key, value in cond.items()}
 
 
 def _require(holds: bool, clause: str, got: object) -> None:

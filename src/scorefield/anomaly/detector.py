@@ -21,31 +21,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scorefield.anomaly import laws, levels, measurements
 from scorefield.anomaly.laws import Law, Upper
-from scorefield.anomaly.measurements import Measurement
+from scorefield.anomaly.measurements import Difference, Measurement
 from scorefield.anomaly.pvalues import conformal
+from scorefield.catalogue import DETECTOR_PARTS, find
 from scorefield.denoisers import Denoiser
 
 FORMAT = 1
 REFERENCE_FIRST = 2**40  # sample index of the first reference datum: the noise of what is judged is other noise
-TYPES: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (
-        measurements.NegativeLogLikelihood,
-        measurements.NegativeElbo,
-        measurements.CodeLength,
-        levels.ScoreNorms,
-        levels.DenoisingErrors,
-        measurements.Difference,
-        laws.Upper,
-        laws.Typicality,
-        laws.Standardised,
-        laws.GaussianLaw,
-        laws.MixtureLaw,
-        laws.KernelLaw,
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -78,7 +61,7 @@ def measured(statistics: Iterable[Statistic], denoiser: Denoiser, x: Tensor, **o
 
     def of(measurement: Measurement) -> Tensor:
         if measurement not in known:
-            if isinstance(measurement, measurements.Difference):
+            if isinstance(measurement, Difference):
                 known[measurement] = of(measurement.first) - of(measurement.second)
             else:
                 known[measurement] = measurement(denoiser, x, **options)
@@ -197,7 +180,7 @@ def _described(value: Any) -> Any:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
     name = type(value).__name__
-    if TYPES.get(name) is not type(value):
+    if name not in DETECTOR_PARTS or find(DETECTOR_PARTS[name]) is not type(value):
         raise ValueError(f"{name} can't be saved: a detector's file holds values, not models or classes of yours")
     return {"type": name, **{f.name: _described(getattr(value, f.name)) for f in dataclasses.fields(value)}}
 
@@ -209,6 +192,6 @@ def _built(value: Any) -> Any:
         return value
     arguments = dict(value)
     name = arguments.pop("type")
-    if name not in TYPES:
+    if name not in DETECTOR_PARTS:
         raise ValueError(f"unknown type {name!r}")
-    return TYPES[name](**{k: _built(v) for k, v in arguments.items()})
+    return find(DETECTOR_PARTS[name])(**{k: _built(v) for k, v in arguments.items()})

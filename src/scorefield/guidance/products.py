@@ -24,8 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser, ExactDenoiser
-from scorefield.guidance.conditions import Condition, for_all, predictions
+from scorefield.guidance.predictions import for_all, predictions
 from scorefield.schedules import Schedule, pad_right
 
 
@@ -51,8 +52,9 @@ class Product(Denoiser, abc.ABC):
         return which, [self.exponents[i] for i in which]
 
     def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
+        told = Conditions.of(cond, len(x_t), x_t.dtype, x_t.device)
         which, weights = self.active()
-        return combine(self.experts(which, x_t, t, **cond), weights, x_t, self.schedule, t)
+        return combine(self.experts(which, x_t, t, **told), weights, x_t, self.schedule, t)
 
     def _like(self, denoiser: Denoiser) -> None:
         self.schedule, self.data_mean, self.data_std = denoiser.schedule, denoiser.data_mean, denoiser.data_std
@@ -146,7 +148,7 @@ class Conjunction(Product):
         return (1 - math.fsum(self.weights), *self.weights)
 
     def experts(self, which: Sequence[int], x_t: Tensor, t: Tensor | float, **cond: Any) -> list[Tensor]:
-        terms: list[Condition] = [cond or None, *({**cond, **for_all(c, x_t)} for c in self.conditions)]
+        terms = [cond or None, *({**cond, **for_all(c, x_t)} for c in self.conditions)]
         return predictions(self.denoiser, x_t, t, [terms[i] for i in which])
 
 

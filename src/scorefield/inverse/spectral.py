@@ -35,6 +35,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.inverse.linear import Whitened, linear_gaussian
 from scorefield.inverse.measurement import Likelihood
@@ -96,10 +97,11 @@ def calibrate_spectrum(
     pictures are enough, for each radius has many frequencies; data it was not trained on are better.
 
     Raises:
-        ValueError: unless `x0` is pictures `(B, C, H, W)`, B at least 1.
+        ValueError: unless `x0` is pictures `(B, C, H, W)`, B at least 1, and conditions have a row for each.
     """
     if x0.ndim != 4 or len(x0) == 0:
         raise ValueError(f"x0 must be pictures (B, C, H, W), at least one; got {tuple(x0.shape)}")
+    told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     schedule, sd = denoiser.schedule, denoiser.data_std
     h, w = x0.shape[-2:]
     ends = schedule.log_snr(torch.tensor([1.0, 0.0], dtype=torch.float64))
@@ -112,7 +114,7 @@ def calibrate_spectrum(
     rows = []
     for t in schedule.time_of_log_snr(table):
         alpha, sigma = schedule(t)
-        error = x0 - denoiser(alpha * x0 + sigma * randn_like(x0, generator), t, **cond)
+        error = x0 - denoiser(alpha * x0 + sigma * randn_like(x0, generator), t, **told)
         power = hartley(error.double(), AXES).square().mean((0, 1)).flatten().cpu()
         rows.append(torch.zeros_like(count).index_add(0, ring, power) / count)
     floor = torch.finfo(torch.float32).eps * sd**2

@@ -22,6 +22,7 @@ from scipy import stats
 from torch import Tensor
 
 from scorefield import grids
+from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.likelihood.divergence import Divergence, Exact, Hadamard
@@ -93,13 +94,13 @@ def log_prob(
         divergence: in place of `probes`, any estimator.
         seed, first_index: the probes of sample i are a function of (seed, first_index + i) alone, and do not change
             along its trajectory.
-        cond: keyword arguments of the denoiser; tensors with a leading dimension B are one entry for each sample.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
         transform: of the data, whose log-Jacobian is then added: the density is one of data in their own units.
         s_min, s_max: the noise ratios of the two ends, in units of the data's standard deviation.
         chunk: samples at a time; chosen by memory unless given.
 
     Raises:
-        ValueError: for x that is not finite, or a tolerance that is not positive.
+        ValueError: for x that is not finite, a tolerance that is not positive, or a condition of another length than x.
         StepError: where the flow cannot be followed to that tolerance.
 
     References:
@@ -120,15 +121,14 @@ def log_prob(
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1; got {chunk}")
     size = chunk or max(1, CHUNK_ELEMENTS // max(1, d))
-    each = {k: v for k, v in (cond or {}).items() if isinstance(v, Tensor) and v.ndim and len(v) == batch}
-    shared = {k: v for k, v in (cond or {}).items() if k not in each}
+    told = Conditions.of(cond, batch, x.dtype, x.device)
     parts = []
     with torch.inference_mode(False), torch.no_grad():
         for low in range(0, max(batch, 1), size):
             rows = slice(low, min(low + size, batch))
             index = torch.arange(first_index + low, first_index + rows.stop, device=x.device)
             vectors = divergence.directions(x[rows], seed, index)
-            flow = Flow(denoiser, vectors, divergence, {k: v[rows] for k, v in each.items()}, shared)
+            flow = Flow(denoiser, vectors, divergence, told.rows(rows))
             parts.append(_log_prob(flow, x[rows], tolerance, s_min, s_max, jacobian))
     fields = [torch.cat(values) for values in zip(*parts, strict=True)]
     evaluations = fields[-1]

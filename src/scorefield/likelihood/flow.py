@@ -21,13 +21,13 @@ The second line carries the density the rest of the way at either end, where the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.likelihood.divergence import Divergence
 from scorefield.schedules import pad_right
@@ -65,15 +65,13 @@ class Rates(NamedTuple):
 class Flow:
     """The flow of some samples, with their condition and their probes bound.
 
-    `each` holds conditions with an entry for each sample, `shared` those that all have in common; `directions`
-    `(K, B, *event)` also fixes the dtype the network sees.
+    `directions` `(K, B, *event)` also fixes the dtype the network sees.
     """
 
     denoiser: Denoiser
     directions: Tensor
     divergence: Divergence
-    each: Mapping[str, Tensor]
-    shared: Mapping[str, Any]
+    cond: Conditions
 
     def ends(self, s_min: float, s_max: float) -> tuple[float, float]:
         """(theta_0, theta_1): the range the process covers within the noise ratios s_min sd and s_max sd.
@@ -109,13 +107,13 @@ class Flow:
         alpha, sigma = denoiser.schedule(t)
         if len(rows) != vectors.shape[1]:
             vectors = vectors[:, rows.to(vectors.device)]
-        each = {k: v[rows.to(v.device)] for k, v in self.each.items()}
+        cond = self.cond.rows(rows)
         with torch.enable_grad():
             point = z.detach().to(vectors.dtype).reshape(vectors.shape[1:]).requires_grad_()
             mean = mean.to(point) if isinstance(mean, Tensor) else mean
             # sqrt, not hypot: its last bit depends on where in its vector a number stands
             scale = torch.sqrt((alpha * sd) ** 2 + sigma * sigma)
-            x0 = denoiser(pad_right(scale, point) * point + pad_right(alpha, point) * mean, t, **each, **self.shared)
+            x0 = denoiser(pad_right(scale, point) * point + pad_right(alpha, point) * mean, t, **cond)
             if x0.shape != point.shape:
                 raise ValueError(
                     f"the denoiser must return the shape of x_t, {tuple(point.shape)}; got {tuple(x0.shape)}"

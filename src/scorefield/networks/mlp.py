@@ -8,6 +8,7 @@ with the condition c (noise level, class, vector, mean of the tokens) in each bl
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -69,7 +70,7 @@ class MLP(nn.Module):
         self.blocks = nn.ModuleList(MLPBlock(hidden, hidden, conditioning, dropout) for _ in range(depth))
         self.exit = nn.Sequential(nn.LayerNorm(hidden), nn.SiLU(), zero(nn.Linear(hidden, dim)))
 
-    def forward(self, x: Tensor, level: Tensor, label: Tensor | None = None, **cond: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, label: Any = None, **cond: Any) -> Tensor:
         if math.prod(x.shape[1:]) != self.dim:
             raise ValueError(f"x must have {self.dim} entries in each event; got shape {tuple(x.shape)}")
         condition = self.condition(level, label, **cond).vector

@@ -197,7 +197,7 @@ class UNet(nn.Module):
         }
         return cls(in_channels, width, **{**own, **options})
 
-    def forward(self, x: Tensor, level: Tensor, label: Tensor | None = None, **cond: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, label: Any = None, **cond: Any) -> Tensor:
         if x.ndim != 2 + self.dims or x.shape[1] != self.in_channels:
             axes = "L" if self.dims == 1 else "H, W"
             raise ValueError(f"x must have shape (B, {self.in_channels}, {axes}); got {tuple(x.shape)}")

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from scorefield.catalogue import nearest
 from scorefield.recipes.schema import Part, Recipe
-from scorefield.recipes.tables import nearest
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:

@@ -10,11 +10,11 @@ This is what `scorefield reconstruct --operator` reads; in Python, make the oper
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
 
+from scorefield.catalogue import OPERATORS
 from scorefield.inverse import operators
 from scorefield.inverse.operators import Operator
 from scorefield.randomness import Noise
@@ -180,22 +180,6 @@ def colorize(event_shape: Shape) -> Operator:
 def jpeg(event_shape: Shape, *, quality: int = 10, white: float = 255.0) -> Operator:
     """Compression; `white` is the raw value of white."""
     return operators.JPEG(event_shape, quality, white=white)
-
-
-OPERATORS: Mapping[str, Callable[..., Operator]] = {
-    "denoise": denoise,
-    "inpaint": inpaint,
-    "inpaint-box": inpaint_box,
-    "blur": blur,
-    "motion": motion,
-    "downsample": downsample,
-    "radon": radon,
-    "mri": mri,
-    "phase": phase,
-    "compressed": compressed,
-    "colorize": colorize,
-    "jpeg": jpeg,
-}
 
 
 def _image(event_shape: Shape) -> tuple[int, int]:

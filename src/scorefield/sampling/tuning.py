@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from scorefield import grids
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Noise
 from scorefield.sampling.driver import Samples, sample
@@ -77,11 +78,12 @@ def tune(
         event_shape: of a sample.
         paths: trajectories to fit on. Costs some 2 (teacher_steps + 1.5) + 75 nfe evaluations of each.
         teacher_steps: of the fine trajectories.
-        cond: the denoiser's keyword arguments for 2 `paths` samples: the first half is fitted on.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
+            There are 2 `paths` samples, of which the first half is fitted on.
         progress: called with the fraction that is done.
 
     Raises:
-        ValueError: for fewer than two evaluations or paths.
+        ValueError: for fewer than two evaluations or paths, a condition of another length.
     """
     if nfe < 2:
         raise ValueError(f"nfe must be at least 2: one evaluation leaves nothing to tune; got {nfe}")
@@ -92,7 +94,8 @@ def tune(
     said = progress or _silent
     noise = Noise(seed, torch.arange(2 * paths, device=own.device), tuple(event_shape), dtype)
     x = initial(denoiser, torch.ones((), dtype=torch.float64), noise)
-    parts = [_part(cond, slice(0, paths), 2 * paths), _part(cond, slice(paths, None), 2 * paths)]
+    told = Conditions.of(cond, 2 * paths, dtype, own.device)
+    parts = [told.rows(slice(0, paths)), told.rows(slice(paths, None))]
     first, second = x[:paths], x[paths:]
     teacher = _Teacher(denoiser, first, teacher_steps, parts[0])
     said(0.2)
@@ -120,13 +123,6 @@ def tune(
 
 def _silent(fraction: float) -> None:
     """Progress that nobody asked for."""
-
-
-def _part(cond: Mapping[str, Any] | None, part: slice, batch: int) -> dict[str, Any]:
-    def own(value: Any) -> bool:
-        return isinstance(value, Tensor) and value.ndim > 0 and len(value) == batch
-
-    return {key: value[part] if own(value) else value for key, value in (cond or {}).items()}
 
 
 def _fine(denoiser: Denoiser, x: Tensor, steps: int, cond: Mapping[str, Any], trajectory: bool = False) -> Samples:

@@ -36,6 +36,7 @@ from torch import Tensor
 from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.schedules import VP, Schedule, derivative, pad_right
+from scorefield.solvers.adaptive import rms
 from scorefield.solvers.base import Coordinate, Denoise, Normals, Solver, State, Step, default_grid, finite
 
 ATTEMPTS = 10_000  # between two nodes of the grid; their draws are numbered by it
@@ -255,7 +256,7 @@ class AdaptiveSDE(Solver):
             improved = (euler + z_t + _change(there, h, euler, x0_s, w)) / 2
             # is it good enough
             allowed = torch.maximum(euler.abs(), previous[rows].abs()).mul_(self.rtol).clamp_(min=self.atol)
-            error = ((euler - improved) / allowed).reshape(len(rows), -1).square().mean(1).sqrt().cpu().double()
+            error = rms((euler - improved) / allowed).cpu().double()
             if not bool(torch.isfinite(error).all()):
                 raise self._failure(sde, u[rows[~torch.isfinite(error)]], batch, "met a prediction that is not finite")
             accept = error <= 1

@@ -59,7 +59,7 @@ class Solver(abc.ABC):
     """A method that takes x_t to x_s, as a value: subclasses are frozen dataclasses.
 
     What a method is may be read off it as properties; one that lets its user choose (`Multistep(order=3)`) has a field
-    of that name.
+    of that name, with a default.
     """
 
     @property

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from scorefield import grids
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Randomness, randn_like
 from scorefield.schedules import pad_right
@@ -96,7 +97,12 @@ def calibrate(
 
     Args:
         each: one variance for each number of the event, instead of one for all.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
+
+    Raises:
+        ValueError: for a condition of another length than x0.
     """
+    told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     schedule, sd = denoiser.schedule, denoiser.data_std
     ends = schedule.log_snr(torch.tensor([1.0, 0.0], dtype=torch.float64))
     centre = -torch.log(torch.tensor(sd, dtype=torch.float64))  # sigma = alpha sd
@@ -106,7 +112,7 @@ def calibrate(
     for t in schedule.time_of_log_snr(table):
         alpha, sigma = schedule(t)
         x_t = alpha * x0 + sigma * randn_like(x0, generator)
-        error = (denoiser(x_t, t, **cond) - x0).double().square()
+        error = (denoiser(x_t, t, **told) - x0).double().square()
         rows.append(error.mean(0) if each else error.mean())
     return CalibratedVariance(table, torch.stack(rows).cpu())
 

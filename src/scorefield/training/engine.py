@@ -55,8 +55,8 @@ class Options:
         seed: of the data order and all noise.
 
     Raises:
-        ValueError: for less than one step, sample or piece, a batch that the pieces do not divide, an lr or clip that
-            is not positive, or a condition_dropout outside [0, 1].
+        ValueError: for less than one step, sample or piece, a batch that the pieces do not divide, or an lr or clip
+            that is not positive.
     """
 
     steps: int
@@ -156,7 +156,12 @@ class Engine:
         return {**self._models, **averaged}
 
     def step(self, step: int, *, stop: bool = False) -> Outcome:
-        """The update of step `step`; a loss or gradient that is not finite leaves every weight as it was."""
+        """The update of step `step`; a loss or gradient that is not finite leaves every weight as it was.
+
+        Raises:
+            ValueError: if the objective returns no loss or names what the log has already, or in several processes if
+                its loss does not depend on a weight.
+        """
         options = self.options
         if not all(network.training for network in self._networks):  # telling all layers takes as long as a small step
             self.objective.train()
@@ -280,7 +285,11 @@ class Engine:
         return files
 
     def state(self) -> dict[str, Any]:
-        """The plain values beside the files."""
+        """The plain values beside the files.
+
+        Raises:
+            ValueError: if the objective's own take a name of the engine's.
+        """
         own = self.objective.state()
         if taken := [name for name in ("step", "seed", "averages") if name in own]:
             raise ValueError(f"state must not hold {taken[0]!r}, which is the engine's")

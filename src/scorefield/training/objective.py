@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from scorefield import losses
+from scorefield.conditions import Conditions
 from scorefield.data import Source, Transform
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.losses import TimeLaw, Uniform
@@ -52,6 +53,9 @@ class Turn:
         optimizer: `Options.optimizer` unless given.
         lr_ratio: of its learning rate to `Options.lr`.
         every: it runs in each `every`-th step; the first turn in all of them.
+
+    Raises:
+        ValueError: for an lr_ratio that is not positive, or an `every` below 1.
     """
 
     name: str = ""
@@ -115,7 +119,8 @@ class Objective(nn.Module, abc.ABC):
 
         As they are, unless this is replaced: the data as `x0`, on `device`.
         """
-        return {name: value.to(self.device) for name, value in {"x0": raw, **cond}.items()}
+        dtype = raw.dtype if raw.is_floating_point() else None
+        return {"x0": raw.to(self.device), **Conditions.of(cond, len(raw), dtype, self.device, what="data")}
 
     @abc.abstractmethod
     def forward(self, batch: dict[str, Tensor], draws: Stream, now: Now) -> dict[str, Tensor]:
@@ -217,7 +222,11 @@ class DenoisingObjective(Objective):
         return model.net
 
     def check(self, source: Source) -> None:
-        """Raises: ValueError: for labels that the network cannot be told, or cannot do without."""
+        """Refuses labels that the network does not take.
+
+        Raises:
+            ValueError: if it has no place for them, cannot do without them where they are dropped, or has too few.
+        """
         if source.num_classes is None:
             return
         net = self.denoiser.net

@@ -111,12 +111,12 @@ class Run:
         return state["step"]
 
     def rows(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`, once `restore` has cut it back."""
-        path = self.folder / METRICS
-        if not path.is_file():
-            return []
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [{k: math.nan if v is None else v for k, v in json.loads(line).items()} for line in lines]
+        """The lines of `metrics.jsonl`, less a last one that is not whole (yet)."""
+        path, rows = self.folder / METRICS, []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            with contextlib.suppress(json.JSONDecodeError):
+                rows.append({k: math.nan if v is None else v for k, v in json.loads(line).items()})
+        return rows
 
     def after(self, report: Progress, engine: Engine) -> None:
         """After every step: the log, and when their turn comes a checkpoint and samples.

@@ -16,7 +16,11 @@ from scorefield.training.optimizers import Optimizer
 
 
 class Mover:
-    """One turn: `weights` are what it moves, `forward` is the objective as it is called in it."""
+    """One turn: `weights` are what it moves, `forward` is the objective as it is called in it.
+
+    Raises:
+        ValueError: if it moves what is no module of the objective.
+    """
 
     def __init__(self, turn: Turn, objective: Objective, optimizer: Optimizer, lr: float) -> None:
         known = dict(objective.named_modules())
