@@ -38,6 +38,14 @@ STARTERS = {"signal", "subprocess"}  # who imports one of these starts processes
 PATIENCE = 120.0  # seconds: a limit to waiting on a busy machine, no measure of anything
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--other-kernels",
+        action="store_true",
+        help="move every matrix product, convolution and solve by its last place, another way for every shape",
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Function]) -> None:
     if not config.pluginmanager.hasplugin("xdist") or config.getoption("dist") != "loadgroup":

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -74,14 +73,11 @@ def start(*command):
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "pair"])
-def test_a_process_killed_in_the_middle_of_a_step_costs_nothing(tmp_path, name):
+def test_a_process_killed_in_the_middle_of_a_step_costs_nothing(tmp_path, name, chance):
     """SIGKILL when some turn's loss is asked for: a critic may have moved in that step, its generator not yet."""
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")  # pytest shows it if this fails
-    draw = random.Random(seed)
     fit(tmp_path / "whole", MADE[name]())
     for first, last in ((1, 10), (11, STEPS)):
-        step, turn = draw.randrange(first, last), draw.choice(MADE[name].turns).name
+        step, turn = chance.randrange(first, last), chance.choice(MADE[name].turns).name
         killed = start(objective_cases.__file__, name, tmp_path / "killed", "--kill", step, turn)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert len(rows(tmp_path / "killed")) == step
