@@ -4,14 +4,17 @@
 files that start processes or send signals are one group, begun first, so that no two of them run at a time.
 """
 
+import contextlib
 import os
 import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from rounding import OtherKernels
 
 # A shell starts background jobs with SIGINT ignored, and children inherit that: the tests of Ctrl-C need it heard.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="move every matrix product, convolution and solve by its last place, another way for every shape",
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernels(request: pytest.FixtureRequest) -> Iterator[None]:
+    with OtherKernels() if request.config.getoption("--other-kernels") else contextlib.nullcontext():
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -151,10 +151,10 @@ def test_an_exact_sample_has_the_same_bits_whatever_else_is_asked_for(method):
     given = likelihood(law, b=5)
     for kernels in (contextlib.nullcontext(), OtherKernels()):
         with kernels:
-            whole = condition(exact(law), given, method).sample(40, nfe=8, exact=True)
-            for n, rows in ((1, [3]), (3, [0, 1]), (7, [4]), (40, [2, 3])):
+            whole = condition(exact(law), given, method).sample(40, nfe=4, exact=True)
+            for n, rows in ((1, [3]), (7, [0, 1]), (40, [4])):
                 post = condition(exact(law), given.rows(torch.tensor(rows)), method)
-                part = post.sample(n, nfe=8, exact=True, first_index=rows[0])
+                part = post.sample(n, nfe=4, exact=True, first_index=rows[0])
                 assert torch.equal(part.x, whole.x[rows, :n])
                 for name in ("chi2", "residual"):
                     if getattr(whole, name) is not None:

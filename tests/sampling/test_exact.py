@@ -21,8 +21,8 @@ SOLVERS = {
     "ddpm": (sf.DDPM(), {"nfe": 5}),
     "heun": (sf.Heun(), {"nfe": 5}),
     "corrected": (sf.PredictorCorrector(), {"nfe": 6}),
-    "adaptive": (sf.Adaptive(rtol=0.05, atol=0.05), {}),
-    "adaptive sde": (sf.AdaptiveSDE(rtol=0.5, atol=0.5), {}),
+    "adaptive": (sf.Adaptive(rtol=0.2, atol=0.2), {}),
+    "adaptive sde": (sf.AdaptiveSDE(rtol=1.0, atol=1.0), {}),
     "picard": (sf.Picard(window=3), {"nfe": 5}),
 }
 
@@ -58,7 +58,7 @@ def test_an_exact_sample_has_the_same_bits_in_any_batch(name, solver):
     for kernels in (contextlib.nullcontext(), OtherKernels()):
         with kernels:
             whole = drawn(denoiser, name, 67, 0, solver, exact=True)
-            for batch, first in BATCHES:
+            for batch, first in BATCHES if solver == "default" else BATCHES[1:3]:
                 part, rows = drawn(denoiser, name, batch, first, solver, exact=True), slice(first, first + batch)
                 assert torch.equal(part.x, whole.x[rows])
                 if whole.evaluations is not None:

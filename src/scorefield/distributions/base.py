@@ -12,7 +12,8 @@ and `log_prob`, `score` are these at alpha = 1, sigma = 0. Tweedie's formula tie
 
 but neither is computed from the other here: the sum loses all digits where alpha or sigma is small.
 
-Numbers of one sample never depend on the rest of its batch, to the last bit (CPU, one thread).
+Numbers of one sample do not depend on the rest of its batch: to the last bit where no matrix has more than 16 entries
+(2-D laws of a few components, boxes), else to rounding (CPU, one thread).
 """
 
 from __future__ import annotations

@@ -77,7 +77,9 @@ def feynman_kac(
 
     Args:
         denoiser: a product with constant exponents: ClassifierFreeGuidance, Autoguidance, Conjunction, ...
-        shape: `(G, *event)`: the groups, which are independent, to the bit.
+        shape: `(G, *event)`: the groups, which are independent: to the bit where the experts compute entry by entry,
+            else to rounding, and where it turns a comparison of weights a group goes on from other, equally good
+            particles.
         particles_each: K, of a group. Large products need many: see `effective_size`.
         steps: of the default grid, uniform in log-SNR; or `times` `(N + 1,)`, decreasing.
         solver: how particles move: a one-evaluation method of the reverse family, GaussianExact(DDPM()) (eta = 1)

@@ -137,6 +137,10 @@ class SpectralBridge(Method):
         spectrum: of x0 given x_t; `calibrate_spectrum` measures it.
         tolerance: of the conjugate gradients, for each sample by itself: the residual over the right-hand side, both
             after division by (1 / c + g).
+            A row stops at a threshold: where its last bits differ, in another chunk or on another processor, it may
+            take an iteration more, and its sample differs by the tolerance rather than by rounding. g is of the mean
+            noise of a chunk: where observations have noise of their own, so does its composition matter, as much.
+            `exact=True` keeps the bits.
         limit: of their iterations; what is left then is reported in `residual`.
         times: the grid, decreasing to 0; by default that of the particle methods.
 

@@ -9,6 +9,9 @@ what it does to the answer is
 since from z' on the exact flow would give log p(z'): that, not the error of z, is what is held below the tolerance, and
 the sum of |e_q| + |grad log p . e| over the steps is what the answer is reported to be off by. The gradient comes with
 the evaluation at the end of the step.
+
+A step is taken or refused at a threshold. Where a network's last bits differ, in another batch or on another processor,
+a sample that stands at one takes other steps from there on, and its answer moves by as much as is reported.
 """
 
 from __future__ import annotations

@@ -142,6 +142,10 @@ class AdaptiveSDE(Solver):
     from the process's own if that is less, to 0. Where sigma(s) = 0 the SDE is followed down to a noise of 0.002
     standard deviations, and E[x0 | x] closes. Between two attempts the device waits for the host.
 
+    A step is accepted, and an interval of known noise divided, at a threshold, and small errors make long steps, which
+    enlarges rounding: where a network's last bits differ, in another batch or on another processor, a sample may take
+    other steps and end elsewhere, within what the tolerance allows. `sample(exact=True)` keeps its bits.
+
     Args:
         rtol, atol: what a step's error may be, of the sample's size and absolute (in the path's units: the process's,
             or with a `path` standard deviations of the data). The paper's are 0.01 to 0.05 and 1/128 for data in

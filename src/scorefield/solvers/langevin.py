@@ -127,7 +127,8 @@ def mala(
     """The Metropolis-adjusted Langevin algorithm: exact stationary law p for any step size.
 
     `log_density(x)` `(B,)` need not be normalised; its gradient is taken by autograd. Best mixing at an acceptance near
-    0.57; an acceptance of 0 from a start far in the tails asks for a smaller step.
+    0.57; an acceptance of 0 from a start far in the tails asks for a smaller step. A log-density whose last bits depend
+    on its batch may have a move accepted in one and refused in another: the two chains part, both with the law p.
 
     Raises:
         ValueError: for a step_size that is not positive, or a start that is not finite.

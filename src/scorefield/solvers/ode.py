@@ -157,6 +157,10 @@ class Adaptive(Solver):
     in further calls. A step takes 3 evaluations with BOGACKI_SHAMPINE, of order 3(2), and 6 with DORMAND_PRINCE, of
     order 5(4). The error at the end is proportional to the tolerance.
 
+    A step is taken or refused at a threshold. Where a network's last bits differ, in another batch or on another
+    processor, a sample that stands at one takes other steps from there on, and ends as far off as the tolerance allows
+    a sample to be; `sample(exact=True)` keeps its bits.
+
     The grid's nodes are where the solution is reported, not its steps. A step to sigma = 0, where eps has no meaning,
     is integrated down to the noise ratio s = `s_min` and ends with E[x0 | x] there. Along the flow x0 = E[x0 | x] -
     s^2 score(x0) / 2 + ..., so that leaves an error of s_min^2 / (2 w) for data smooth on the scale w, all in units of

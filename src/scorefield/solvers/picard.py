@@ -54,6 +54,9 @@ class Picard(Solver):
     little more than one. Noise is drawn beforehand, the same as the rule's. The trajectory is held in memory: N + 1
     batches, and as many predictions.
 
+    A guess has settled or not at a threshold: where a network's last bits differ, a sample may be iterated once more,
+    and move by less than the tolerance. `sample(exact=True)` keeps its bits, at a call for every step of the window.
+
     Args:
         rule: the sequential method; its order is this one's.
         window: steps at a time.
