@@ -228,6 +228,22 @@ def test_editing_by_nothing_refuses_too():
     refused(lambda: sf.edit(told, X, 0.0, cond={"shift": [0.0]}))
 
 
+def test_a_dequantizer_is_not_asked_either():
+    dequantizer = likelihood.Dequantizer.dense(16, GREYS, hidden=4)
+    calls: list[int] = []
+    dequantizer.register_forward_pre_hook(lambda net, args: calls.append(1))
+
+    def bits(shift):
+        return sf.bits_per_dim(
+            Told(), RAW.flatten(1), GREYS, dequantizer=dequantizer, tolerance=0.1, probes=1, cond={"shift": shift}
+        )
+
+    refused(lambda: bits([0.0]))
+    assert calls == []
+    bits([0.0] * B)
+    assert calls == [1]
+
+
 def test_the_posterior_refuses_where_the_condition_enters():
     line = refused(lambda: inverse.condition(Told(), MEASURED, cond={"shift": torch.zeros(6)}))  # 2 samples of each
     assert "each of the 3 observations; got shape (6,)" in line
