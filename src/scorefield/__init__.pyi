@@ -13,6 +13,7 @@ from . import metrics as metrics
 from . import networks as networks
 from . import particles as particles
 from . import recipes as recipes
+from . import runs as runs
 from . import solvers as solvers
 from . import storage as storage
 from . import training as training
@@ -57,6 +58,8 @@ from .parameterizations import V as V
 from .parameterizations import Velocity as Velocity
 from .parameterizations import convert as convert
 from .randomness import Stream as Stream
+from .runs import Trained as Trained
+from .runs import load as load
 from .sampling import Samples as Samples
 from .sampling import sample as sample
 from .sampling import tune as tune
@@ -102,5 +105,6 @@ from .solvers import discretisation_bias as discretisation_bias
 from .solvers.langevin import baoab as baoab
 from .solvers.langevin import mala as mala
 from .solvers.langevin import ula as ula
+from .storage import save as save
 
 __version__: str

@@ -112,7 +112,12 @@ class Measurement(abc.ABC):
 
 
 def in_model_units(x: Tensor, transform: Transform | None, seed: int, index: Tensor) -> Tensor:
-    """`x` as a model sees it; dequantisation noise as in `likelihood.bits_per_dim`, draw 0."""
+    """`x` as a model sees it; dequantisation noise as in `likelihood.bits_per_dim`, draw 0.
+
+    Raises:
+        ValueError: without a transform, for an x that is not floating point; with one that has levels, for an x of
+            anything but these integers.
+    """
     if transform is None:
         if not x.is_floating_point():
             raise ValueError(f"x must be floating point without a transform; got {x.dtype}")
@@ -194,6 +199,9 @@ class CodeLength(Measurement):
 
     Args:
         coder: "png", for images with 1 or 3 channels, or "zlib", for bytes in the order of memory.
+
+    Raises:
+        ValueError: for another coder; in measuring, without a transform of at most 256 levels.
     """
 
     coder: Literal["png", "zlib"] = "png"
@@ -230,7 +238,11 @@ def _zlib(pixels: Tensor) -> int:
 
 @dataclass(frozen=True)
 class Difference(Measurement):
-    """`first` - `second`, of equal sizes. With a background second: minus a log-likelihood ratio, per dimension."""
+    """`first` - `second`, of equal sizes. With a background second: minus a log-likelihood ratio, per dimension.
+
+    Raises:
+        ValueError: for two that measure unequal numbers.
+    """
 
     first: Measurement
     second: Measurement

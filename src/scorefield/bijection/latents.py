@@ -96,7 +96,12 @@ def decode(
     chunk: int | None = None,
     progress: bool = False,
 ) -> Tensor:
-    """The `x` `(B, *event)` whose latent is `z`; for z from N(0, I), a sample. Arguments as in `encode`."""
+    """The `x` `(B, *event)` whose latent is `z`; for z from N(0, I), a sample. Arguments as in `encode`.
+
+    Raises:
+        ValueError: for a z that is not floating point or not finite, less than one evaluation, or noise ratios that do
+            not rise from s_min to s_max.
+    """
     _check("z", z)
     times = _times(denoiser, nfe, s_min, s_max)
     mean, std = _prior(denoiser, times[0], z)

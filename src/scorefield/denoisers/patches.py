@@ -78,7 +78,7 @@ class PatchDenoiser(Denoiser):
         cond = cond.repeated(each)
         if self.chunk is None or len(patches) <= self.chunk:
             return self.denoiser(patches, t, **cond)
-        parts = []
+        parts: list[Tensor] = []
         for low in range(0, len(patches), self.chunk):
             rows = slice(low, low + self.chunk)
             parts.append(self.denoiser(patches[rows], t[rows] if t.ndim else t, **cond.rows(rows)))

@@ -32,6 +32,10 @@ class Pair(Product):
     """Guidance from the second expert past the first; subclasses say what they are.
 
     Called with `guidance` among its conditions, `(B,)` are the samples' own weights, and a number is one for all.
+
+    Raises:
+        ValueError: for a weight that is not finite or has entries of its own; when called, for a `guidance` that is not
+            one for each of x_t; for `exponents` where weight or rule vary with the noise.
     """
 
     def __init__(self, weight: Weight, rule: Rule) -> None:

@@ -90,6 +90,9 @@ class ProductOfExperts(Product):
         denoisers: the experts; every condition is passed to each.
         weights: w_i, not all 0; their sum must be positive for prod_i p_i^w_i to have a finite integral at high noise.
 
+    Raises:
+        ValueError: for weights that are not one for each expert, finite and of positive sum.
+
     References:
         Hinton 2002 (products of experts); Liu et al. 2022; Du et al. 2023.
     """
@@ -122,6 +125,9 @@ class Conjunction(Product):
         denoiser: takes its conditions as optional, e.g. a network trained with condition dropout.
         conditions: each of one sample, without a batch dimension: `[{"label": 3}, {"vector": v}]`, v `(k,)`.
         weights: w_i; 1 unless given.
+
+    Raises:
+        ValueError: for no condition or an empty one, or weights that are not one for each, finite and not all 0.
 
     References:
         Liu et al. 2022, Compositional visual generation with composable diffusion models (eq. 11, 13).
@@ -157,6 +163,10 @@ class Mixture(Denoiser):
     Args:
         denoisers: of distributions with a density at every noise level.
         weights: not negative, w_i / sum_j w_j the share of part i.
+
+    Raises:
+        ValueError: for parts that are not exact denoisers, or weights that are not one for each, finite, not negative
+            and not all 0.
     """
 
     def __init__(self, denoisers: Sequence[ExactDenoiser], weights: Sequence[float]) -> None:
@@ -187,7 +197,11 @@ class Mixture(Denoiser):
 
 
 def require_one_schedule(*models: Any) -> None:
-    """Raises a ValueError unless all models see the same noise at the same time."""
+    """Refuses models that do not see the same noise at the same time.
+
+    Raises:
+        ValueError: for those, with two of their schedules.
+    """
     t = torch.linspace(0, 1, 9, dtype=torch.float64)
     first = torch.stack(models[0].schedule(t))
     for model in models[1:]:

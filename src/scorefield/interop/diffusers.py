@@ -101,6 +101,9 @@ def times(pipe: Any, steps: int) -> Tensor:
     """The levels at which the pipeline itself would call its network in that many steps, (N + 1,), decreasing.
 
     Its last time is where the scheduler ends: 0, or the first level of a chain with `set_alpha_to_one` off.
+
+    Raises:
+        ValueError: for a scheduler of another kind or prediction.
     """
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)  # set_timesteps changes the one it is called on
     scheduler.set_timesteps(steps)

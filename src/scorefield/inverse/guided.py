@@ -55,6 +55,9 @@ class Guided(Denoiser):
     Args:
         denoiser: of the prior.
         likelihood: Gaussian, its operator linear.
+
+    Raises:
+        ValueError: when called, unless every row of x_t has one of the observations.
     """
 
     vjps = 0  # for one evaluation, at most
@@ -69,6 +72,11 @@ class Guided(Denoiser):
         rows = self._rows(x_t, told.pop("observation"))
         system = Whitened(self.likelihood, rows, torch.promote_types(x_t.dtype, torch.float32))
         return self.guide(system, x_t, as_time(t), told)
+
+    @classmethod
+    def method(cls, **options: Any) -> Guidance:
+        """The way to draw from a posterior that takes this denoiser of it; `options` are of the constructor."""
+        return Guidance(cls, options)
 
     @abc.abstractmethod
     def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
@@ -124,6 +132,9 @@ class PiGDM(Guided):
 
     Args:
         variance: c(t); that of Gaussian data unless given, sigma^2 / (1 + sigma^2) of the paper for unit variance.
+
+    Raises:
+        ValueError: when called, for times that differ within the batch.
     """
 
     vjps = 1
@@ -143,6 +154,9 @@ class DiffPIR(Guided):
 
     Args:
         weight: lambda of the paper; 1 takes x0 as N(D, (sigma / alpha)^2 I).
+
+    Raises:
+        ValueError: for a weight that is not positive; when called, for times that differ within the batch.
     """
 
     def __init__(self, denoiser: Denoiser, likelihood: Likelihood, *, weight: float = 1.0) -> None:
@@ -218,7 +232,8 @@ class Guidance(Method):
         if self.guided is MomentMatching:
             options["report"] = residual.append
         guided = self.guided(task.denoiser, task.likelihood, **options)
-        denoise = Bound(guided, Conditions({"observation": task.observation, **task.cond}), len(task.index))
+        cond = Conditions({"observation": task.observation, **task.cond})
+        denoise = Bound(guided, cond, len(task.index), slice(None) if task.exact else None)
         noise = Noise(task.seed, task.index, task.likelihood.event_shape, task.dtype)
         solver, times = self._plan(task.denoiser, nfe)
         state = solver.init(initial(task.denoiser, times[0], noise))

@@ -62,6 +62,9 @@ class ParticleMethod(Method):
             would take over its system; the bias this costs vanishes as the particles grow.
         threshold: resample where the effective size is below this share of the particles.
         times: the grid, decreasing to 0; by default `grid`.
+
+    Raises:
+        ValueError: for less than one particle, or a threshold outside [0, 1].
     """
 
     particles: int = 64

@@ -58,7 +58,11 @@ class Spectrum(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ErrorSpectrum:
-    """A table against log-SNR and radius, interpolated in log variance, held constant beyond the ends."""
+    """A table against log-SNR and radius, interpolated in log variance, held constant beyond the ends.
+
+    Raises:
+        ValueError: unless log_snr rises over at least 2 levels, with a positive variance at each level and radius.
+    """
 
     log_snr: Tensor  # (L,), increasing
     variance: Tensor  # (L, R): of frequencies of radius 0, 1, .. R - 1 cycles a picture, positive

@@ -54,7 +54,11 @@ class BitsPerDim(NamedTuple):
         return math.sqrt(spread**2 + float(self.solver.mean()) ** 2 + float(self.truncation.mean()) ** 2)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """(low, high) of the mean over all data that these were drawn from."""
+        """(low, high) of the mean over all data that these were drawn from.
+
+        Raises:
+            ValueError: for a level outside (0, 1).
+        """
         if not 0 < level < 1:
             raise ValueError(f"level must lie in (0, 1); got {level}")
         half = float(stats.t.ppf((1 + level) / 2, max(len(self.bits) - 1, 1))) * self.stderr

@@ -54,7 +54,8 @@ def elbo(
         denoiser, x, seed, first_index, cond, transform, s_min, s_max: as for `log_prob`.
 
     Raises:
-        ValueError: for draws that are not even, or a condition of another length than x.
+        ValueError: for an odd number of draws, or less than 2, or a condition of another length than x; else as
+            `log_prob`.
 
     References:
         Kingma et al. 2021; Song et al. 2021b, theorem 3.

@@ -56,7 +56,11 @@ class LogProb(NamedTuple):
         return torch.sqrt(self.probe**2 + self.solver**2 + self.truncation**2)
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """(low, high), which hold log p with probability `level`: Student's t for few probes."""
+        """(low, high), which hold log p with probability `level`: Student's t for few probes.
+
+        Raises:
+            ValueError: for a level outside (0, 1).
+        """
         if not 0 < level < 1:
             raise ValueError(f"level must lie in (0, 1); got {level}")
         z = float(stats.norm.ppf((1 + level) / 2))

@@ -51,6 +51,9 @@ class Dequantizer(nn.Module):
         net: takes k in model units, the middles of the bins, `(B, *event)`, to `(B, 2, *event)`: m, and s less log 1.7,
             so that a network whose last layer is 0 begins with nearly uniform noise.
         transform: of the model; it has levels.
+
+    Raises:
+        ValueError: for a transform without levels; when called, for a net that returns another shape.
     """
 
     def __init__(self, net: nn.Module, transform: Transform) -> None:

@@ -74,7 +74,11 @@ class Flow:
     cond: Conditions
 
     def ends(self, s_min: float, s_max: float) -> tuple[float, float]:
-        """(theta_0, theta_1): the range the process covers within the noise ratios s_min sd and s_max sd."""
+        """(theta_0, theta_1): the range the process covers within the noise ratios s_min sd and s_max sd.
+
+        Raises:
+            ValueError: for an s_max that does not exceed 8 s_min within what the process covers.
+        """
         ratios = [float(self.denoiser.schedule.noise_ratio(t)) / self.denoiser.data_std for t in (0.0, 1.0)]
         low, high = max(s_min, ratios[0]), min(s_max, ratios[1])
         if not 0 < 8 * low < high:
@@ -91,7 +95,11 @@ class Flow:
         return ((x.double() - mean) / self.denoiser.data_std).flatten(1)
 
     def __call__(self, z: Tensor, theta: Tensor, rows: Tensor) -> Rates:
-        """At `z` `(n, d)` and `theta` `(n,)`, for the samples `rows`."""
+        """At `z` `(n, d)` and `theta` `(n,)`, for the samples `rows`.
+
+        Raises:
+            ValueError: for a denoiser that does not return the shape of x_t.
+        """
         denoiser, vectors = self.denoiser, self.directions
         sd, mean = denoiser.data_std, denoiser.data_mean
         cos, sin, tan = torch.cos(theta), torch.sin(theta), torch.tan(theta)

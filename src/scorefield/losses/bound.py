@@ -58,6 +58,9 @@ def continuous_bound(
             unless given. `Stratified` of it takes most of the variance out of a batch's mean.
         t: times already drawn from that law.
 
+    Raises:
+        ValueError: where sigma(t_min) or alpha(t_max) is 0.
+
     References:
         Kingma et al. 2021; Song et al. 2021b, theorem 3.
     """
@@ -86,6 +89,10 @@ def discrete_bound(
         denoiser, x0, generator, cond: as for `denoising`.
         grid: `(K + 1,)`, decreasing, from alpha > 0 to sigma > 0: K evaluations.
         eps: the noise of every step, `(B, *event)`, the same for all; drawn anew for each unless given.
+
+    Raises:
+        ValueError: for a grid that does not decrease, or has less than two times; where sigma or alpha is 0 at its
+            ends.
 
     References:
         Ho et al. 2020, eq. 5; Kingma et al. 2021, eq. 13.

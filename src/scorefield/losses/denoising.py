@@ -72,7 +72,11 @@ def denoising(
 def draw(
     x0: Tensor, t: Tensor | None, eps: Tensor | None, generator: Randomness, times: TimeLaw | None
 ) -> tuple[Tensor, Tensor]:
-    """(t, eps): what is given, and draws of the time law and of N(0, I) for what is not."""
+    """(t, eps): what is given, and draws of the time law and of N(0, I) for what is not.
+
+    Raises:
+        ValueError: for an eps of another shape than x0.
+    """
     if t is None:
         t = (times or Uniform()).sample(len(x0), generator)
     if eps is None:

@@ -55,6 +55,9 @@ def explicit(
     Args:
         exact: the denoiser whose score is the target, e.g. an ExactDenoiser; called without `cond`.
         denoiser, x0, t, eps, generator, weight, times, cond: as for `denoising`.
+
+    Raises:
+        ValueError: for a t where alpha or sigma is 0.
     """
     told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     t, eps = draw(x0, t, eps, generator, times)
@@ -79,6 +82,9 @@ def implicit(
     """Implicit score matching at x_t with the exact trace, `(B,)`: d vector products of second derivatives.
 
     Args: as for `denoising`.
+
+    Raises:
+        ValueError: for a t where alpha or sigma is 0.
 
     References:
         Hyvarinen 2005; Stein 1981 (the same number, as a risk estimate).
@@ -112,6 +118,9 @@ def sliced(
         variance_reduced: SSM-VR; off, the plain SSM, whose square is projected too.
         denoiser, x0, t, eps, generator, weight, times, cond: as for `denoising`.
 
+    Raises:
+        ValueError: for a t where alpha or sigma is 0, or less than one projection.
+
     References:
         Song, Garg, Shi & Ermon 2019.
     """
@@ -143,6 +152,9 @@ def finite_difference(
             `integrands.finite_difference`), that of rounding 1e-7 / step in float32. Turn dropout off.
         projection, projections: as for `sliced`.
         denoiser, x0, t, eps, generator, weight, times, cond: as for `denoising`.
+
+    Raises:
+        ValueError: for a step that is not positive, a t where alpha or sigma is 0, or less than one projection.
 
     References:
         Pang, Xu, Li, Song, Ermon & Zhu 2020.

@@ -53,6 +53,10 @@ class Condition(nn.Module):
         pool: add the mean of the tokens to the vector, rather than hand them on.
         level_embedding: "sinusoidal", "fourier" or "learned".
         features: of the level embedding.
+
+    Raises:
+        ValueError: for a size below 1, or another level_embedding; when called, for conditions it was not built for, of
+            another shape or out of range.
     """
 
     def __init__(
@@ -251,7 +255,11 @@ MECHANISMS = {
 
 
 def mechanism(name: str) -> Mechanism:
-    """The mechanism of that name: "film", "add" or "concat"."""
+    """The mechanism of that name: "film", "add" or "concat".
+
+    Raises:
+        ValueError: for another name.
+    """
     return _choose("conditioning", MECHANISMS, name)
 
 

@@ -40,6 +40,10 @@ class DiT(nn.Module):
         level_embedding: "sinusoidal", "fourier" or "learned".
         dropout: in the blocks' MLPs.
         mlp_ratio: width of the blocks' MLPs over `width`.
+
+    Raises:
+        ValueError: for sizes below 1, or a width that 4 or the heads do not divide; when called, for an x of another
+            number of channels or axes.
     """
 
     def __init__(

@@ -1,4 +1,9 @@
-"""A residual multilayer perceptron, for vectors and tables."""
+"""A residual multilayer perceptron, for vectors and tables.
+
+    h_0 = W_in x,    h_(k+1) = h_k + W_k dropout(silu(layernorm(h_k; c))),    output = W_out silu(layernorm(h_depth))
+
+with the condition c (noise level, class, vector, mean of the tokens) in each block's normalisation.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +32,9 @@ class MLP(nn.Module):
         level_embedding: "sinusoidal", "fourier" or "learned".
         conditioning: "film", "add" or "concat" (see `conditioning.py`).
         dropout: inside the blocks.
+
+    Raises:
+        ValueError: for sizes below 1, or another embedding or mechanism; when called, for events of another size.
     """
 
     def __init__(

@@ -44,6 +44,10 @@ class UNet(nn.Module):
         attention_levels: levels with attention after each block too, 0 the full resolution.
         head_channels: of an attention head.
         middle: residual blocks in the middle, the first before the attention.
+
+    Raises:
+        ValueError: for choices that are not offered, or exclude each other; when called, for an x of another number of
+            channels or axes.
     """
 
     def __init__(

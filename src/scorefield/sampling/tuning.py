@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from scorefield.denoisers import Denoiser
 from scorefield.randomness import Noise
 from scorefield.sampling.driver import Samples, sample
 from scorefield.sampling.parts import initial
+from scorefield.schedules import floats
 from scorefield.solvers import Multistep
 from scorefield.solvers.base import Coordinate
 from scorefield.solvers.tuned import CIRCLE, Tuned
@@ -90,7 +91,7 @@ def tune(
         raise ValueError(f"paths must be at least 2; got {paths}")
     own = next((p for p in denoiser.parameters() if p.is_floating_point()), torch.zeros(()))
     dtype = dtype or own.dtype
-    said = progress or (lambda fraction: None)
+    said = progress or _silent
     noise = Noise(seed, torch.arange(2 * paths, device=own.device), tuple(event_shape), dtype)
     x = initial(denoiser, torch.ones((), dtype=torch.float64), noise)
     told = Conditions.of(cond, 2 * paths, dtype, own.device)
@@ -105,7 +106,7 @@ def tune(
         times = grids.angular(denoiser.schedule, nfe, power=power, scale=scale * sd, onset=onset)
         score, rows = _fit(denoiser, first, times, teacher, parts[0])
         if best is None or score < best[0]:
-            ratios = (denoiser.schedule.noise_ratio(times) / denoiser.data_std).tolist()
+            ratios = floats(denoiser.schedule.noise_ratio(times) / denoiser.data_std)
             best = score, Tuned((*ratios[:-1], 0.0), rows)
         said(0.2 + 0.6 * (k + 1) / len(tried))
     assert best is not None
@@ -118,6 +119,10 @@ def tune(
     }
     said(1.0)
     return Tuning(best[1], **{name: _distance(x, end) for name, x in runs.items()})
+
+
+def _silent(fraction: float) -> None:
+    """Progress that nobody asked for."""
 
 
 def _fine(denoiser: Denoiser, x: Tensor, steps: int, cond: Mapping[str, Any], trajectory: bool = False) -> Samples:
@@ -136,7 +141,7 @@ class _Teacher:
         at = Coordinate.of(CIRCLE, denoiser, run.times)
         self.u = at.u
         self.z = run.trajectory
-        for z, scale in zip(self.z, at.scale.tolist(), strict=True):
+        for z, scale in zip(self.z, floats(at.scale), strict=True):
             z.mul_(scale)
 
     def __call__(self, u: Tensor) -> Tensor:
@@ -155,14 +160,16 @@ def _fit(
 ) -> tuple[float, tuple[tuple[float, ...], ...]]:
     """(mean log of the samples' distances to the path's end, the rows) on one grid."""
     at = Coordinate.of(CIRCLE, denoiser, times)
-    of_x, of_x0 = (c.tolist() for c in at.slope(denoiser))
-    scale = at.scale.tolist()
+    of_x, of_x0 = (floats(c) for c in at.slope(denoiser))
+    scale = floats(at.scale)
     targets = [teacher(u) for u in at.u[1:]]
     rms = float(targets[-1].square().mean().sqrt())
     weight = torch.ones(len(x), dtype=torch.float64)
     best: tuple[float, tuple[tuple[float, ...], ...]] = (math.inf, ())
     for _ in range(ROUNDS):
-        z, past, rows = x * scale[0], [], []
+        z = x * scale[0]
+        past: list[Tensor] = []
+        rows: list[tuple[float, ...]] = []
         for i, target in enumerate(targets):
             x_t = z / scale[i]
             field = torch.add(x_t * of_x[i], denoiser(x_t, times[i], **cond), alpha=of_x0[i])
@@ -187,7 +194,9 @@ def _least_squares(basis: list[Tensor], target: Tensor, weight: Tensor) -> list[
     gram = torch.stack([torch.stack([a @ b for b in rows]) for a in rows]).cpu()
     size = gram.diagonal()[:-1].sqrt().clamp(min=1e-30)
     matrix = gram[:-1, :-1] / size / size[:, None] + 1e-11 * torch.eye(len(basis), dtype=gram.dtype)
-    return (torch.linalg.solve(matrix, gram[:-1, -1] / size) / size).tolist()
+    # torch.linalg is not annotated
+    solution = cast(Tensor, torch.linalg.solve(matrix, gram[:-1, -1] / size))  # pyright: ignore[reportUnknownMemberType]
+    return floats(solution / size)
 
 
 def _distance(x: Tensor, end: Tensor) -> Distance:

@@ -70,6 +70,7 @@ def follow(
         max_steps: for each sample, refused ones included.
 
     Raises:
+        ValueError: for an end that does not lie above the start.
         StepError: where steps shrink to nothing (f is not finite, or not smooth) or `max_steps` are used up.
     """
     if not start < end:

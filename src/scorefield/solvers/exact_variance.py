@@ -29,7 +29,7 @@ from scorefield.denoisers import Denoiser
 from scorefield.randomness import Randomness, randn_like
 from scorefield.schedules import pad_right
 from scorefield.solvers.ancestral import DDIM
-from scorefield.solvers.base import DEFAULT_NFE, AffineSolver, Denoise, Normals, Solver, State, Step, finite
+from scorefield.solvers.base import AffineSolver, Denoise, Normals, Solver, State, Step, finite
 
 
 class X0Variance(abc.ABC):
@@ -52,7 +52,11 @@ class GaussianVariance(X0Variance):
 
 @dataclass(frozen=True, eq=False)
 class CalibratedVariance(X0Variance):
-    """A table against log-SNR, interpolated in log variance, held constant beyond its ends."""
+    """A table against log-SNR, interpolated in log variance, held constant beyond its ends.
+
+    Raises:
+        ValueError: unless log_snr increases, and variance is positive with an entry for each of it.
+    """
 
     log_snr: Tensor  # (L,), increasing
     variance: Tensor  # (L,) or (L, *event), positive
@@ -123,9 +127,15 @@ class _Step(NamedTuple):
 class AnalyticDPM(Solver):
     """DDIM's family with the whole variance of x_s given x_t (Bao et al. 2022; eta = 1 is DDPM's step).
 
+        x_s = a x_t + b D + sqrt(sigma_eta^2 + b^2 Var[x_0 | x_t]) z,
+        a = sqrt(sigma_s^2 - sigma_eta^2) / sigma_t,    b = alpha_s - a alpha_t,    sigma_eta as DDIM's.
+
     Args:
         eta: 1 the ancestral step, 0 DDIM's (with noise all the same: of x_0's uncertainty).
         x0_variance: the model of Cov[x_0 | x_t]; exact for Gaussian data unless given.
+
+    Raises:
+        ValueError: for an eta outside [0, 1].
     """
 
     eta: float = 1.0
@@ -140,7 +150,7 @@ class AnalyticDPM(Solver):
         return True
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
-        nfe = DEFAULT_NFE if nfe is None else nfe
+        nfe = self.budget(nfe)
         return self, grids.angular(denoiser.schedule, nfe, power=1.2, scale=denoiser.data_std, onset=1.0)
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:

@@ -59,6 +59,9 @@ class Picard(Solver):
         window: steps at a time.
         tolerance: a guess has settled once it changes by at most `tolerance` times sigma, the rms of its sample against
             the noise level at the start of the step that made it.
+
+    Raises:
+        ValueError: for a window below 1 or a tolerance below 0.
     """
 
     rule: AffineSolver = field(default_factory=DDIM)
@@ -72,7 +75,7 @@ class Picard(Solver):
             )
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return self.rule.order
 
     @property
