@@ -98,6 +98,7 @@ def _corrected(d: sf.Denoiser, c: Any, n: int | None) -> Tensor:
 CLASSIFIED = guidance.ClassifierGuidance
 ENTRIES: dict[str, Callable[[Told, Any, int | None], Tensor]] = {
     "sample": _sampled(nfe=4),
+    "sample, exact": _sampled(nfe=4, exact=True),
     "sample, adaptive": _sampled(solver=sf.Adaptive(rtol=0.1, atol=0.1)),
     "sample, adaptive sde": _sampled(solver=sf.AdaptiveSDE(rtol=0.5)),
     "sample, picard": _sampled(solver=sf.Picard(), nfe=6),
