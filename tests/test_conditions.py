@@ -98,6 +98,7 @@ def _corrected(d: sf.Denoiser, c: Any, n: int | None) -> Tensor:
 CLASSIFIED = guidance.ClassifierGuidance
 ENTRIES: dict[str, Callable[[Told, Any, int | None], Tensor]] = {
     "sample": _sampled(nfe=4),
+    "sample, exact": _sampled(nfe=4, exact=True),
     "sample, adaptive": _sampled(solver=sf.Adaptive(rtol=0.1, atol=0.1)),
     "sample, adaptive sde": _sampled(solver=sf.AdaptiveSDE(rtol=0.5)),
     "sample, picard": _sampled(solver=sf.Picard(), nfe=6),
@@ -226,6 +227,22 @@ def test_editing_by_nothing_refuses_too():
     told = Told()
     assert torch.equal(sf.edit(told, X, 0.0, cond={"shift": [0.0] * B}).x, X)
     refused(lambda: sf.edit(told, X, 0.0, cond={"shift": [0.0]}))
+
+
+def test_a_dequantizer_is_not_asked_either():
+    dequantizer = likelihood.Dequantizer.dense(16, GREYS, hidden=4)
+    calls: list[int] = []
+    dequantizer.register_forward_pre_hook(lambda net, args: calls.append(1))
+
+    def bits(shift):
+        return sf.bits_per_dim(
+            Told(), RAW.flatten(1), GREYS, dequantizer=dequantizer, tolerance=0.1, probes=1, cond={"shift": shift}
+        )
+
+    refused(lambda: bits([0.0]))
+    assert calls == []
+    bits([0.0] * B)
+    assert calls == [1]
 
 
 def test_the_posterior_refuses_where_the_condition_enters():
