@@ -96,7 +96,7 @@ class MomentMatching(Guided):
     """The whole of Tweedie's covariance, the system solved by conjugate gradients, each row to its own tolerance.
 
     Where a residual ends near the tolerance, rounding decides on one iteration more: two runs on other kernels, or in
-    other batches, then differ by the tolerance, not by rounding. Within `Posterior.sample`, `exact=True` keeps the bits.
+    other batches, then differ by the tolerance, not by rounding. `exact=True` of `Posterior.sample` keeps the bits.
 
     Args:
         tolerance: on the residual of the solve over its right-hand side.
