@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import scorefield as sf
 from scorefield import recipes, storage
 from scorefield.cli import main
 from scorefield.storage import checkpoints, models
@@ -78,19 +79,17 @@ def test_a_run_goes_on_from_its_checkpoint_and_ends_where_it_would_have(run, cap
     with pytest.raises(SystemExit) as stop:
         main(["train", "--resume", "--out", str(run)])
     assert (stop.value.code, capsys.readouterr().err) == (0, "")  # a checkpoint passed over would be said here
-    newest = checkpoints.latest(run / "checkpoints", pytest.fail)
-    assert newest is not None
-    assert newest.name == "step-000020"
-    end, transform, meta = storage.load(newest / "ema.safetensors")
+    ended = sf.load(run, warn=pytest.fail)
+    assert ended.checkpoint == "step-000020"
     expected = EXPECTED["run"]
     with torch.no_grad():
-        x0 = end.double()(torch.tensor(expected["x"], dtype=torch.float64), expected["t"])
+        x0 = ended.denoiser.double()(torch.tensor(expected["x"], dtype=torch.float64), expected["t"])
     assert_close(x0, expected["x0"], 1e-5)
     rows = [json.loads(row) for row in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, 21))
     assert_close([row["loss"] for row in rows], expected["loss"], 1e-5)
-    assert transform is not None
-    assert meta["event_shape"] == [2]
+    assert ended.transform is not None
+    assert ended.event_shape == (2,)
 
 
 def test_a_hand_written_recipe_says_the_same_as_the_one_its_run_kept(run):
