@@ -8,11 +8,11 @@ from scorefield import data
 
 def test_a_table_and_its_columns():
     x = torch.tensor([[1.0, 10.0], [3.0, 10.0]])
-    s = data.summarize(data.Arrays(x, torch.tensor([0, 2]), class_names=("a", "b", "c"), columns=("p", "q")))
+    s = data.summarize(data.Arrays(x, torch.tensor([0, 1]), class_names=("a", "b", "c"), columns=("p", "q")))
     assert (s.count, s.dtype, s.low, s.high) == (2, torch.float32, 1.0, 10.0)
     assert (s.mean, s.std) == (6.0, pytest.approx(((25 + 9 + 16 + 16) / 4) ** 0.5))
     assert s.in_model == (0.0, 1.0)
-    assert s.classes == [("a", 1), ("b", 0), ("c", 1)]
+    assert s.classes == [("a", 1), ("b", 1), ("c", 0)]
     assert s.columns == [("p", [2.0, 1.0, 1.0, 3.0]), ("q", [10.0, 0.0, 10.0, 10.0])]
     assert s.conditions == {}
 

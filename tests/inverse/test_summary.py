@@ -1,6 +1,7 @@
 """A user's units, and what is said of a posterior's samples: numbers known by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -41,14 +42,14 @@ def samples(x, **known):
 def test_quality_with_a_truth():
     x = torch.tensor([[0.2, 0.4, 0.6]], dtype=f64)[..., None].expand(1, 3, 2)
     made = samples(x, chi2=torch.tensor([[2.0, 4.0, 6.0]]), ess=torch.tensor([0.5]), log_evidence=torch.tensor([-3.0]))
-    found = inverse.moments(made, x, 0.5)
+    found = inverse.moments(replace(made, x=100 * x), x, 0.25)  # of x, whatever units it was made in
     assert found.mean.tolist() == [[pytest.approx(0.4)] * 2]
     assert found.std.tolist() == [[pytest.approx(0.2)] * 2]
-    torch.testing.assert_close(torch.stack([found.low, found.high])[:, 0, 0], torch.tensor([0.2, 0.6], dtype=f64))
+    torch.testing.assert_close(torch.stack([found.low, found.high])[:, 0, 0], torch.tensor([0.3, 0.5], dtype=f64))
     likelihood = GaussianNoise(Dense(torch.eye(2, dtype=f64)), torch.zeros(1, 2, dtype=f64), 1.0)
-    q = inverse.quality(made, x, likelihood, found, torch.tensor([[0.5, 0.7]], dtype=f64))
-    assert q.psnr == pytest.approx(-10 * math.log10((0.1**2 + 0.3**2) / 2))
-    assert q.psnr_of_a_sample == pytest.approx(-10 * math.log10((0.3**2 + 0.5**2) / 2))
+    q = inverse.quality(made, x, likelihood, found, torch.tensor([[0.45, 0.7]], dtype=f64))
+    assert q.psnr == pytest.approx(-10 * math.log10((0.05**2 + 0.3**2) / 2))
+    assert q.psnr_of_a_sample == pytest.approx(-10 * math.log10((0.25**2 + 0.5**2) / 2))
     assert (q.inside, q.reduced_chi2, q.ess, q.mean_log_evidence) == (0.5, 2.0, 0.5, -3.0)
     # two degrees of freedom: P(chi2 >= 2 v^2) = exp(-v^2)
     assert q.mean_p_value == pytest.approx(sum(math.exp(-v * v) for v in (0.2, 0.4, 0.6)) / 3)

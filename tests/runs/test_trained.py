@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import scorefield as sf
-from scorefield import data, inverse, recipes, runs
+from scorefield import catalogue, data, inverse, recipes, runs
 from scorefield.data import units
 from scorefield.guidance import Interval
 from scorefield.recipes import presets
@@ -99,6 +99,30 @@ def test_samples_are_the_librarys_in_the_units_of_the_data(folder):
         sf.load(folder / "moons").sample(1, label=0)
     with pytest.raises(ValueError, match="unknown solver 'hern'"):
         run.sample(1, solver="hern")
+
+
+class Lengths:
+    """An encoder: how long a caption is."""
+
+    def __call__(self, texts):
+        return torch.tensor([[float(len(text))] for text in texts])
+
+
+def test_classes_and_captions_are_asked_for_in_turn(monkeypatch):
+    found = runs.labels([1, 2], 5, 3)
+    assert found is not None
+    assert found.tolist() == [1, 2, 1, 2, 1]
+    one = runs.labels(2, 2, 3)
+    assert one is not None
+    assert one.tolist() == [2, 2]
+    assert runs.labels(None, 2, None) is None
+    monkeypatch.setitem(catalogue.ENCODERS, "Lengths", f"{__name__}:Lengths")
+    told = runs.captions(["a", "four"], 3, {"type": "Lengths"})
+    assert told["vector"].tolist() == [[1.0], [4.0], [1.0]]
+    assert runs.captions("two", 2, {"type": "Lengths"})["vector"].tolist() == [[3.0], [3.0]]
+    assert runs.captions(None, 2, None) == {}
+    with pytest.raises(ValueError, match=r"^--text was given, but this model was trained without captions$"):
+        runs.captions(["a"], 1, None, called="--text")
 
 
 def test_a_checkpoint_by_itself_loads_too(tmp_path):
@@ -247,6 +271,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_line(copy, told):
 
 def test_the_report_is_written_again(copy, monkeypatch):
     run = sf.load(copy("wine"))
+    assert ">7<" in replace(run, examples=7).report().read_text(encoding="utf-8")  # known from training
     page = run.report().read_text(encoding="utf-8")
     assert "Training run: tabular" in page
     assert ">178<" in page
