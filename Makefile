@@ -3,14 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TESTS ?= tests
+LOWEST_TESTS ?= tests/data tests/denoisers tests/recipes tests/storage tests/solvers/test_conformance.py \
+	tests/cli/test_cli.py tests/cli/test_quickstart.py tests/cli/test_train.py tests/training/test_run.py tests/test_*.py
 
-.PHONY: quickstart test lint figures
+.PHONY: quickstart test lint figures coverage lowest dist
 
 quickstart: $(READY)
 	$(BIN)/scorefield quickstart
 
+# Two workers of one thread each; what goes together is said in tests/conftest.py.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup --no-loadscope-reorder
 
 figures: $(READY)  # the README's pictures, made by the commands it names
 	rm -rf build/figures
@@ -19,6 +23,23 @@ figures: $(READY)  # the README's pictures, made by the commands it names
 	cp build/figures/score-field.gif build/figures/ddpm-ddim.png build/figures/low-density.png docs/images/
 	cp build/figures/quickstart/samples.png docs/images/quickstart-samples.png
 	cp build/figures/quickstart/reverse.png docs/images/quickstart-reverse.png
+
+coverage: $(READY)  # lines and branches that the tests reach, in build/coverage; make coverage TESTS=tests/solvers
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" --cov --cov-report=html:build/coverage \
+		--cov-report=term:skip-covered $(TESTS)
+
+lowest:  # the lower bounds of pyproject.toml, in an environment of their own
+	rm -rf build/lowest
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/pip install -q -c constraints-lowest.txt -e ".[parquet,tensorboard,text,wandb]" pytest pytest-timeout
+	OMP_NUM_THREADS=1 build/lowest/bin/python -m pytest -m "not slow and not gpu" $(LOWEST_TESTS)
+
+dist: $(READY)  # the source distribution and the wheel, and the wheel in an environment of its own
+	rm -rf dist build/dist
+	$(BIN)/python -m build
+	$(PYTHON) -m venv build/dist
+	build/dist/bin/pip install -q -c constraints.txt dist/*.whl
+	cd build && dist/bin/scorefield --version && dist/bin/scorefield quickstart --fast --out dist/quickstart
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -18,7 +18,6 @@ from torch import Tensor
 
 import scorefield as sf
 from scorefield import plots
-from scorefield.cli._runs import load_run
 from scorefield.data import Scale
 from scorefield.inverse import GaussianNoise
 from scorefield.inverse.operators import LinearOperator
@@ -33,7 +32,7 @@ DRAWS = 19  # the truth has rank 1 .. 20 among itself and 19 draws: the interval
 class Prior(NamedTuple):
     """A trained denoiser; pictures v in [0, 1] are v = scale x + shift of the model's x."""
 
-    denoiser: sf.NetworkDenoiser
+    denoiser: sf.Denoiser
     scale: float
     shift: float
 
@@ -50,7 +49,7 @@ class Prior(NamedTuple):
 
 def prior(run: Path, levels: int = 255) -> Prior:
     """Of a run on bytes k taken at k + 1/2: k = round(255 v), or with 256 levels dequantised, v = (k + u) / 256."""
-    loaded = load_run(run)
+    loaded = sf.load(run)
     transform = loaded.transform
     if not isinstance(transform, Scale):
         raise ValueError(f"{run}: expected a prior of pictures in bytes; got transform {transform}")

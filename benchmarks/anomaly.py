@@ -83,9 +83,7 @@ def main() -> None:
     train = data.named(args.inside, data_dir=args.data_dir)
     images = train.batch(torch.arange(FITTED)).x
     if args.run:
-        from scorefield.cli._runs import load_run
-
-        loaded = load_run(args.run)
+        loaded = sf.load(args.run)
         denoiser, transform, name = loaded.denoiser, loaded.transform, "trained"
         nll: Measurement = anomaly.NegativeLogLikelihood(tolerance=args.tolerance)
     else:

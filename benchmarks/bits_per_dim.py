@@ -27,8 +27,7 @@ import torch
 from torch import Tensor
 
 import scorefield as sf
-from scorefield import recipes
-from scorefield.cli import _runs
+from scorefield import runs
 from scorefield.likelihood import BitsPerDim, bits_per_dim, dequantized, elbo
 from scorefield.recipes import Recipe, override, presets
 
@@ -62,8 +61,7 @@ def recipe(process: str, weighting: str, steps: int, width: int) -> Recipe:
 def trained(folder: Path, wanted: Recipe, data_dir: Path | None) -> Path:
     """`folder` with that recipe's run in it."""
     if not (folder / "training.png").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        _runs.train_into(folder, wanted, device=torch.device("cpu"), data_dir=data_dir)
+        runs.train(folder, wanted, device="cpu", data_dir=data_dir, progress=True)
     return folder
 
 
@@ -71,9 +69,8 @@ def scored(
     run: Path, chosen: Tensor, probes: int, tolerance: float, data_dir: Path | None
 ) -> tuple[BitsPerDim, Tensor]:
     """(bits per dimension, bits per dimension of the ELBO) of those test images."""
-    loaded = _runs.load_run(run)
-    spec = recipes.load(run / _runs.RECIPE).data
-    source, _ = recipes.held_out(spec, data_dir=data_dir)
+    loaded = sf.load(run)
+    source, _ = loaded.held_out(data_dir=data_dir)
     assert loaded.transform is not None
     parts, bounds = [], []
     for first in range(0, len(chosen), CHUNK):

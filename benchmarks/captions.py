@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import scorefield as sf
 from _mnist import OUT, Classifier
 from scorefield import data, plots
-from scorefield.cli import _runs
 from scorefield.data import captions
 from scorefield.data.text import TextCondition
 from scorefield.guidance import ClassifierFreeGuidance
@@ -101,11 +101,11 @@ def main() -> None:
     judge = classifier(args.data_dir)
     test = captions.digits_and_clothes(data_dir=args.data_dir, split="test")
     truth = float((predictions(judge, test.x) == test.cond["label"]).double().mean())
-    loaded = _runs.load_run(args.run)
+    loaded = sf.load(args.run)
     condition = text_condition(Part.model_validate(loaded.meta["text"]))
     assert condition is not None
     assert isinstance(loaded.transform, data.Scale)
-    transform, event = loaded.transform, tuple(loaded.meta["event_shape"])
+    transform, event = loaded.transform, loaded.event_shape
     print(
         f"classifier on {len(test)} test images: {truth:.1%}; nearest training caption: {encoder_alone(condition):.1%}"
     )

@@ -29,11 +29,10 @@ from torch import Tensor
 
 import scorefield as sf
 from _mnist import OUT, features, frechet, load, predictions
-from scorefield import plots, storage
+from scorefield import plots
 from scorefield.guidance import Interval, Projected, Rescaled
 from scorefield.metrics import nearest
 from scorefield.plots.style import INK, axes_of_curves
-from scorefield.storage import checkpoints
 
 EVENT, DIGITS, NEIGHBOUR = (1, 28, 28), 10, 3
 
@@ -135,11 +134,8 @@ def main() -> None:
     if options.images < 100:
         parser.error(f"--images must be at least 100, ten of a class; got {options.images}")
     torch.set_num_threads(1)
-    newest = checkpoints.latest(options.run / "checkpoints", print)
-    if newest is None:
-        parser.error(f"no checkpoint in {options.run}")
-    checkpoint = storage.load(newest / "ema.safetensors")
-    denoiser, transform = checkpoint.denoiser, checkpoint.transform
+    run = sf.load(options.run)
+    denoiser, transform = run.denoiser, run.transform
     assert transform is not None
     if options.pictures:
         draw(denoiser, transform, options.pictures, options.nfe, options.seed)
@@ -149,7 +145,7 @@ def main() -> None:
     test = (features(test[0]), test[1])
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(options.seed))[:n]
     rows, pictures = [{"case": "training images", **scores(train[order], train_labels[order], test)}], {}
-    print(f"{newest.name}, {n} images, {options.nfe} evaluations")
+    print(f"{run.checkpoint}, {n} images, {options.nfe} evaluations")
     print(f"{'case':22s} {'accuracy':>8s} {'Fréchet':>8s} {'spread':>7s} {'recall':>7s} {'CPU-s':>6s}")
 
     def told(row: dict[str, float | str | None]) -> None:

@@ -142,15 +142,15 @@ def cases(run: Path | None, n: int) -> list[Case]:
             Case(f"{name}, {type(s).__name__}", sf.ExactDenoiser(law, s), x, {}) for s in (sf.VP(), sf.VE(0.01, 50.0))
         ]
     if run is not None:
-        from scorefield.cli._runs import load_run
-
-        loaded = load_run(run)
+        loaded = sf.load(run)
         assert isinstance(loaded.transform, data.Scale)
         x = loaded.transform.dequantize(digits.test[:n], torch.Generator().manual_seed(0))
         cond = {"label": digits.test_labels[:n]}
         found.append(Case("digits network, float32", loaded.denoiser, x, cond))
-        found.append(Case("digits network, float64", load_run(run).denoiser.double(), x.double(), cond))
-        found.append(Case("digits network read on VP, float32", read_on(load_run(run).denoiser, sf.VP()), x, cond))
+        found.append(Case("digits network, float64", sf.load(run).denoiser.double(), x.double(), cond))
+        network = sf.load(run).denoiser
+        assert isinstance(network, sf.NetworkDenoiser)
+        found.append(Case("digits network read on VP, float32", read_on(network, sf.VP()), x, cond))
     return found
 
 

@@ -28,7 +28,6 @@ import scorefield as sf
 from _mnist import OUT, frechet, load
 from _mnist_recipes import DIGITS, ours
 from scorefield import grids, metrics, recipes
-from scorefield.cli import _runs
 from scorefield.data import units
 
 SEED = 0
@@ -38,7 +37,7 @@ CIRCLE = sf.Cosine(0.0)
 class Subject(NamedTuple):
     """A trained network, and how good its samples are."""
 
-    denoiser: sf.NetworkDenoiser
+    denoiser: sf.Denoiser
     event: tuple[int, ...]
     score: Callable[[Tensor], float]  # Fréchet distance of samples in model units
     floor: float  # that of real data: as many training data, or for a run those held out
@@ -60,9 +59,10 @@ def mnist(network: Path, images: int) -> Subject:
 
 
 def of_run(folder: Path) -> Subject:
-    loaded = _runs.load_run(folder)
+    loaded = sf.load(folder)
     assert loaded.transform is not None
-    experiment = recipes.build(recipes.load(folder / _runs.RECIPE))
+    assert loaded.recipe is not None
+    experiment = recipes.build(loaded.recipe)
     source = experiment.source
     raw = source.batch(torch.arange(len(source))).x
     assert experiment.test is not None
@@ -73,7 +73,7 @@ def of_run(folder: Path) -> Subject:
         return metrics.frechet_distance(grey.flatten(1).double(), raw.flatten(1).double())
 
     floor = metrics.frechet_distance(held_out.flatten(1).double(), raw.flatten(1).double())
-    return Subject(loaded.denoiser, tuple(loaded.meta["event_shape"]), score, floor)
+    return Subject(loaded.denoiser, loaded.event_shape, score, floor)
 
 
 def cases(denoiser: sf.Denoiser) -> list[tuple[str, sf.Solver | None, Tensor | None, int]]:

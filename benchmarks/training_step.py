@@ -44,8 +44,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import scorefield as sf
-from scorefield import data, losses, networks
-from scorefield.training import precision
+from scorefield import data, networks
+from scorefield.training import DenoisingObjective, precision
 from scorefield.training.engine import Engine, Options
 
 OUT = Path(__file__).parent / "out"
@@ -104,12 +104,12 @@ class Adapted(nn.Module):
 def ours(net: nn.Module, **options: Any) -> Step:
     """`Engine.step`: all that `fit` does in a step but its log."""
     source = data.Arrays(images())
-    engine = Engine(
+    objective = DenoisingObjective(
         sf.NetworkDenoiser(net, sf.VP(), sf.Eps()),
-        source,
-        Options(steps=10_000, batch_size=BATCH, lr=1e-4, warmup=500, ema_decay=0.9999, **options),
-        loss=losses.denoising,
         transform=data.Scale(scale=2 / 256, shift=-1.0, levels=256, noise=False),
+    )
+    engine = Engine(
+        objective, source, Options(steps=10_000, batch_size=BATCH, lr=1e-4, warmup=500, ema_decay=0.9999, **options)
     )
     return engine.step
 

@@ -88,6 +88,15 @@ def test_a_process_that_starts_noisy_has_no_step_of_length_zero(grid):
         torch.testing.assert_close(times, grids.uniform(6), rtol=0, atol=1e-12)  # geometric in t
 
 
+def test_the_angular_grid_is_its_formula():
+    """theta = theta_1 (1 - (i / N)^onset)^power with s = scale tan(theta), in plain numbers."""
+    power, scale, onset, n = 1.7, 0.6, 1.4, 9
+    times = grids.angular(sf.EDM(sigma_max=80.0), n, power=power, scale=scale, onset=onset)
+    first = math.atan(80 / scale)
+    expected = [scale * math.tan(first * (1 - (i / n) ** onset) ** power) / 80 for i in range(n + 1)]
+    torch.testing.assert_close(times, torch.tensor(expected, dtype=f64), rtol=1e-9, atol=1e-15)
+
+
 def test_the_angular_grid_begins_and_ends_where_it_is_told_if_the_process_goes_there():
     for schedule in (sf.VP(), sf.EDM(), sf.Rectified()):
         times = grids.angular(schedule, 12, s_max=30.0, s_min=0.1)

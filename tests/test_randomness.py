@@ -132,6 +132,16 @@ def test_extremes_are_finite_and_far_out():
     assert float(z.abs().max()) > 4.9
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, f64])
+@pytest.mark.parametrize(("sample", "word"), [(748_582_185, 0), (371_492_825, 1)])  # found by looking at all of them
+def test_a_word_of_zeros_is_far_out_and_finite(sample, word, dtype):
+    """u = 2^-32, the smallest there is, so a radius of sqrt(64 log 2) = 6.66; not log 0."""
+    counter = tuple(torch.tensor([c]) for c in (0, 0, sample, 0))
+    assert int(philox(counter, (0, 0))[word]) & 0xFFFFFFFF == 0  # pyright: ignore[reportArgumentType]
+    z = Noise(0, torch.tensor([sample]), (4,), dtype).normal(0)[0]
+    assert float(torch.hypot(z[word], z[word + 2])) == pytest.approx(math.sqrt(64 * math.log(2)), rel=1e-6)
+
+
 def test_samples_draws_seeds_kinds_and_elements_are_uncorrelated():
     """Correlations of 400,000 pairs: 4.5 standard errors is 0.0071."""
     z = N.normal(0)

@@ -1,12 +1,14 @@
-"""The code in README.md runs, and the pictures it shows are there."""
+"""The code in the pages runs, and the pictures they show are there."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from scorefield import recipes, runs
+
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = [
     pytest.param(code, id=f"{page.name}-{i}")
     for page in PAGES
@@ -14,9 +16,20 @@ BLOCKS = [
 ]
 
 
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    """What `scorefield train --preset digits` leaves, of a small network after two steps."""
+    folder = tmp_path_factory.mktemp("readme") / "runs" / "digits"
+    small = ["network.width=8", "training.steps=2", "optim.warmup=1"]
+    runs.train(folder, recipes.override(recipes.presets.digits(), small))
+    return folder
+
+
 @pytest.mark.parametrize("code", BLOCKS)
-def test_code_blocks_run(code, tmp_path, monkeypatch):
+def test_code_blocks_run(code, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
+    if "runs/digits" in code:
+        (tmp_path / "runs").symlink_to(request.getfixturevalue("digits").parent)
     exec(compile(code, "block", "exec"), {"__name__": "block"})
 
 

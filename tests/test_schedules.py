@@ -89,6 +89,20 @@ PUBLISHED = {
         lambda t: 25.0 ** (2 * t),
     ),
     "EDM": (sf.EDM(), torch.ones_like, lambda t: (80 * t) ** 2, torch.zeros_like, lambda t: 2 * 80**2 * t),
+    "Brownian": (
+        sf.Brownian(2.0),
+        torch.ones_like,
+        lambda t: 4 * t,
+        torch.zeros_like,
+        lambda t: torch.full_like(t, 4.0),
+    ),
+    "Cosine": (
+        sf.Cosine(alpha_min=0.2),
+        lambda t: torch.cos(math.acos(0.2) * t),
+        lambda t: torch.sin(math.acos(0.2) * t) ** 2,
+        lambda t: -math.acos(0.2) * torch.tan(math.acos(0.2) * t),
+        lambda t: 2 * math.acos(0.2) * torch.tan(math.acos(0.2) * t),
+    ),
     "Rectified": (
         sf.Rectified(),
         lambda t: 1 - t,
@@ -189,6 +203,16 @@ def test_discrete_passes_through_every_step_of_the_chain_and_is_smooth_between()
     assert float((schedule.log_snr(fine[5000:]) - vp.log_snr(fine[5000:])).abs().max()) < 0.06
 
 
+def test_a_chain_that_begins_flat_still_comes_from_the_data():
+    """lambda falls by 0.01, then by 3: the cubic's slope at the first knot is 0, and sigma must vanish at t = 0."""
+    log_snr = torch.tensor([2.0, 1.99, -1.0, -2.0], dtype=f64)
+    schedule = sf.Discrete(alphas_cumprod=torch.sigmoid(2 * log_snr))
+    close(schedule.log_snr(torch.arange(1, 5, dtype=f64) / 4), log_snr)
+    assert [float(c) for c in schedule(0.0)] == [1, 0]
+    t = torch.tensor([0.25 * math.exp(-1), 0.25 * math.exp(-100)], dtype=f64)  # a power of t, the smallest allowed
+    close(schedule.log_snr(t), 2 + 1e-3 * torch.tensor([1.0, 100.0], dtype=f64))
+
+
 def test_discrete_takes_alphas_cumprod_as_well():
     a, b = (
         sf.Discrete.linear(100),
@@ -208,6 +232,17 @@ def test_terminal_snr_and_prior_account_for_the_data_that_survives():
     mean, std = schedule.prior(mean=3.0, std=2.0)
     assert mean == pytest.approx(3.0)  # not 0
     assert std == pytest.approx(math.sqrt(4 + 25 - 1e-4))  # not 5
+
+
+@every
+@pytest.mark.parametrize("t", [0.3, 1.0])
+def test_the_prior_has_the_mean_and_the_variance_of_x_t(schedule, t):
+    """Of alpha x0 + sigma eps, x0 of mean 3 and std 2; and of tensors, one for each number of x0."""
+    alpha, sigma = (float(c) for c in schedule(t))
+    assert schedule.prior(t, mean=3.0, std=2.0) == pytest.approx((3 * alpha, math.sqrt(4 * alpha**2 + sigma**2)))
+    mean, std = torch.tensor([3.0, -1.0, 0.0], dtype=f64), torch.tensor([2.0, 0.5, 0.0], dtype=f64)
+    close(schedule.prior(t, mean=mean, std=std).mean, alpha * mean)
+    close(schedule.prior(t, mean=mean, std=std).std, torch.sqrt(alpha**2 * std**2 + sigma**2))
 
 
 @every

@@ -1,5 +1,6 @@
 from . import anomaly as anomaly
 from . import checks as checks
+from . import conditions as conditions
 from . import data as data
 from . import distributions as distributions
 from . import grids as grids
@@ -12,6 +13,7 @@ from . import metrics as metrics
 from . import networks as networks
 from . import particles as particles
 from . import recipes as recipes
+from . import runs as runs
 from . import solvers as solvers
 from . import storage as storage
 from . import training as training
@@ -24,6 +26,7 @@ from .bijection import inpaint as inpaint
 from .bijection import interpolate as interpolate
 from .bijection import move as move
 from .bijection import slerp as slerp
+from .conditions import shared as shared
 from .data.latent_space import PCA as PCA
 from .data.latent_space import LatentSpace as LatentSpace
 from .denoisers import Denoiser as Denoiser
@@ -55,6 +58,8 @@ from .parameterizations import V as V
 from .parameterizations import Velocity as Velocity
 from .parameterizations import convert as convert
 from .randomness import Stream as Stream
+from .runs import Trained as Trained
+from .runs import load as load
 from .sampling import Samples as Samples
 from .sampling import sample as sample
 from .sampling import tune as tune
@@ -100,5 +105,6 @@ from .solvers import discretisation_bias as discretisation_bias
 from .solvers.langevin import baoab as baoab
 from .solvers.langevin import mala as mala
 from .solvers.langevin import ula as ula
+from .storage import save as save
 
 __version__: str

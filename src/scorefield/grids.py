@@ -25,23 +25,39 @@ def _unit(steps: int) -> Tensor:
 
 
 def uniform(steps: int, *, t_max: float = 1.0, t_min: float = 0.0) -> Tensor:
-    """Equal steps in t from `t_max` to `t_min`."""
+    """Equal steps in t from `t_max` to `t_min`.
+
+    Raises:
+        ValueError: for less than one step.
+    """
     return t_min + (t_max - t_min) * _unit(steps)
 
 
 def quadratic(steps: int, *, t_max: float = 1.0) -> Tensor:
-    """t = t_max (1 - i/N)^2: finer near the data (Song et al. 2021a's quadratic sub-sequence)."""
+    """t = t_max (1 - i/N)^2: finer near the data (Song et al. 2021a's quadratic sub-sequence).
+
+    Raises:
+        ValueError: for less than one step.
+    """
     return t_max * _unit(steps) ** 2
 
 
 def uniform_log_snr(schedule: Schedule, steps: int, *, s_max: float = S_MAX, s_min: float = S_MIN) -> Tensor:
-    """Equal steps in lambda = -log s from min(s_max, s(1)) to s_min, a geometric ladder, then one to t = 0."""
+    """Equal steps in lambda = -log s from min(s_max, s(1)) to s_min, a geometric ladder, then one to t = 0.
+
+    Raises:
+        ValueError: for less than one step, or an s_min that is not below the largest noise ratio.
+    """
     low, high = _ends(schedule, s_max, s_min)
     return _to_times(schedule, low.log() + (high / low).log() * _inner(schedule, steps, low))
 
 
 def karras(schedule: Schedule, steps: int, *, rho: float = 7.0, s_max: float = S_MAX, s_min: float = S_MIN) -> Tensor:
-    """Equal steps in s^(1/rho) from min(s_max, s(1)) to s_min, then one to t = 0 (Karras et al. 2022, eq. 5)."""
+    """Equal steps in s^(1/rho) from min(s_max, s(1)) to s_min, then one to t = 0 (Karras et al. 2022, eq. 5).
+
+    Raises:
+        ValueError: for less than one step, or an s_min that is not below the largest noise ratio.
+    """
     low, high = _ends(schedule, s_max, s_min)
     roots = low ** (1 / rho) + (high ** (1 / rho) - low ** (1 / rho)) * _inner(schedule, steps, low)
     return _to_times(schedule, rho * roots.log())
@@ -64,6 +80,10 @@ def angular(
     are, at the beginning too: a larger onset steps more gently there. The defaults, for data of unit standard
     deviation, lie in the flat optimum of most deterministic solvers at 5 to 50 steps (docs/choosing-a-solver.md).
     `s_max` and `s_min` are where it begins and ends, if the process goes further.
+
+    Raises:
+        ValueError: for less than one step, a power, scale or onset that is not positive, or an s_min that is not below
+            the largest noise ratio.
     """
     if not (power > 0 and scale > 0 and onset > 0):
         raise ValueError(f"power, scale and onset must be positive; got {power}, {scale} and {onset}")
@@ -83,6 +103,9 @@ def ddpm(schedule: Discrete, steps: int, *, spacing: str = "trailing") -> Tensor
 
     `leading`: k = 0, r, 2r, ... with r = K // steps (as first published; never visits the last step, so t = 1 is
     missed); `trailing`: k = K - 1, K - 1 - K/steps, ...; `linspace`: evenly between the two ends, both visited.
+
+    Raises:
+        ValueError: for a number of steps outside 1 .. K, or another spacing.
     """
     k = schedule.steps
     if not 1 <= steps <= k:

@@ -52,6 +52,9 @@ def truncated(log_weights: Tensor) -> Tensor:
 
     It takes away what makes importance weights of infinite variance dangerous, one particle that takes over a system,
     for a bias that vanishes as K grows (Ionides 2008, Truncated importance sampling).
+
+    Raises:
+        ValueError: for log-weights of another shape, or no particles.
     """
     _check(log_weights)
     cap = log_mean(log_weights)[:, None] + math.log(log_weights.shape[1]) / 2
@@ -59,7 +62,11 @@ def truncated(log_weights: Tensor) -> Tensor:
 
 
 def normalised(log_weights: Tensor) -> Tensor:
-    """W `(G, K)` float64, each row summing to 1."""
+    """W `(G, K)` float64, each row summing to 1.
+
+    Raises:
+        ValueError: for log-weights of another shape, or no particles.
+    """
     _check(log_weights)
     logs = log_weights.double()
     dead = torch.isneginf(logs).all(1, keepdim=True)
@@ -72,7 +79,11 @@ def effective_size(log_weights: Tensor) -> Tensor:
 
 
 def log_mean(log_weights: Tensor) -> Tensor:
-    """log (1/K) sum_k w_k, `(G,)` float64."""
+    """log (1/K) sum_k w_k, `(G,)` float64.
+
+    Raises:
+        ValueError: for log-weights of another shape, or no particles.
+    """
     _check(log_weights)
     return torch.logsumexp(log_weights.double(), 1) - math.log(log_weights.shape[1])
 

@@ -70,6 +70,10 @@ class Noise:
     Args:
         seed: in [0, 2^64).
         index: `(B,)` int64, which samples these are; on the device where the numbers are wanted.
+
+    Raises:
+        ValueError: for a seed outside [0, 2^64), an index that is not int64 (B,), or a dtype that is not floating
+            point; for a negative draw.
     """
 
     seed: int
@@ -94,6 +98,9 @@ class Noise:
 
         By Box and Muller: r = sqrt(-2 log u), (r cos a, r sin a); |z| up to 6.6. From signed words w:
         u = |w + 1/2| / 2^31 in (0, 1], whose small values keep their relative precision, and a = 2 pi w / 2^32.
+
+        Raises:
+            ValueError: for a negative draw.
         """
         words = self._words(range(2 * draws.start, 2 * draws.stop, 2 * draws.step))
         xp: Any = np if isinstance(words, np.ndarray) else torch
@@ -112,7 +119,11 @@ class Noise:
         return self._shaped(z)
 
     def uniform(self, draw: int) -> Tensor:
-        """Uniforms in [0, 1): multiples of 2^-32, in float32 and lower of 2^-24 above 2^-8."""
+        """Uniforms in [0, 1): multiples of 2^-32, in float32 and lower of 2^-24 above 2^-8.
+
+        Raises:
+            ValueError: for a negative draw.
+        """
         u = self._words(range(2 * draw + 1, 2 * draw + 2))
         u *= 2.0**-32
         u += 0.5
@@ -203,7 +214,11 @@ Randomness = torch.Generator | Stream | None
 
 
 def randn_like(x: Tensor, generator: Randomness) -> Tensor:
-    """Standard normals of the shape, dtype and device of `x` `(B, *event)`."""
+    """Standard normals of the shape, dtype and device of `x` `(B, *event)`.
+
+    Raises:
+        ValueError: for a Stream of another number of samples.
+    """
     if isinstance(generator, Stream):
         _check_length(generator, len(x))
         return generator.normal(x.shape[1:], x.dtype).to(x.device)
@@ -212,7 +227,11 @@ def randn_like(x: Tensor, generator: Randomness) -> Tensor:
 
 
 def rand(shape: Sequence[int], generator: Randomness, device: torch.device | str = "cpu") -> Tensor:
-    """Uniforms in [0, 1) of `shape` `(B, ...)`, float32, on `device`."""
+    """Uniforms in [0, 1) of `shape` `(B, ...)`, float32, on `device`.
+
+    Raises:
+        ValueError: for a Stream of another number of samples.
+    """
     if isinstance(generator, Stream):
         _check_length(generator, shape[0])
         return generator.uniform(shape[1:], torch.float32).to(device)
@@ -221,7 +240,11 @@ def rand(shape: Sequence[int], generator: Randomness, device: torch.device | str
 
 
 def uniforms(n: int, generator: Randomness) -> Tensor:
-    """Independent uniforms in [0, 1), `(n,)`, float64 on the CPU."""
+    """Independent uniforms in [0, 1), `(n,)`, float64 on the CPU.
+
+    Raises:
+        ValueError: for a Stream of another number of samples.
+    """
     if isinstance(generator, Stream):
         _check_length(generator, n)
         return generator.uniform().cpu()
@@ -233,6 +256,9 @@ def spread_uniforms(n: int, generator: Randomness) -> Tensor:
     """Uniforms in [0, 1) that together fill it evenly, `(n,)`, float64 on the CPU.
 
     One in each n-th of [0, 1), in random order; from a Stream, points of one sequence that all batches share.
+
+    Raises:
+        ValueError: for a Stream of another number of samples.
     """
     if isinstance(generator, Stream):
         _check_length(generator, n)

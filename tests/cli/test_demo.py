@@ -86,8 +86,8 @@ def test_unknown_distribution_names_the_nearest(refused):
 
 def test_low_density_shows_the_failure_and_its_repair():
     """The figure's claim, on its own numbers: plain Langevin's weights are wrong, annealed Langevin's are right."""
-    from scorefield.cli import _score_field
+    from scorefield.demos import score_field
 
-    weights, plain, annealed = _score_field.mode_weights(seed=1, chains=2000, steps=600)
+    weights, plain, annealed = score_field.mode_weights(seed=1, chains=2000, steps=600)
     assert 0.5 * np.abs(plain - weights).sum() > 0.12
     assert 0.5 * np.abs(annealed - weights).sum() < 0.05  # 2,000 multinomial draws over 8 modes: 0.023 on average

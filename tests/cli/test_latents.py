@@ -327,10 +327,10 @@ def test_a_run_that_never_went_without_a_class_says_so(runs, capsys):
     from scorefield.cli._inputs import label_of, model
 
     wanted = Wanted(runs / "always", no_label=True)
-    denoiser, _, _ = model(wanted)
-    assert label_of(wanted, denoiser, 2, torch.tensor([1, 2])) is None
+    run = model(wanted)
+    assert label_of(wanted, run, 2, torch.tensor([1, 2])) is None
     assert "never learned to do without a class (condition_dropout 0): give --label" in capsys.readouterr().err
-    label = label_of(Wanted(runs / "always"), denoiser, 2, torch.tensor([1, 2]))
+    label = label_of(Wanted(runs / "always"), run, 2, torch.tensor([1, 2]))
     assert label is not None
     assert label.tolist() == [1, 2]
     assert capsys.readouterr().err == ""

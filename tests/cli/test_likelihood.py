@@ -44,10 +44,11 @@ def test_integers_get_bits_with_an_interval_that_holds_what_it_says(runs, cli, t
 def test_continuous_data_get_their_density_in_their_own_units(runs, cli, tmp_path):
     """As `log_prob` with the run's transform gives it."""
     assert cli("likelihood", runs / "moons", "--n", 5, "--out", "a.png", "--elbo-draws", 4).returncode == 0
-    from scorefield.cli._runs import load_run
+
     from scorefield.distributions import two_moons
     from scorefield.likelihood import log_prob
     from scorefield.recipes import held_out, load
+    from scorefield.runs import load as load_run
 
     arrays = np.load(tmp_path / "a.npz")
     source, other = held_out(load(runs / "moons" / "recipe.toml").data)

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import random
 import re
 import signal
 import subprocess
@@ -56,7 +55,7 @@ def logged(folder):
 
 
 @pytest.fixture
-def begun(environment, tmp_path):
+def begun(environment, tmp_path, wait_for):
     """Starts a training run in a process of its own and returns it once it has done `steps` of many more."""
     processes = []
 
@@ -66,10 +65,7 @@ def begun(environment, tmp_path):
             command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         processes.append(process)
-        for _ in range(6000):
-            if logged(tmp_path / "run") >= steps or process.poll() is not None:
-                break
-            time.sleep(0.005)
+        wait_for(lambda: logged(tmp_path / "run") >= steps, process)
         return process
 
     yield start
@@ -104,10 +100,11 @@ def test_a_second_signal_leaves_at_once(begun, tmp_path):
     assert process.returncode == -signal.SIGTERM
 
 
-def test_kill_9_at_a_random_time_and_the_run_goes_on_to_the_same_weights(begun, cli, tmp_path, whole):
-    process = begun(random.Random().randrange(1, STEPS - 5))
+def test_kill_9_at_a_random_time_and_the_run_goes_on_to_the_same_weights(begun, cli, tmp_path, whole, chance):
+    process = begun(chance.randrange(1, STEPS - 5))
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
     assert cli("train", *SMALL, "--resume", "--out", "run").returncode == 0  # the command that began it, again
     assert left(tmp_path / "run") == left(whole)
     assert logged(tmp_path / "run") == STEPS

@@ -35,6 +35,16 @@ def test_transforms_measure_the_dequantised_data(make):
         assert (transform.mean, transform.sigma_data) == (0.0, 1.0)
 
 
+@pytest.mark.parametrize("levels", [2, 17, 256])
+def test_every_level_as_often_is_uniform_once_dequantised(levels):
+    """On [0, levels): mean levels / 2, variance levels^2 / 12, of which the integers alone have (levels^2 - 1) / 12."""
+    raw = torch.arange(levels).repeat(3)[:, None]
+    unit, standard = data.Scale.to_unit_range(raw, levels=levels), data.Scale.to_standard(raw, levels=levels)
+    assert (unit.mean, unit.sigma_data) == pytest.approx((0, 1 / math.sqrt(3)), abs=1e-12)
+    assert 1 / standard.scale == pytest.approx(levels / math.sqrt(12), rel=1e-12)
+    assert -standard.shift / standard.scale == pytest.approx(levels / 2, rel=1e-12)
+
+
 def test_dequantisation_is_uniform_and_undone_exactly():
     raw = torch.arange(256, dtype=torch.uint8).repeat(2000)
     y = data.dequantize(raw, torch.Generator().manual_seed(0))

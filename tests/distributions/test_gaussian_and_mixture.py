@@ -120,6 +120,28 @@ def test_posterior_covariance_is_tweedies_second_order_formula(case, alpha, sigm
         torch.testing.assert_close(sigma**2 / alpha * jacobian, expected, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize(("alpha", "sigma"), LEVELS[1:])
+def test_the_formulas_its_module_opens_with(case, alpha, sigma):
+    """Score, posterior mean and covariance by inverses of V_k, in plain matrices."""
+    x = points(case, alpha, sigma, n=5)
+    density, terms = torch.exp(scipy_log_prob(case, x, alpha, sigma)), []
+    for w, *law in parts(case):
+        m, c = (torch.from_numpy(a) for a in law)
+        v = alpha**2 * c + sigma**2 * torch.eye(len(m), dtype=f64)
+        likelihood = np.atleast_1d(scipy_normal.pdf(x.numpy(), alpha * m.numpy(), v.numpy()))
+        white = torch.linalg.solve(v, (x - alpha * m).T).T
+        rho = w * torch.from_numpy(likelihood) / density
+        terms.append((rho, -white, m + alpha * white @ c, sigma**2 * c @ torch.linalg.inv(v)))
+    rho, score, mean, covariance = (torch.stack(column) for column in zip(*terms, strict=True))
+    rho = rho[..., None]
+    expected = (rho * mean).sum(0)
+    between = (mean - expected)[..., None] * (mean - expected)[..., None, :]
+    torch.testing.assert_close(case.score_at(x, alpha, sigma), (rho * score).sum(0), rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(case.denoise(x, alpha, sigma), expected, rtol=1e-8, atol=1e-8)
+    of_all = (rho[..., None] * (covariance[:, None] + between)).sum(0)
+    torch.testing.assert_close(case.posterior_covariance(x, alpha, sigma), of_all, rtol=1e-7, atol=1e-9)
+
+
 def test_one_noise_level_per_sample(case):
     x = points(case, 0.8, 0.6, n=50)
     alpha, sigma = torch.linspace(0.1, 1, 50, dtype=f64), torch.linspace(2, 0.01, 50, dtype=f64)

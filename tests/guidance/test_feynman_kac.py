@@ -125,6 +125,48 @@ def test_particles_sample_the_product_itself(make, weights):
         assert total_variation(drawn.x.flatten(), q) > 0.2  # what the guided flow makes of it
 
 
+@pytest.mark.parametrize("t", [0.05, 0.5, 0.95])
+def test_a_run_of_no_length_has_the_normaliser_of_its_own_level(t):
+    """log int p_t^3 dy of a Gaussian in y = x / alpha, where the particles start: by quadrature."""
+    law = sf.Gaussian(torch.tensor([1.0], dtype=f64), torch.tensor([0.25], dtype=f64))
+    expert = sf.ExactDenoiser(law, sf.VP())
+    times = torch.tensor([t, t - 1e-12], dtype=f64)
+    run = feynman_kac(ProductOfExperts([expert], [3.0]), (2, 1), particles_each=3, times=times, dtype=f64)
+    alpha, sigma = sf.VP()(times[0])
+    y = torch.linspace(-1000, 1000, 2_000_001, dtype=f64)[:, None]
+    log_p = law.noised(1.0, float(sigma / alpha)).log_prob(y)
+    exact = torch.log(torch.trapezoid(torch.exp(3 * log_p), y[:, 0]))
+    torch.testing.assert_close(run.log_normalizer, exact.expand(2), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("end", [0.5e-3, 0.0])
+def test_below_the_last_level_the_weights_are_the_rest_of_the_integral(end):
+    """One step, from s = 0.001 to half of it and to the data: x stands still, so the integral is of one variable."""
+    experts, (w, u) = gaussians(schedule=sf.EDM(sigma_max=1.0)), (2.0, -1.0)
+    times = torch.tensor([1e-3, end], dtype=f64)  # t is sigma here
+    run = feynman_kac(
+        ProductOfExperts(experts, [w, u]),
+        (1, 1),
+        particles_each=64,
+        times=times,
+        solver=sf.DDIM(),
+        threshold=0.0,
+        resample_last=False,
+        dtype=f64,
+    )
+    y = run.x[0, :, 0]
+
+    def rest(snr):  # an antiderivative of w (w - 1) / 2 |D_1 - D_2|^2, where D_i - y = (m_i - y) / (1 + v_i SNR)
+        snr = torch.as_tensor(snr, dtype=f64)
+        (m1, v1), (m2, v2) = (1, 0.25), (0, 1.0)
+        a, b = (m1 - y) / v1, (m2 - y) / v2  # at large SNR the difference is (a - b) / SNR
+        return -w * (w - 1) / 2 * (a - b) ** 2 / snr
+
+    expected = (rest(1 / end**2) if end else 0.0) - rest(1e6)
+    assert float(expected.std()) > 1e-6
+    torch.testing.assert_close(run.log_weights[0], expected, rtol=1e-4, atol=1e-9)
+
+
 def test_resampling_at_every_step_leaves_the_law_as_it_is():
     """A particle moves with its own prediction, and its own weight."""
     experts = gaussians()

@@ -86,8 +86,10 @@ def test_each_sample_may_have_its_own_weight(model):
     run = sf.sample(guided, (6, 2), nfe=5, cond={"label": LABEL, "guidance": w}, chunk=4, dtype=f64)
     alone = sf.sample(guided, (1, 2), nfe=5, cond={"label": LABEL[4:5], "guidance": w[4:5]}, first_index=4, dtype=f64)
     torch.testing.assert_close(run.x[4:5], alone.x)
-    with pytest.raises(ValueError, match=r"guidance must have shape \(6,\), one for each of x_t; got \(2,\)"):
+    with pytest.raises(ValueError, match=r"guidance must have an entry for each of the 6 samples; got shape \(2,\)"):
         guided(x, T, label=LABEL, guidance=w[:2])
+    with pytest.raises(ValueError, match=r"guidance must have shape \(6,\), one for each of x_t; got \(6, 1\)"):
+        guided(x, T, label=LABEL, guidance=w[:, None])
 
 
 def test_an_interval_guides_within_it_and_costs_one_evaluation_outside():

@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 import scorefield as sf
+from rounding import carried, gamma, product, same
 from scorefield import inverse, plots
 from scorefield.inverse.calibration import reference
 from scorefield.inverse.method import Cost, Drawn
@@ -92,11 +93,13 @@ def test_the_predictive_p_value_is_the_tail_of_chi2():
     assert float(inverse.predictive_p_value(likelihood, x)) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.rounding
 def test_measurements_and_samples_do_not_depend_on_what_stands_beside_them():
     few = inverse.calibration(DENOISER, Dense(A), STD, TRUTHS[:2], method=Wrong(), nfe=1)
     many = checked(Wrong())
-    assert torch.equal(few.likelihood.y, many.likelihood.y[:2])
-    assert torch.equal(few.predictive, many.predictive[:2])
+    y = many.likelihood.y[:2]
+    same(few.likelihood.y, y, product(A, TRUTHS[:2].double()) + gamma(2, f64) * y.abs())  # a product, and the noise
+    same(few.predictive, many.predictive[:2], carried(lambda: checked(Wrong()).predictive, 3, f64))
 
 
 def test_the_figure_draws_every_panel():

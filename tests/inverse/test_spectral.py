@@ -1,11 +1,13 @@
 """SpectralBridge on stationary Gaussian pictures, whose posterior is known."""
 
+import contextlib
 import math
 
 import pytest
 import torch
 
 import scorefield as sf
+from rounding import OtherKernels, carried, same
 from scorefield.inverse import ErrorSpectrum, GaussianNoise, SpectralBridge, calibrate_spectrum, condition
 from scorefield.inverse.operators import Blur, Dense, Mask, Nonlinear, Radon, gaussian_kernel
 from scorefield.inverse.operators.blur import hartley
@@ -98,13 +100,34 @@ def test_calibration_finds_the_spectrum_of_what_a_denoiser_leaves_open():
     assert torch.allclose(found.at(Pictures(), between), Exact().at(Pictures(), between), rtol=0.28)
 
 
+@pytest.mark.rounding
 def test_a_sample_does_not_depend_on_its_batch_or_chunk():
-    likelihood = observed(OPERATORS["radon"](), 3)
-    posterior = condition(Pictures(), likelihood, SpectralBridge(Exact()))
-    whole = posterior.sample(4, nfe=4, seed=5).x
-    assert torch.equal(posterior.sample(4, nfe=4, seed=5, chunk=3).x, whole)
-    alone = condition(Pictures(), likelihood.rows(torch.tensor([1])), SpectralBridge(Exact()))
-    assert torch.equal(alone.sample(2, nfe=4, seed=5, first_index=1).x, whole[1:2, :2])
+    """To rounding, with as many iterations for everyone: a tolerance's threshold would turn it into the tolerance."""
+    likelihood, method = observed(OPERATORS["radon"](), 3), SpectralBridge(Exact(), tolerance=1e-30, limit=6)
+    posterior = condition(Pictures(), likelihood, method)
+
+    def draw():
+        return posterior.sample(4, nfe=4, seed=5).x
+
+    whole, bound = draw(), carried(draw, PIXELS, torch.float64)
+    same(posterior.sample(4, nfe=4, seed=5, chunk=3).x, whole, bound)
+    alone = condition(Pictures(), likelihood.rows(torch.tensor([1])), method)
+    same(alone.sample(2, nfe=4, seed=5, first_index=1).x, whole[1:2, :2], bound)
+
+
+@pytest.mark.rounding
+def test_an_exact_sample_has_the_same_bits_in_any_batch_or_chunk():
+    likelihood, prior, method = observed(OPERATORS["radon"](), 3), Pictures(), SpectralBridge(Exact())
+    for kernels in (contextlib.nullcontext(), OtherKernels()):
+        with kernels:
+            whole = condition(prior, likelihood, method).sample(9, nfe=4, chunk=4, exact=True)
+            alone = condition(prior, likelihood.rows(torch.tensor([1])), method)
+            few = alone.sample(2, nfe=4, chunk=4, exact=True, first_index=1)
+        assert torch.equal(few.x, whole.x[1:2, :2])
+        for own, all_of_them in ((few.chi2, whole.chi2), (few.residual, whole.residual)):
+            assert own is not None
+            assert all_of_them is not None
+            assert torch.equal(own, all_of_them[1:2, :2])
 
 
 def test_radii_count_cycles_along_the_longer_side():

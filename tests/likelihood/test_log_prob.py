@@ -7,6 +7,7 @@ import torch
 from likelihood_cases import MIXTURE, SCHEDULES, digits, f64, gaussian, mixture, seeded, wide_mixture
 
 import scorefield as sf
+from scorefield.conditions import Conditions
 from scorefield.likelihood import Exact, Hadamard, Rademacher
 from scorefield.likelihood.flow import Flow, near_tail
 
@@ -84,7 +85,7 @@ def test_divergence_and_score_of_the_flow_are_those_of_the_noised_density():
     schedule, theta = sf.VP(), torch.full((5,), 0.7, dtype=f64)
     denoiser = sf.ExactDenoiser(MIXTURE, schedule)
     x0 = MIXTURE.sample(5, generator=seeded(0))
-    flow = Flow(denoiser, Exact().directions(x0, 0, torch.arange(5)), Exact(), {}, {})
+    flow = Flow(denoiser, Exact().directions(x0, 0, torch.arange(5)), Exact(), Conditions())
     z, rows, sd = flow.standardise(x0), torch.arange(5), denoiser.data_std
     t = schedule.time_of_log_snr(-math.log(sd * math.tan(0.7)))
     alpha, sigma = (float(v) for v in schedule(t))

@@ -54,6 +54,13 @@ def test_perfectly_apart_is_not_certain():
     assert (1 - false.high) ** 40 == pytest.approx(0.025)  # no false alarm in 40
 
 
+def test_all_false_alarms_are_not_certain_either():
+    """Every inlier above every outlier: all 40 are called outliers, which a rate of `low` does in 2.5% of cases."""
+    false = fpr_at(100 + np.arange(40.0), np.arange(70.0))
+    assert (false.value, false.high) == (1, 1)
+    assert false.low**40 == pytest.approx(0.025)
+
+
 def test_false_alarms_between_two_gaussians():
     """At a TPR of 95% the threshold is shift - 1.645, so FPR = 1 - Phi(shift - 1.645); held by 95% of the intervals.
 

@@ -25,6 +25,15 @@ def test_a_shifted_copy_is_at_the_mean_of_the_projected_shifts(order):
     assert distance == pytest.approx(expected, rel=5 * 1.2 / 64)  # 4,096 directions, relative sd of |theta . m|^2 1.2
 
 
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_on_a_line_it_is_wasserstein_by_hand(order):
+    """Every direction is 1 or -1. {0, 1} to {2, 5}: moves of 2 and 4; {0} to {2, 5}: of 2 and 5, half each."""
+    x, y = torch.tensor([[0.0], [1.0]]), torch.tensor([[5.0], [2.0]])
+    root = 1 / order
+    assert metrics.sliced_wasserstein(x, y, order=order) == pytest.approx(((2**order + 4**order) / 2) ** root)
+    assert metrics.sliced_wasserstein(x[:1], y, order=order) == pytest.approx(((2**order + 5**order) / 2) ** root)
+
+
 def test_gaussians_of_two_widths():
     """W_2(N(0, a^2), N(0, b^2)) = |a - b| in every direction; 20,000 samples leave about a hundredth."""
     x, y = normal(20_000, 5, 0), 1.5 * normal(20_000, 5, 1)

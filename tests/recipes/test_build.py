@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 import scorefield as sf
-from scorefield import losses, recipes, training
-from scorefield.recipes import presets, tables
+from scorefield import catalogue, losses, recipes, training
+from scorefield.recipes import presets
 
 
 def pictures(folder):
@@ -72,7 +72,20 @@ def test_what_the_data_decide_is_filled_in_and_what_is_said_is_kept():
     assert isinstance(plain.fit["times"], losses.Uniform)
 
 
-@pytest.mark.parametrize("name", sorted(tables.SCHEDULES))
+def test_a_weight_is_a_function_or_a_class_that_makes_one():
+    """`EDM` is EDM's own, told the data's standard deviation."""
+    for word, weight in (
+        ("EDM", losses.weights.EDMWeight(1.0)),
+        ('{type="EDM", sigma_data=0.3}', losses.weights.EDMWeight(0.3)),
+        ("eps", losses.weights.eps),
+        ('{type="MinSNR", gamma=4.0}', losses.weights.MinSNR(4.0)),
+    ):
+        built = recipes.build(small(presets.two_moons(), f"objective.weight={word}"))
+        assert built.fit["weight"] == weight
+    assert recipes.build(small(presets.two_moons())).fit["weight"] is None
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.SCHEDULES))
 def test_every_schedule_can_be_trained(name):
     built = recipes.build(small(presets.two_moons(), f"schedule.type={name}", "objective.times.type=Uniform"))
     assert isinstance(built.denoiser.schedule, sf.Schedule)
@@ -91,6 +104,11 @@ def test_every_schedule_can_be_trained(name):
         (["schedule.sigma_min=[1]"], "schedule.sigma_min: input should be a valid number"),
         (["objective.loss=denoise"], "objective.loss: unknown 'denoise'. Did you mean 'denoising'?"),
         (["objective.weight=minsnr"], "objective.weight.type: unknown 'minsnr'. Did you mean"),
+        (
+            ['objective.weight={type="eps", k=1}'],
+            "unknown key 'objective.weight.k': eps has no such argument. Known: none.",
+        ),
+        (["data.transform=standrd"], "data.transform: unknown 'standrd'. Did you mean 'standard'?"),
         (["objective.times.mena=1"], "unknown key 'objective.times.mena': LogNormal has no such argument"),
         (["optim.optimizer=Adam"], "optim.optimizer.type: unknown 'Adam'. Did you mean 'AdamW'?"),
         (["optim.decay=cosin"], "optim.decay: unknown 'cosin'. Did you mean 'cosine'?"),

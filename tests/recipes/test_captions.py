@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from scorefield import recipes
+from scorefield import catalogue, recipes
 from scorefield.cli import main
 from scorefield.data import Arrays, captions
-from scorefield.recipes import presets, tables
+from scorefield.recipes import presets
 
 building = importlib.import_module("scorefield.recipes.build")  # the package has a function of that name
 
@@ -29,7 +29,7 @@ class Letters:
 
 @pytest.fixture(autouse=True)
 def _tables(monkeypatch):
-    monkeypatch.setattr(tables, "ENCODERS", {"Letters": Letters})
+    monkeypatch.setattr(catalogue, "ENCODERS", {"Letters": f"{__name__}:Letters"})
     label = torch.arange(64) % 2
     x = (label[:, None, None, None] * 255).to(torch.uint8).expand(64, 1, 4, 4).clone()  # cats are black, dogs white
     x[:, 0, 0, 0] = torch.arange(64) * 4  # or nothing would vary within a class

@@ -88,6 +88,18 @@ def test_one_row_of_numbers_a_step_is_the_predictor_and_corrector_written_out(mo
     torch.testing.assert_close(x, written_out(exact, noise(), times, most, corrector), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("field", [DataPrediction(), NoisePrediction()])
+@pytest.mark.parametrize("finish", [1, 2, 4])
+def test_the_endless_last_step_of_an_exponential_field_is_the_prediction_itself(field, finish):
+    """lambda(0) is infinite: no polynomial through earlier nodes reaches it, whatever `finish` says."""
+    solver, ends = sf.Multistep(4, field, corrector=False, finish=finish), []
+    sf.sample(
+        mixture(sf.VP()), noise(), solver=solver, times=grids.angular(sf.VP(), 6), callback=lambda *e: ends.append(e)
+    )
+    _, x, x0 = ends[-1]
+    torch.testing.assert_close(x, x0, rtol=0, atol=1e-12)
+
+
 def test_dpm_solver_pp_2m_is_the_published_formula():
     exact = mixture(sf.VP())
     times = grids.uniform_log_snr(exact.schedule, 8)[:-1]

@@ -1,5 +1,7 @@
 """Noise in multistep methods: its amount, its place, and the accuracy that is left."""
 
+import math
+
 import pytest
 import torch
 
@@ -18,12 +20,12 @@ def test_the_noise_of_a_step_is_the_integral_of_the_sde(path, eta):
     """int 2 eta^2 b^2 (a / a_s)^(2 eta^2) dlambda by the trapezoid rule: Ito's isometry on dz = ... + eta g dw."""
     exact = sf.ExactDenoiser(sf.Gaussian(torch.zeros(1, dtype=f64), torch.full((1,), 0.25, dtype=f64)), sf.EDM())
     times = grids.uniform_log_snr(sf.EDM(), 9, s_max=40.0, s_min=0.05)[:-1]
-    along = solvers.PathVelocity(path).along(exact, times, torch.full((len(times) - 1,), eta, dtype=f64))
+    exactly = solvers.PathVelocity(path).on_grid(exact, times, torch.full((len(times) - 1,), eta, dtype=f64))
     at, process = Coordinate.of(path, exact, times), path or sf.EDM()
     for i in range(len(times) - 1):
         a, b = process(torch.linspace(float(at.u[i]), float(at.u[i + 1]), 100_001, dtype=f64))
         variance = torch.trapezoid(2 * eta**2 * b**2 * (a / a[-1]) ** (2 * eta**2), torch.log(a / b))
-        assert float(along.noise[i] * at.scale[i + 1]) == pytest.approx(float(variance.sqrt()), rel=1e-7)
+        assert float(exactly.noise[i] * at.scale[i + 1]) == pytest.approx(float(variance.sqrt()), rel=1e-7)
 
 
 @pytest.mark.parametrize("schedule", [sf.VP(), sf.EDM(), sf.Rectified()], ids=repr)
@@ -33,6 +35,16 @@ def test_first_order_data_prediction_with_eta_one_is_ddpm(schedule):
     sde = sf.Multistep(1, solvers.DataPrediction(), corrector=False, eta=1.0)
     a, b = (sf.sample(exact, (32, 2), solver=s, times=times, dtype=f64).x for s in (sde, sf.DDPM()))
     torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_the_noise_is_that_of_eta_and_not_of_its_float32():
+    schedule, eta = sf.VP(), 0.6
+    exact = sf.ExactDenoiser(sf.distributions.eight_gaussians(), schedule)
+    t, s = torch.tensor([0.5, 0.3], dtype=f64)
+    (step,) = sf.Multistep(1, solvers.DataPrediction(), corrector=False, eta=eta).plan(exact, torch.stack([t, s]))
+    h = float(schedule.log_snr(s) - schedule.log_snr(t))
+    noise = float(schedule.sigma(s)) * math.sqrt(-math.expm1(-2 * eta**2 * h))
+    assert step.coefficients.noise == pytest.approx(noise, rel=1e-12)
 
 
 def test_all_fields_are_one_sde_as_steps_shrink():

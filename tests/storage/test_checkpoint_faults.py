@@ -7,7 +7,6 @@ in a moment.
 import errno
 import json
 import os
-import random
 import resource
 import shutil
 import signal
@@ -148,13 +147,13 @@ for step in range(int(sys.argv[3]), 10**6):
 """
 
 
-def test_killed_at_any_time_no_save_that_was_reported_is_lost(tmp_path):
-    rng, first = random.Random(0), 1
+def test_killed_at_any_time_no_save_that_was_reported_is_lost(tmp_path, chance):
+    first = 1
     for _ in range(10):
         process = child(LOOP, tmp_path, first)
         assert process.stdout
         process.stdout.readline()  # it is at work
-        time.sleep(rng.uniform(0, 0.05))
+        time.sleep(chance.uniform(0, 0.05))
         process.kill()
         output, _ = process.communicate(timeout=60)
         reported = [first, *map(int, output.split())][-1]  # only whole lines: each is one write()

@@ -11,7 +11,8 @@ from torch import nn
 
 import scorefield as sf
 from scorefield import data, networks, storage
-from scorefield.storage import files, models
+from scorefield.catalogue import stored_classes
+from scorefield.storage import files
 
 SCHEDULES = [
     sf.VP(0.2, 15.0),
@@ -81,10 +82,10 @@ def test_a_mean_image_comes_back(tmp_path):
     assert_same(model, storage.load(tmp_path / "m").denoiser)
 
 
-def test_the_table_holds_every_public_schedule_and_parameterisation():
+def test_the_catalogue_holds_every_public_schedule_and_parameterisation():
     for base in (sf.Schedule, sf.Parameterization):
         names = {name for name in dir(sf) if isinstance(c := getattr(sf, name), type) and issubclass(c, base)}
-        assert names - {base.__name__} <= models.TYPES.keys()
+        assert names - {base.__name__} <= stored_classes().keys()
 
 
 class Own(nn.Module):

@@ -9,8 +9,14 @@ import torch
 from training_cases import denoiser, fit, left, rows
 
 import scorefield as sf
-from scorefield import losses, training
+from scorefield import losses, networks, training
 from scorefield.data import HorizontalFlip, Scale
+
+
+def image_denoiser():
+    torch.manual_seed(0)
+    return sf.NetworkDenoiser(networks.UNet(1, width=8), sf.VP(), sf.V())
+
 
 CASES = {
     "AdamW": {},
@@ -20,6 +26,12 @@ CASES = {
         "model": functools.partial(denoiser, classes=3),
         "labels": torch.arange(50) % 3,
         "condition_dropout": 0.4,
+    },
+    "channels last": {
+        "model": image_denoiser,
+        "data": torch.randn(50, 1, 4, 4, generator=torch.Generator().manual_seed(3)),
+        "optimizer": training.Muon(),
+        "channels_last": True,
     },
     "accumulation": {"accumulate": 3, "model": functools.partial(denoiser, dropout=0.3)},
     "a loss with weights of its own": {"loss": losses.Uncertainty, "optimizer": training.Muon()},

@@ -90,7 +90,8 @@ def test_more_bad_steps_than_patience_take_up_the_last_checkpoint(tmp_path):
     assert not all(torch.equal(a, b) for a, b in zip(seen[10], seen[11], strict=True))
     # the same from outside: a run that goes on from 10 with step 16
     once_more = denoiser()
-    engine = Engine(once_more, Arrays(data()), training.Options(steps=20, batch_size=12, warmup=3, lr=1e-2))
+    options = training.Options(steps=20, batch_size=12, warmup=3, lr=1e-2)
+    engine = Engine(training.DenoisingObjective(once_more), Arrays(data()), options)
     folder = tmp_path / "checkpoints" / "step-000010"
     engine.load(folder, checkpoints.read_state(folder))
     for step in range(15, 20):

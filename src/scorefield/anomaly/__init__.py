@@ -22,6 +22,7 @@ from scorefield.anomaly.measurements import (
     Under,
 )
 from scorefield.anomaly.pvalues import benjamini_hochberg, conformal, group_typicality
+from scorefield.anomaly.summary import Judged, applicable, compare, judge
 from scorefield.denoisers import Denoiser
 from scorefield.distributions import Distribution
 
@@ -65,6 +66,7 @@ __all__ = [
     "Detector",
     "Difference",
     "GaussianLaw",
+    "Judged",
     "KernelLaw",
     "Law",
     "Measurement",
@@ -77,11 +79,14 @@ __all__ = [
     "Typicality",
     "Under",
     "Upper",
+    "applicable",
     "benjamini_hochberg",
+    "compare",
     "complexity",
     "conformal",
     "denoising_error",
     "group_typicality",
+    "judge",
     "likelihood",
     "likelihood_ratio",
     "measured",

@@ -1,4 +1,11 @@
-"""A statistic, and a detector: the statistic with the reference that turns its numbers into p-values."""
+"""A statistic, and a detector: the statistic with the reference that turns its numbers into p-values.
+
+    S(x) = law(f(x)),    f the measurements of a datum `(L,)`, the law one number of them, higher for the less likely
+    p(x) = (1 + #{i: S(r_i) >= S(x)}) / (n + 1)
+
+for reference data r_1 .. r_n that the law was not fitted to: then P(p <= a) <= a for a datum of their law, however bad
+the model, the measurement or the law is (`pvalues`).
+"""
 
 from __future__ import annotations
 
@@ -14,31 +21,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scorefield.anomaly import laws, levels, measurements
 from scorefield.anomaly.laws import Law, Upper
-from scorefield.anomaly.measurements import Measurement
+from scorefield.anomaly.measurements import Difference, Measurement
 from scorefield.anomaly.pvalues import conformal
+from scorefield.catalogue import DETECTOR_PARTS, find
 from scorefield.denoisers import Denoiser
 
 FORMAT = 1
 REFERENCE_FIRST = 2**40  # sample index of the first reference datum: the noise of what is judged is other noise
-TYPES: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (
-        measurements.NegativeLogLikelihood,
-        measurements.NegativeElbo,
-        measurements.CodeLength,
-        levels.ScoreNorms,
-        levels.DenoisingErrors,
-        measurements.Difference,
-        laws.Upper,
-        laws.Typicality,
-        laws.Standardised,
-        laws.GaussianLaw,
-        laws.MixtureLaw,
-        laws.KernelLaw,
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ def measured(statistics: Iterable[Statistic], denoiser: Denoiser, x: Tensor, **o
 
     def of(measurement: Measurement) -> Tensor:
         if measurement not in known:
-            if isinstance(measurement, measurements.Difference):
+            if isinstance(measurement, Difference):
                 known[measurement] = of(measurement.first) - of(measurement.second)
             else:
                 known[measurement] = measurement(denoiser, x, **options)
@@ -120,7 +110,11 @@ class Detector:
     def from_features(
         cls, statistic: Statistic, features: Tensor, share: float = 0.5, meta: Mapping[str, Any] | None = None
     ) -> Detector:
-        """The same from what was measured, `(n, L)`; a law that learns nothing is calibrated on all of it."""
+        """The same from what was measured, `(n, L)`; a law that learns nothing is calibrated on all of it.
+
+        Raises:
+            ValueError: for a share outside (0, 1), or one that leaves either part empty.
+        """
         if not 0 < share < 1:
             raise ValueError(f"share must lie in (0, 1); got {share:g}")
         first = math.floor(share * len(features)) if statistic.law.learns else 0
@@ -186,7 +180,7 @@ def _described(value: Any) -> Any:
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
     name = type(value).__name__
-    if TYPES.get(name) is not type(value):
+    if name not in DETECTOR_PARTS or find(DETECTOR_PARTS[name]) is not type(value):
         raise ValueError(f"{name} can't be saved: a detector's file holds values, not models or classes of yours")
     return {"type": name, **{f.name: _described(getattr(value, f.name)) for f in dataclasses.fields(value)}}
 
@@ -198,6 +192,6 @@ def _built(value: Any) -> Any:
         return value
     arguments = dict(value)
     name = arguments.pop("type")
-    if name not in TYPES:
+    if name not in DETECTOR_PARTS:
         raise ValueError(f"unknown type {name!r}")
-    return TYPES[name](**{k: _built(v) for k, v in arguments.items()})
+    return find(DETECTOR_PARTS[name])(**{k: _built(v) for k, v in arguments.items()})

@@ -75,7 +75,11 @@ def _only(features: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Upper(Law):
-    """The feature itself."""
+    """The feature itself.
+
+    Raises:
+        ValueError: in scoring, for more than one feature.
+    """
 
     learns: ClassVar[bool] = False
 
@@ -91,7 +95,11 @@ class Upper(Law):
 
 @dataclass(frozen=True)
 class Typicality(Law):
-    """The distance from the reference's mean: from its entropy, where the feature is -log p."""
+    """The distance from the reference's mean: from its entropy, where the feature is -log p.
+
+    Raises:
+        ValueError: in fitting and scoring, for more than one feature.
+    """
 
     centre: float | None = None
 
@@ -104,7 +112,11 @@ class Typicality(Law):
 
 @dataclass(frozen=True)
 class Standardised(Law):
-    """The mean of the features' z-scores."""
+    """The mean of the features' z-scores.
+
+    Raises:
+        ValueError: in fitting, for a feature that is constant over the reference.
+    """
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -187,7 +199,11 @@ class MixtureLaw(Law):
 
 @dataclass(frozen=True)
 class KernelLaw(Law):
-    """A Gaussian kernel at the features of each reference datum."""
+    """A Gaussian kernel at the features of each reference datum.
+
+    Raises:
+        ValueError: in scoring, for another number of features than it was fitted to.
+    """
 
     points: Rows | None = None
 

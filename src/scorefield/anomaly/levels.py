@@ -74,6 +74,9 @@ class DenoisingErrors(_Levels):
 
     Graham et al. 2023 reconstruct by running the sampler from each level; one step keeps the idea and a tenth of the
     cost.
+
+    Raises:
+        ValueError: for less than one draw.
     """
 
     levels: int = 8

@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from scorefield import data
+from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.distributions import Distribution
@@ -46,7 +47,7 @@ class Given(NamedTuple):
     transform: Transform | None
     seed: int
     first_index: int
-    cond: dict[str, Any]
+    cond: Conditions
 
     @property
     def dims(self) -> int:
@@ -83,40 +84,40 @@ class Measurement(abc.ABC):
             x: `(B, *event)`, in the units the model was trained on; with a `transform`, in the data's: integers where
                 it has levels, which get dequantisation noise of their own.
             seed, first_index: all noise of datum i is a function of (seed, first_index + i) alone.
-            cond: keyword arguments of the denoiser; tensors with a leading dimension B are one entry for each datum.
+            cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
             chunk: data at a time; chosen by size unless given.
 
         Raises:
-            ValueError: for x that is not finite, or not integers where the transform has levels.
+            ValueError: for x that is not finite, or not integers where the transform has levels; for a condition of
+                another length than x.
         """
         if x.ndim < 1 or not bool(torch.isfinite(x).all()):
             raise ValueError(f"x must be finite, of shape (B, *event); got NaN, infinity or shape {tuple(x.shape)}")
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk must be at least 1; got {chunk}")
         batch = len(x)
-        each = {k: v for k, v in (cond or {}).items() if isinstance(v, Tensor) and v.ndim and len(v) == batch}
-        shared = {k: v for k, v in (cond or {}).items() if k not in each}
+        told = Conditions.of(cond, batch, what="data")
         size = chunk or max(1, CHUNK_ELEMENTS // max(1, math.prod(x.shape[1:])))
         parts = [torch.empty(0, self.size, dtype=torch.float64)]
         with torch.no_grad(), bar(progress, -(-batch // size), "measuring") as advance:
             for low in range(0, batch, size):
                 rows = slice(low, low + size)
                 index = torch.arange(first_index + low, first_index + min(low + size, batch), device=x.device)
-                given = Given(
-                    in_model_units(x[rows], transform, seed, index),
-                    x[rows],
-                    transform,
-                    seed,
-                    first_index + low,
-                    {**{k: v[rows] for k, v in each.items()}, **shared},
-                )
+                seen = in_model_units(x[rows], transform, seed, index)
+                own = Conditions.of(told.rows(rows), len(seen), seen.dtype, seen.device)
+                given = Given(seen, x[rows], transform, seed, first_index + low, own)
                 parts.append(self.measure(denoiser, given).to("cpu", torch.float64))
                 advance()
         return torch.cat(parts)
 
 
 def in_model_units(x: Tensor, transform: Transform | None, seed: int, index: Tensor) -> Tensor:
-    """`x` as a model sees it; dequantisation noise as in `likelihood.bits_per_dim`, draw 0."""
+    """`x` as a model sees it; dequantisation noise as in `likelihood.bits_per_dim`, draw 0.
+
+    Raises:
+        ValueError: without a transform, for an x that is not floating point; with one that has levels, for an x of
+            anything but these integers.
+    """
     if transform is None:
         if not x.is_floating_point():
             raise ValueError(f"x must be floating point without a transform; got {x.dtype}")
@@ -198,6 +199,9 @@ class CodeLength(Measurement):
 
     Args:
         coder: "png", for images with 1 or 3 channels, or "zlib", for bytes in the order of memory.
+
+    Raises:
+        ValueError: for another coder; in measuring, without a transform of at most 256 levels.
     """
 
     coder: Literal["png", "zlib"] = "png"
@@ -234,7 +238,11 @@ def _zlib(pixels: Tensor) -> int:
 
 @dataclass(frozen=True)
 class Difference(Measurement):
-    """`first` - `second`, of equal sizes. With a background second: minus a log-likelihood ratio, per dimension."""
+    """`first` - `second`, of equal sizes. With a background second: minus a log-likelihood ratio, per dimension.
+
+    Raises:
+        ValueError: for two that measure unequal numbers.
+    """
 
     first: Measurement
     second: Measurement
@@ -265,7 +273,7 @@ class Under(Measurement):
         return self.measurement.size
 
     def measure(self, denoiser: Denoiser, given: Given) -> Tensor:
-        return self.measurement.measure(self.denoiser, given._replace(cond={}))
+        return self.measurement.measure(self.denoiser, given._replace(cond=Conditions()))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,11 @@ from torch import Tensor
 
 
 def conformal(scores: Tensor, reference: Tensor) -> Tensor:
-    """p of each of `scores` `(B,)`, high scores being anomalous, against `reference` `(n,)`; float64 `(B,)`."""
+    """p of each of `scores` `(B,)`, high scores being anomalous, against `reference` `(n,)`; float64 `(B,)`.
+
+    Raises:
+        ValueError: for scores or a reference that are not one-dimensional, or an empty reference.
+    """
     if scores.ndim != 1 or reference.ndim != 1 or not len(reference):
         raise ValueError(
             f"scores and reference must be (B,) and (n,), n at least 1; got {tuple(scores.shape)} and "
@@ -34,6 +38,9 @@ def benjamini_hochberg(p: Tensor) -> Tensor:
     """Adjusted p-values `(B,)`: those at most q are the discoveries at false discovery rate q.
 
         min over j with p_j >= p_i of B p_j / rank_j
+
+    Raises:
+        ValueError: for numbers outside [0, 1], or of another shape than (B,).
 
     References:
         Benjamini & Hochberg 1995; Bates et al. 2023, Testing for outliers with conformal p-values.
@@ -51,6 +58,10 @@ def group_typicality(group: Tensor, reference: Tensor, *, resamples: int = 9999,
 
     The statistic is |mean(group) - mean(reference)|. Its law is bootstrapped: M of the reference redrawn, less its
     mean, whose own error, std / sqrt(n), is added as a normal, so that a group as large as the reference is no alarm.
+
+    Raises:
+        ValueError: for a group or a reference that is not one-dimensional, an empty group, less than two of the
+            reference, or less than one resample.
 
     References:
         Nalisnick et al. 2019, Detecting out-of-distribution inputs to deep generative models using typicality.

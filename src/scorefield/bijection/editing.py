@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Noise
 from scorefield.sampling import Samples, sample
@@ -61,16 +62,19 @@ def edit(
             before that angle starts at t = 1.
         solver: a multistep method for the ODE unless given; a stochastic one keeps less of x.
         nfe: evaluations a sample, all of them on the way back.
-        cond: keyword arguments of the denoiser: of another class than that of x, it makes x into that.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
+            Of another class than that of x, it makes x into that.
 
     Raises:
-        ValueError: for x that is not a finite floating point batch, or a strength outside [0, 1].
+        ValueError: for x that is not a finite floating point batch, a strength outside [0, 1], or a condition of
+            another length than x.
     """
     _check(x)
     if not 0 <= strength <= 1:
         raise ValueError(f"strength must lie in [0, 1]; got {strength}")
+    told = Conditions.of(cond, len(x), x.dtype, x.device)
     options: dict[str, Any] = {
-        "cond": cond, "seed": seed, "first_index": first_index, "chunk": chunk, "progress": progress,
+        "cond": told, "seed": seed, "first_index": first_index, "chunk": chunk, "progress": progress,
     }  # fmt: skip
     if strength == 1:
         shape = tuple(x.shape)
@@ -109,10 +113,11 @@ def inpaint(
         nfe: evaluations a sample: nfe // resamples ancestral steps, each walked `resamples` times.
         resamples: walks over each stretch of the grid; 1 is plain replacement.
         jump: steps in a stretch. Longer ones let new and known parts agree about more.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
 
     Raises:
         ValueError: for x that is not a finite floating point batch, a mask that is not bool or does not fit, resamples
-            or jump below 1, nfe below resamples.
+            or jump below 1, nfe below resamples, a condition of another length than x.
     """
     _check(x)
     if mask.dtype != torch.bool or not _fits(mask, x):

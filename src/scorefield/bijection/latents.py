@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from scorefield import grids
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.sampling.driver import run
 from scorefield.schedules import pad_right
@@ -63,13 +64,14 @@ def encode(
     Args:
         nfe: network evaluations. With 64, `decode` returns x to 1e-3 RMS on mixtures and 8x8 digits, exact or learned;
             a network of 28x28 digits needed 128.
-        cond: keyword arguments of the denoiser; tensors with a leading dimension B belong to the samples.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
         round_trip: decode again with as many evaluations, and report how far from x that ends.
         s_min, s_max: noise ratios of data and latent in units of data_std; a process that begins or ends between them
             sets its own.
 
     Raises:
-        ValueError: for x that is not a finite floating point batch, nfe below 1, or s_min not below s_max.
+        ValueError: for x that is not a finite floating point batch, nfe below 1, s_min not below s_max, or a condition
+            of another length than x.
     """
     _check("x", x)
     times = _times(denoiser, nfe, s_min, s_max)
@@ -94,7 +96,12 @@ def decode(
     chunk: int | None = None,
     progress: bool = False,
 ) -> Tensor:
-    """The `x` `(B, *event)` whose latent is `z`; for z from N(0, I), a sample. Arguments as in `encode`."""
+    """The `x` `(B, *event)` whose latent is `z`; for z from N(0, I), a sample. Arguments as in `encode`.
+
+    Raises:
+        ValueError: for a z that is not floating point or not finite, less than one evaluation, or noise ratios that do
+            not rise from s_min to s_max.
+    """
     _check("z", z)
     times = _times(denoiser, nfe, s_min, s_max)
     mean, std = _prior(denoiser, times[0], z)
@@ -147,7 +154,7 @@ def interpolate(
 ) -> Tensor:
     """From `x_a` to `x_b` `(B, *event)` by way of data: `(steps, B, *event)`, the decoded arc between their latents.
 
-    The first and last are x_a and x_b after a round trip. `cond` holds for the whole way, as for all of a batch B.
+    The first and last are x_a and x_b after a round trip. A condition, as in `encode`, holds for the whole way.
 
     Raises:
         ValueError: as `encode`; for fewer than 2 steps, or shapes that differ.
@@ -156,11 +163,12 @@ def interpolate(
         raise ValueError(f"steps must be at least 2, the two ends; got {steps}")
     if x_a.shape != x_b.shape:
         raise ValueError(f"x_a and x_b must have one shape; got {tuple(x_a.shape)} and {tuple(x_b.shape)}")
+    told = Conditions.of(cond, len(x_a), x_a.dtype, x_a.device)
     ends = torch.cat([x_a, x_b])
-    z = encode(denoiser, ends, nfe=nfe, cond=_repeated(cond, len(x_a), 2), chunk=chunk, progress=progress).z
+    z = encode(denoiser, ends, nfe=nfe, cond=told.tiled(2), chunk=chunk, progress=progress).z
     a, b = z[: len(x_a)], z[len(x_a) :]
     path = torch.cat([slerp(a, b, float(w)) for w in torch.linspace(0, 1, steps, dtype=torch.float64)])
-    x = decode(denoiser, path, nfe=nfe, cond=_repeated(cond, len(x_a), steps), chunk=chunk, progress=progress)
+    x = decode(denoiser, path, nfe=nfe, cond=told.tiled(steps), chunk=chunk, progress=progress)
     return x.reshape(steps, *x_a.shape)
 
 
@@ -253,11 +261,3 @@ def _across(u: Tensor) -> Tensor:
     """A vector at right angles to each `u` `(B, d)`: the axis it is least along, less its part along u."""
     axis = torch.nn.functional.one_hot(u.abs().argmin(1), u.shape[1]).to(u)
     return axis - (axis * u).sum(1, keepdim=True) * u
-
-
-def _repeated(cond: Mapping[str, Any] | None, batch: int, times: int) -> dict[str, Any]:
-    """The conditions of `times` batches after another."""
-    return {
-        k: torch.cat([v] * times) if isinstance(v, Tensor) and v.ndim and len(v) == batch else v
-        for k, v in (cond or {}).items()
-    }

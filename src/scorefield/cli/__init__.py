@@ -11,7 +11,8 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -32,7 +33,7 @@ from scorefield.cli import (
     train,
     tune,
 )
-from scorefield.cli._errors import Interrupted, one_line
+from scorefield.cli._errors import one_line
 
 app = typer.Typer(
     name="scorefield",
@@ -87,12 +88,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         code = typer.main.get_command(app).main(args, prog_name="scorefield", standalone_mode=False)
-    except Interrupted as interruption:
-        sys.stderr.write(f"interrupted: {interruption}\n")
-        sys.exit(75)  # EX_TEMPFAIL: come back later
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except Exception as error:
+        if (folder := _kept_in(error)) is not None:
+            sys.stderr.write(f"interrupted: {error}. Go on with: scorefield train --resume --out {folder}\n")
+            sys.exit(75)  # EX_TEMPFAIL: come back later
         if type(error).__name__ == "NoArgsIsHelpError":  # typer raises the help of a bare `scorefield`
             typer.echo(error.format_message())  # type: ignore[attr-defined]
             sys.exit(0)
@@ -103,3 +104,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if code == 130:
         sys.stderr.write("interrupted\n")
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _kept_in(error: Exception) -> Path | None:
+    """The folder of a run that was stopped and can go on."""
+    runs: Any = sys.modules.get("scorefield.runs")  # imported by then, if it is one
+    return getattr(error, "folder", None) if runs is not None and isinstance(error, runs.Interrupted) else None

@@ -23,60 +23,51 @@ def show(name: str, source: data.Source, out: Path | None, n: int) -> None:
         )
     console = Console(highlight=False)
     console.print(name, soft_wrap=True)
+    found = data.summarize(source)
     table = Table(show_header=False, show_edge=False, pad_edge=False)
-    for row in _rows(source):
+    for row in _rows(source, found):
         table.add_row(*row)
     console.print(table)
-    if columns := getattr(source, "columns", ()):
-        console.print(_columns(source, columns))
+    if found.columns:
+        console.print(_columns(found))
     if out is not None:
         assert source.levels is not None
         shown = source.batch(torch.arange(min(n, len(source)))).x
-        grid = plots.image_grid(shown.double() / (source.levels - 1), math.ceil(math.sqrt(len(shown))))
+        grid = plots.image_grid(shown.double() / (source.levels - 1), math.isqrt(len(shown) - 1) + 1)
         plots.save(grid, out)
         console.print(f"{len(shown)} pictures: {out}", soft_wrap=True)
 
 
-def _rows(source: data.Source) -> list[tuple[str, str]]:
-    first = source.batch(torch.arange(1))
-    moments = data.moments(source)
+def _rows(source: data.Source, s: data.Summary) -> list[tuple[str, str]]:
     rows = [
-        ("count", f"{len(source):,}"),
+        ("count", f"{s.count:,}"),
         ("shape", " x ".join(map(str, source.event_shape)) or "one number"),
-        ("type", str(first.x.dtype).removeprefix("torch.")),
+        ("type", str(s.dtype).removeprefix("torch.")),
         ("levels", "continuous" if source.levels is None else f"{source.levels:,}"),
-        ("range", f"{float(moments.low):g} .. {float(moments.high):g}"),
-        ("raw mean, std", f"{float(moments.mean):.6g}, {math.sqrt(float(moments.var)):.6g}"),
-        _model_units(source),
+        ("range", f"{s.low:g} .. {s.high:g}"),
+        ("raw mean, std", f"{s.mean:.6g}, {s.std:.6g}"),
+        ("model mean, std", _model_units(source, s)),
     ]
-    if source.num_classes is not None:
-        rows.append((f"{source.num_classes} classes", _classes(source, source.num_classes)))
-    rows += [(f"cond {k}", " x ".join(map(str, v.shape[1:]))) for k, v in first.cond.items() if k != "label"]
+    if s.classes:
+        rows.append((f"{len(s.classes)} classes", _classes(s.classes)))
+    rows += [(f"cond {name}", " x ".join(map(str, shape))) for name, shape in s.conditions.items()]
     return rows
 
 
-def _model_units(source: data.Source) -> tuple[str, str]:
+def _model_units(source: data.Source, s: data.Summary) -> str:
     if source.levels is None:
-        return "model mean, std", "0, 1, standardised" + (" by column" if getattr(source, "columns", ()) else "")
-    transform = data.Scale.to_unit_range(source)
-    return "model mean, std", f"{transform.mean:.4f}, {transform.sigma_data:.4f}, in [-1, 1)"
+        return "0, 1, standardised" + (" by column" if s.columns else "")
+    mean, std = s.in_model
+    return f"{mean:.4f}, {std:.4f}, in [-1, 1)"
 
 
-def _classes(source: data.Source, classes: int) -> str:
-    if isinstance(source, data.Arrays | data.ImageFolder):  # without decoding a picture
-        labels = source.cond["label"]
-    else:
-        labels = torch.cat([source.batch(rows).cond["label"] for rows in torch.arange(len(source)).split(1024)])
-    names = getattr(source, "class_names", ()) or [str(c) for c in range(classes)]
-    counts = torch.bincount(labels, minlength=classes).tolist()
-    shown = ", ".join(f"{name} {count:,}" for name, count in list(zip(names, counts, strict=True))[:_SHOWN])
-    return shown + (f", and {classes - _SHOWN} more" if classes > _SHOWN else "")
+def _classes(classes: list[tuple[str, int]]) -> str:
+    shown = ", ".join(f"{name} {count:,}" for name, count in classes[:_SHOWN])
+    return shown + (f", and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else "")
 
 
-def _columns(source: data.Source, columns: tuple[str, ...]) -> Table:
-    m = data.moments(source, per_entry=True)
+def _columns(s: data.Summary) -> Table:
     table = Table("column", "mean", "std", "lowest", "highest", show_edge=False, pad_edge=False)
-    numbers = torch.stack([m.mean, m.var.sqrt(), m.low, m.high], 1).tolist()
-    for column, row in zip(columns, numbers, strict=True):
+    for column, row in s.columns:
         table.add_row(column, *(f"{v:.5g}" for v in row))
     return table

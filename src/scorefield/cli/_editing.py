@@ -11,12 +11,14 @@ from rich.table import Table
 from torch import Tensor
 
 from scorefield.bijection import editing
+from scorefield.bijection.summary import edited, inpainted
+from scorefield.catalogue import SOLVERS, make
 from scorefield.cli import _inputs, _results
-from scorefield.cli._inputs import Inputs, rms
-from scorefield.cli._names import SOLVERS, resolve
+from scorefield.cli._inputs import Inputs
 from scorefield.cli._options import Wanted
+from scorefield.cli._output import at_a_terminal
 from scorefield.cli._results import number
-from scorefield.cli._runs import at_a_terminal
+from scorefield.conditions import Conditions
 from scorefield.data import units
 from scorefield.plots import samples
 
@@ -28,7 +30,7 @@ SIDES = {"left": (-1, 0, 0.5), "right": (-1, 0.5, 1), "top": (-2, 0, 0.5), "bott
 def edit(wanted: Wanted, strengths: list[float], solver: str | None, nfe: int | None, out: Path) -> None:
     """Each datum at each strength."""
     given = _inputs.chosen(wanted)
-    method = None if solver is None else resolve("solver", solver, SOLVERS)
+    method = None if solver is None else make("solver", solver, SOLVERS)
     made = [
         editing.edit(
             given.denoiser, given.x, s, solver=method, nfe=nfe, cond=given.cond, seed=wanted.seed,
@@ -36,19 +38,12 @@ def edit(wanted: Wanted, strengths: list[float], solver: str | None, nfe: int | 
         )
         for s in strengths
     ]  # fmt: skip
-    x, sd = given.x.cpu(), given.denoiser.data_std
-    edited = [m.x.cpu() for m in made]
-    raw = [units.raw(y, given.transform) for y in edited]
-    power = 2 if method is not None and method.stochastic else 1  # by the SDE and by the ODE
+    x, changed = given.x.cpu(), [m.x.cpu() for m in made]
+    raw = [units.raw(y, given.transform) for y in changed]
+    stochastic = method is not None and method.stochastic
     reached = [
-        {
-            "strength": s,
-            "distance": float(rms(y - x).mean()) / sd,
-            "correlation": _correlation(given, x, y),
-            "correlation_of_gaussian_data": round(math.cos(s * math.pi / 2), 15) ** power,
-            "nfe": m.nfe,
-        }
-        for s, y, m in zip(strengths, edited, made, strict=True)
+        {**edited(given.denoiser, x, y, s, stochastic=stochastic)._asdict(), "nfe": m.nfe}
+        for s, y, m in zip(strengths, changed, made, strict=True)
     ]
     head = ["strength", "distance / sd", "correlation", "of Gaussian data", "evaluations"]
     rows = [[f"{r['strength']:g}", *map(number, list(r.values())[1:4]), str(r["nfe"])] for r in reached]
@@ -57,7 +52,7 @@ def edit(wanted: Wanted, strengths: list[float], solver: str | None, nfe: int | 
         given,
         _results.table(head, rows),
         {"given": given.raw, **{f"{s:g}": y for s, y in zip(strengths, raw, strict=True)}},
-        {"edited": torch.stack(edited), "edited_raw": torch.stack(raw), "strength": strengths},
+        {"edited": torch.stack(changed), "edited_raw": torch.stack(raw), "strength": strengths},
         {"n": len(x), "data": given.what, "solver": solver or "recommended", "seed": wanted.seed, "reached": reached},
     )
 
@@ -70,21 +65,18 @@ def inpaint(wanted: Wanted, mask: str, samples: int, nfe: int, resamples: int, j
     repeated = given.x.repeat(samples, *[1] * len(event))  # attempt j at datum i takes draw j n + i
     made = editing.inpaint(
         given.denoiser, repeated, ~new, nfe=nfe, resamples=resamples, jump=jump, seed=wanted.seed,
-        cond={name: value.repeat(samples) for name, value in given.cond.items()}, progress=at_a_terminal(),
+        cond=Conditions.of(given.cond, n).tiled(samples), progress=at_a_terminal(),
     )  # fmt: skip
-    x, sd = given.x.cpu(), given.denoiser.data_std
+    x = given.x.cpu()
     attempts = made.x.cpu().reshape(samples, *x.shape)
     raw = torch.stack([units.raw(a, given.transform) for a in attempts])
     there = new.expand(event)
-    off = (attempts - x)[:, :, there].double()
     summary = {
         "n": n,
         "data": given.what,
         "mask": mask,
-        "hidden": float(there.double().mean()),
         "samples": samples,
-        "distance": float(off.square().mean().sqrt()) / sd,
-        "spread": float(off.std(0).square().mean().sqrt()) / sd if samples > 1 else math.nan,
+        **inpainted(x, attempts, there, given.denoiser.data_std)._asdict(),
         "nfe": made.nfe,
         "resamples": resamples,
         "jump": jump,
@@ -156,14 +148,6 @@ def _without(given: Inputs, there: Tensor) -> Tensor:
         assert given.transform.levels is not None
         return torch.where(there, int(HIDDEN * given.transform.levels), given.raw.long())
     return torch.where(there, torch.full_like(given.raw, math.nan), given.raw)
-
-
-def _correlation(given: Inputs, x: Tensor, y: Tensor) -> float:
-    """Of the deviations from the data's mean, over all entries of all data."""
-    mean = given.denoiser.data_mean
-    mean = mean.cpu() if isinstance(mean, Tensor) else mean
-    a, b = (x - mean).double(), (y - mean).double()
-    return float((a * b).sum() / (a.square().sum() * b.square().sum()).sqrt())
 
 
 def _write(

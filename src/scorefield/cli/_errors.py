@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
-
-class Interrupted(Exception):
-    """Ctrl-C after which something was kept: the message says what, and where."""
-
 
 def one_line(error: BaseException) -> str:
     """What went wrong, in one line, for a person."""
@@ -32,11 +25,3 @@ def _usage(error: BaseException) -> str:
     context = getattr(error, "ctx", None)
     hint = f" See {context.command_path} --help." if context is not None else ""
     return f"{text}{'' if text.rstrip().endswith('?') else '.'}{hint}"
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
-    """The error for a `name` that is not among the `known`; names the nearest one."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
-    return ValueError(f"unknown {kind} {name!r}. {hint}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,13 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from scorefield import data, recipes
-from scorefield.cli import _runs
+from scorefield import data, runs
 from scorefield.cli._options import Wanted, places
-from scorefield.data import Source, Transform
-from scorefield.data._decode import SUFFIXES
-from scorefield.denoisers import NetworkDenoiser
-from scorefield.randomness import Stream
+from scorefield.cli._output import note, warn
+from scorefield.data import Requantised, Source, Transform
+from scorefield.data.images import SUFFIXES
+from scorefield.denoisers import Denoiser
+from scorefield.runs import RECIPE, HeldOut, Trained
+from scorefield.runs.data import check
 
 FEW, MANY = 10, 256  # of held-out data: pictures and series, points
 
@@ -24,13 +24,22 @@ FEW, MANY = 10, 256  # of held-out data: pictures and series, points
 class Inputs(NamedTuple):
     """Some data and the model they are for, on its device but for what is raw."""
 
-    denoiser: NetworkDenoiser
-    transform: Transform | None
+    run: Trained
     raw: Tensor  # (N, *event), the data's own units
     x: Tensor  # the same, as the model was trained to see them: with noise, where it was trained with noise
     rows: Tensor  # (N,) int64, their places in what they were chosen from
     label: Tensor | None  # (N,) int64
     what: str  # "held-out data of mnist"
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """Of the run."""
+        return self.run.denoiser
+
+    @property
+    def transform(self) -> Transform | None:
+        """Of the run's data."""
+        return self.run.transform
 
     @property
     def cond(self) -> dict[str, Tensor]:
@@ -45,40 +54,39 @@ def chosen(wanted: Wanted, *, labelled: bool = True) -> Inputs:
         FileNotFoundError: for a run or a file that is not there.
         ValueError: for data that are not of the run's shape and levels; places or labels that are not there.
     """
-    denoiser, transform, event = model(wanted)
+    run = model(wanted)
     if wanted.images is None:
-        source, what = held_out(wanted, event, transform)
-        default = range(MANY if len(event) == 1 else FEW)
+        source, what = held_out(run, None, wanted.data_dir, "which data: give --images")
+        default = range(MANY if len(run.event_shape) == 1 else FEW)
     else:
-        source, what = own(wanted.images, wanted.fit, event, transform, "--images"), f"of {wanted.images}"
+        source, what = own(wanted.images, wanted.fit, run.event_shape, run.transform, "--images"), f"of {wanted.images}"
         default = range(len(source))
     rows = places(wanted.index) if wanted.index is not None else list(default)[: len(source)]
     if wrong := [row for row in rows if row >= len(source)]:
         raise ValueError(f"--index must lie in 0..{len(source) - 1}, the {len(source):,} {what}; got {wrong[0]}")
     index = torch.tensor(rows)
     raw, cond = source.batch(index)
-    x = raw.float() if transform is None else transform.dequantize(raw, Stream(wanted.seed, index))
-    device = next(denoiser.parameters()).device
-    label = label_of(wanted, denoiser, len(rows), cond.get("label")) if labelled else None
-    return Inputs(denoiser, transform, raw, x.to(device), index, None if label is None else label.to(device), what)
+    label = label_of(wanted, run, len(rows), cond.get("label")) if labelled else None
+    x = run.to_model(raw, index, seed=wanted.seed)
+    return Inputs(run, raw, x, index, None if label is None else label.to(run.device), what)
 
 
-def model(wanted: Wanted) -> tuple[NetworkDenoiser, Transform | None, tuple[int, ...]]:
-    """The run's denoiser on its device, the transform of its data, and the shape of an event."""
-    loaded = _runs.load_run(wanted.run)
-    return loaded.denoiser.to(_runs.device_of(wanted.device)), loaded.transform, tuple(loaded.meta["event_shape"])
+def model(wanted: Wanted) -> Trained:
+    """The run, a denoiser's, on its device.
+
+    Raises:
+        ValueError: for a classifier's, or a checkpoint that does not say the shape of its data.
+    """
+    run = runs.load(wanted.run, warn=warn).to(wanted.device)
+    _ = run.denoiser, run.event_shape  # refused here, before any data are read
+    return run
 
 
-def held_out(wanted: Wanted, event: tuple[int, ...], transform: Transform | None) -> tuple[Source, str]:
-    """The run's held-out data, and what to call them."""
-    recipe = wanted.run / _runs.RECIPE
-    if not recipe.is_file():
-        raise ValueError(f"{wanted.run} has no {_runs.RECIPE} to say which data: give --images")
-    spec = recipes.load(recipe).data
-    source, apart = recipes.held_out(spec, data_dir=wanted.data_dir)
-    what = f"{'held-out data' if apart else 'data'} of {spec.source}"
-    _check(source, event, transform, what)
-    return source, what
+def held_out(run: Trained, named: str | None, data_dir: Path | None, way_out: str) -> HeldOut:
+    """The run's held-out data, or those `named`; `way_out` ends the message where nothing says which."""
+    if run.recipe is None and named is None:
+        raise ValueError(f"{run.name} has no {RECIPE} to say {way_out}")
+    return run.held_out(named, data_dir=data_dir)
 
 
 def own(path: Path, fit: str | None, event: tuple[int, ...], transform: Transform | None, option: str) -> Source:
@@ -92,7 +100,7 @@ def own(path: Path, fit: str | None, event: tuple[int, ...], transform: Transfor
         if levels is None:
             raise ValueError(f"{option}: the run has no transform of grey values to read {path} with: give numbers")
         source = _fitted(path, fit, event)
-        return _Requantised(source, levels)
+        return Requantised(source, levels)
     if fit is not None:
         raise ValueError(f"--fit is for pictures; {path} holds numbers")
     policy: dict[str, Any] = {}
@@ -104,7 +112,7 @@ def own(path: Path, fit: str | None, event: tuple[int, ...], transform: Transfor
     source = data.load(path, **policy)
     if isinstance(source, data.Arrays) and source.event_shape == event[1:] and event[0] == 1:  # (N, H, W)
         source = data.Arrays(source.x[:, None], levels=source.levels)
-    _check(source, event, transform, str(path))
+    check(source, event, transform, str(path))
     return source
 
 
@@ -140,55 +148,20 @@ def _fitted(path: Path, fit: str | None, event: tuple[int, ...]) -> Source:
     return found
 
 
-class _Requantised:
-    """Pictures of 256 grey values as the run's: k levels // 256."""
-
-    num_classes = None
-
-    def __init__(self, source: Source, levels: int) -> None:
-        self.source, self.levels, self.event_shape = source, levels, source.event_shape
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def batch(self, rows: Tensor) -> data.Batch:
-        x = self.source.batch(rows).x
-        return data.Batch(x if self.levels == 256 else x.long() * self.levels // 256, {})
-
-
-def _check(source: Source, event: tuple[int, ...], transform: Transform | None, what: str) -> None:
-    levels = None if transform is None else transform.levels
-    if tuple(source.event_shape) != event or source.levels != levels:
-        raise ValueError(
-            f"{what}: events of shape {tuple(source.event_shape)} and {_kind(source.levels)}; the run's data have "
-            f"{event} and {_kind(levels)}"
-        )
-
-
-def _kind(levels: int | None) -> str:
-    return "continuous values" if levels is None else f"integers 0..{levels - 1}"
-
-
-def label_of(wanted: Wanted, denoiser: NetworkDenoiser, n: int, given: Tensor | None) -> Tensor | None:
+def label_of(wanted: Wanted, run: Trained, n: int, given: Tensor | None) -> Tensor | None:
     """`(n,)`: the classes the user asks for, else those `given`; None for a model without, or with --no-label.
 
     Raises:
         ValueError: for a class that the model does not have.
     """
-    classes = getattr(denoiser.net, "num_classes", None)
-    asked = _runs.labels(wanted.label, n, classes)
+    classes = run.num_classes
+    asked = runs.labels(wanted.label, n, classes, called="--label")
     if asked is not None:
-        return torch.tensor(asked)
+        return asked
     if given is not None and classes is not None and not wanted.no_label:
         if not 0 <= int(given.min()) <= int(given.max()) < classes:
             raise ValueError(f"label must lie in 0..{classes - 1}; got {int(given.min())}..{int(given.max())}")
         return given
-    recipe = wanted.run / _runs.RECIPE
-    if classes is not None and recipe.is_file() and recipes.load(recipe).training.condition_dropout == 0:
-        print("note: this run never learned to do without a class (condition_dropout 0): give --label", file=sys.stderr)
+    if classes is not None and not run.knows_null:
+        note("this run never learned to do without a class (condition_dropout 0): give --label")
     return None
-
-
-def rms(difference: Tensor) -> Tensor:
-    """`(N,)` over the entries of each."""
-    return difference.double().square().reshape(len(difference), -1).mean(1).sqrt()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import zipfile
 import zlib
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +18,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from scorefield.bijection import latents
-from scorefield.cli import _inputs, _results, _tuned
-from scorefield.cli._inputs import Inputs, rms
+from scorefield.bijection.summary import RoundTrip, distance, kept, mean_square, rms, round_trip, walk
+from scorefield.cli import _inputs, _results
+from scorefield.cli._inputs import Inputs
 from scorefield.cli._options import Wanted, places
+from scorefield.cli._output import at_a_terminal
 from scorefield.cli._results import number
-from scorefield.cli._runs import at_a_terminal
 from scorefield.data import units
 from scorefield.plots import samples
+from scorefield.runs import Trained
 
 SHOWN = 10  # data in a picture
 Z_RANGE = 3.0  # standard deviations that are black and white in the picture of a latent
@@ -37,59 +38,58 @@ def encode(wanted: Wanted, nfe: int, out: Path) -> None:
     options: dict[str, Any] = {"nfe": nfe, "cond": given.cond, "progress": at_a_terminal()}
     encoded = latents.encode(given.denoiser, given.x, **options)
     back = latents.decode(given.denoiser, encoded.z, **options)
-    error = rms(back - given.x).cpu()
+    trip = round_trip(given.x, back)
     again = units.raw(back.cpu(), given.transform)
     summary = {
-        "n": len(error),
+        "n": len(given.x),
         "data": given.what,
         "nfe": encoded.nfe,
-        **_round_trip(error),
+        **_round_trip(trip),
         "data_std": given.denoiser.data_std,
-        "mean_square_of_z": float(encoded.z.double().square().mean()),
+        "mean_square_of_z": mean_square(encoded.z),
         "seed": wanted.seed,
     }
     rows = [*_round_trip_rows(summary)]
     if not given.raw.is_floating_point():
-        summary["values_kept"] = float((again == given.raw).double().mean())
+        summary["values_kept"] = kept(given.raw, again)
         rows.append(["integers kept", f"{summary['values_kept']:.2%}", "of the decoded, rounded"])
     rows += [
         ["mean square of z", number(summary["mean_square_of_z"]), "1 for a standard normal"],
         ["evaluations", str(encoded.nfe), "there, and as many back"],
     ]
-    arrays = {"z": encoded.z.cpu(), "error": error, "x": given.x.cpu(), "raw": given.raw, "rows": given.rows}
+    arrays = {"z": encoded.z.cpu(), "error": trip.error, "x": given.x.cpu(), "raw": given.raw, "rows": given.rows}
     _results.write(
         out,
-        _results.table([f"{len(error)} {given.what}", "value", "beside it"], rows),
+        _results.table([f"{len(given.x)} {given.what}", "value", "beside it"], rows),
         _picture_of_map(given, encoded.z.cpu(), again),
-        {**arrays, **_optional(label=given.label), "nfe": encoded.nfe, "weights": _fingerprint(wanted.run)},
+        {**arrays, **_optional(label=given.label), "nfe": encoded.nfe, "weights": _fingerprint(given.run)},
         summary,
     )
 
 
 def decode(wanted: Wanted, path: Path, nfe: int | None, out: Path) -> None:
     """Data of latents and, where the file says what they were encoded from, how far from it they are."""
-    denoiser, transform, event = _inputs.model(wanted)
-    file = read(path)
+    run = _inputs.model(wanted)
+    file, event = read(path), run.event_shape
     if tuple(file.z.shape[1:]) != event:
         raise ValueError(f"{path}: latents of shape {tuple(file.z.shape[1:])}; the run's data have {event}")
-    device = next(denoiser.parameters()).device
-    label = _inputs.label_of(wanted, denoiser, len(file.z), file.label)
-    same = file.weights is None or np.array_equal(file.weights, _fingerprint(wanted.run))
+    label = _inputs.label_of(wanted, run, len(file.z), file.label)
+    same = file.weights is None or np.array_equal(file.weights, _fingerprint(run))
     nfe = nfe or file.nfe or latents.NFE
-    cond = {} if label is None else {"label": label.to(device)}
-    x = latents.decode(denoiser, file.z.to(device), nfe=nfe, cond=cond, progress=at_a_terminal()).cpu()
-    raw = units.raw(x, transform)
+    cond = {} if label is None else {"label": label.to(run.device)}
+    x = latents.decode(run.denoiser, file.z.to(run.device), nfe=nfe, cond=cond, progress=at_a_terminal()).cpu()
+    raw = units.raw(x, run.transform)
     summary: dict[str, Any] = {"n": len(x), "data": str(path), "nfe": nfe, "same_weights": same}
     rows = [["evaluations", str(nfe), ""]]
     if file.x is not None and file.x.shape == x.shape:
-        summary |= _round_trip(rms(x - file.x)) | {"data_std": denoiser.data_std}
+        summary |= _round_trip(round_trip(file.x, x)) | {"data_std": run.denoiser.data_std}
         rows = [*_round_trip_rows(summary), *rows]
     if not same:
         rows.append(["weights", "others", f"than those that made {path.name}"])
     _results.write(
         out,
         _results.table([f"{len(x)} latents of {path.name}", "value", "beside it"], rows),
-        samples.of_samples(raw, transform),
+        samples.of_samples(raw, run.transform),
         {"x": x, "raw": raw, "nfe": nfe, **_optional(label=label)},
         summary,
     )
@@ -98,7 +98,7 @@ def decode(wanted: Wanted, path: Path, nfe: int | None, out: Path) -> None:
 def interpolate(wanted: Wanted, ends: tuple[str, str], steps: int, nfe: int, out: Path) -> None:
     """Paths through data between pairs of them; `ends` are as many places as places, in the notation of --index."""
     given, n = _inputs.chosen(wanted.at(",".join(ends)), labelled=False), len(places(ends[0]))
-    label = _inputs.label_of(wanted, given.denoiser, n, None)
+    label = _inputs.label_of(wanted, given.run, n, None)
     cond = {} if label is None else {"label": label.to(given.x.device)}
     path = latents.interpolate(
         given.denoiser, given.x[:n], given.x[n:], steps, nfe=nfe, cond=cond, progress=at_a_terminal()
@@ -108,9 +108,7 @@ def interpolate(wanted: Wanted, ends: tuple[str, str], steps: int, nfe: int, out
     per_pair = {
         "from": given.rows[:n],
         "to": given.rows[n:],
-        "distance": rms(b - a),
-        "longest_step": torch.stack([rms(y - x) for x, y in pairwise(path)]).amax(0),
-        "error_at_ends": torch.stack([rms(path[0] - a), rms(path[-1] - b)]).amax(0),
+        **walk(path, a, b)._asdict(),
     }
     rows = [
         [f"{int(i)} to {int(j)}", number(float(d)), number(float(step)), number(float(e))]
@@ -144,7 +142,7 @@ def move(wanted: Wanted, having: Path, lacking: Path, amounts: list[float], nfe:
     moved = [latents.decode(given.denoiser, z + a * direction, cond=given.cond, **options).cpu() for a in amounts]
     raw = [units.raw(x, given.transform) for x in moved]
     sd, size = given.denoiser.data_std, float(rms(direction[None]))
-    distances = [float(rms(x - given.x.cpu()).mean()) / sd for x in moved]
+    distances = [distance(given.x.cpu(), x, sd) for x in moved]
     columns = {"given": given.raw, **{f"{a:+g}": x for a, x in zip(amounts, raw, strict=True)}}
     shown = {name: units.shown(x[:SHOWN], given.transform) for name, x in columns.items()}
     rows = [[f"{a:g}", number(d), f"{a * size:.3f}"] for a, d in zip(amounts, distances, strict=True)]
@@ -218,17 +216,17 @@ def _said(array: np.ndarray | None) -> str:
     return "no such array" if array is None else f"{array.dtype} of shape {array.shape}"
 
 
-def _fingerprint(run: Path) -> np.ndarray:
+def _fingerprint(run: Trained) -> np.ndarray:
     """The SHA-256 of the weights, as 32 numbers."""
-    return np.frombuffer(bytes.fromhex(_tuned.weights_of(run)), np.uint8)
+    return np.frombuffer(bytes.fromhex(run.fingerprint), np.uint8)
 
 
 def _optional(**arrays: Tensor | None) -> dict[str, Tensor]:
     return {name: array.cpu() for name, array in arrays.items() if array is not None}
 
 
-def _round_trip(error: Tensor) -> dict[str, float]:
-    return {"round_trip_rms": float(error.square().mean().sqrt()), "round_trip_worst": float(error.max())}
+def _round_trip(trip: RoundTrip) -> dict[str, float]:
+    return {"round_trip_rms": trip.rms, "round_trip_worst": trip.worst}
 
 
 def _round_trip_rows(summary: dict[str, Any]) -> list[list[str]]:

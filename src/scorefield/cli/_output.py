@@ -1,7 +1,8 @@
-"""Where results go: found or refused before any work is done, and never on top of what is there."""
+"""Where results go: found or refused before any work is done, and never on top of what is there; and what is said."""
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +10,21 @@ from pathlib import Path
 import typer
 
 RESULTS = (".png", ".npz", ".json")  # a picture, arrays, a summary
+
+
+def at_a_terminal() -> bool:
+    """Whether someone is there to see a progress bar."""
+    return sys.stdout.isatty()
+
+
+def warn(line: str) -> None:
+    """Something is wrong, and what is done about it."""
+    print(f"warning: {line}", file=sys.stderr)
+
+
+def note(line: str) -> None:
+    """Something to know."""
+    print(f"note: {line}", file=sys.stderr)
 
 
 def run_folder(out: Path | None, default: str) -> Path:

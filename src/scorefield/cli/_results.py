@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
 from scorefield import plots
-from scorefield.cli._runs import save_npz
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
@@ -31,6 +31,14 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
 def number(value: float) -> str:
     """Four digits after the point, or two that say something."""
     return f"{value:.2g}" if value and abs(value) < 1e-3 else f"{value:.4f}"
+
+
+def save_npz(path: Path, **arrays: Any) -> Path:
+    """Writes arrays of numbers; nothing in the file is a pickle."""
+    plain = {name: np.asarray(a) for name, a in arrays.items()}
+    assert all(a.dtype.kind in "biuf" for a in plain.values())
+    np.savez_compressed(path, **plain)  # type: ignore[arg-type]
+    return path
 
 
 def write(

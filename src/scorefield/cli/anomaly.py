@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorefield.cli._errors import unknown
-from scorefield.cli._names import STATISTICS
+from scorefield.catalogue import STATISTICS, unknown
 from scorefield.cli._output import picture_folder
 
 

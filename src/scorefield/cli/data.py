@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scorefield.cli._errors import unknown
+from scorefield.catalogue import unknown
 from scorefield.cli._output import picture_folder
 
 if TYPE_CHECKING:

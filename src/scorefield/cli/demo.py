@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorefield.cli._errors import unknown
-from scorefield.cli._names import SHAPES
+from scorefield.catalogue import SHAPES, unknown
 from scorefield.cli._output import picture_folder
 
 app = typer.Typer(
@@ -45,9 +44,9 @@ def score_field(
     if distribution not in SHAPES:
         raise unknown("distribution", distribution, SHAPES)
     folder = picture_folder(out, "runs/demo", _SCORE_FIELD, overwrite)
-    from scorefield.cli import _score_field
+    from scorefield.demos import score_field
 
-    _draw(folder, _SCORE_FIELD, _score_field.pictures(distribution, seed=seed, quick=quick))
+    _draw(folder, _SCORE_FIELD, score_field.pictures(distribution, seed=seed, quick=quick))
 
 
 @app.command("schedules")
@@ -61,9 +60,9 @@ def schedules(out: Out = None, seed: Seed = 0, overwrite: Overwrite = False) -> 
     schedules.png           alpha, sigma and the log signal-to-noise ratio
     """
     folder = picture_folder(out, "runs/demo", _SCHEDULES, overwrite)
-    from scorefield.cli import _forward
+    from scorefield.demos import schedules
 
-    _draw(folder, _SCHEDULES, _forward.pictures(seed=seed))
+    _draw(folder, _SCHEDULES, schedules.pictures(seed=seed))
 
 
 _SCORE_FIELD = ("score-field.png", "score-field.gif", "ddpm-ddim.png", "ddpm-ddim.gif", "low-density.png")

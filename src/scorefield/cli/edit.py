@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
+from scorefield.catalogue import SOLVERS, unknown
 from scorefield.cli import _options as opt
-from scorefield.cli._errors import unknown
-from scorefield.cli._names import SOLVERS
 from scorefield.cli._options import Wanted, numbers
 from scorefield.cli._output import result_files
 

@@ -44,6 +44,7 @@ def likelihood(
     out = result_files(out, run, f"likelihood-seed{seed}", overwrite)
 
     from scorefield.cli import _likelihood
+    from scorefield.likelihood import Effort
 
-    job = _likelihood.Job(n, probes, tolerance, draws, elbo_draws, seed)
-    _likelihood.run(run, data, job, out, device=device, data_dir=data_dir)
+    effort = Effort(tolerance=tolerance, draws=draws, elbo_draws=elbo_draws, seed=seed)
+    _likelihood.run(run, data, n, probes, effort, out, device=device, data_dir=data_dir)

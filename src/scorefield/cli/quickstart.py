@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorefield.cli._output import run_folder
+from scorefield.cli._output import at_a_terminal, run_folder, warn
 
 
 def quickstart(
@@ -27,6 +27,17 @@ def quickstart(
     No download: the 8x8 digits come with scikit-learn. Under two minutes on two cores.
     """
     folder = run_folder(out, "runs/quickstart")
-    from scorefield.cli import _digits, _runs
 
-    _digits.run(folder, seed=seed, device=_runs.device_of(device), steps=steps or (20 if fast else None), fast=fast)
+    from rich.console import Console
+
+    from scorefield.cli import _results
+    from scorefield.demos import digits
+    from scorefield.runs import device_of
+
+    shown = digits.run(
+        folder, seed=seed, device=device_of(device), steps=steps or (20 if fast else None), fast=fast,
+        progress=at_a_terminal(), say=typer.echo, warn=warn,
+    )  # fmt: skip
+    console = Console(highlight=False)
+    console.print(_results.table(["measured", "value", "beside it"], shown.rows))
+    console.print(f"report: {shown.report}", soft_wrap=True)

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
+from scorefield.catalogue import METHODS, unknown
 from scorefield.cli import _options as opt
-from scorefield.cli._errors import unknown
-from scorefield.cli._names import METHODS
 from scorefield.cli._options import Wanted
 from scorefield.cli._output import result_files
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scorefield.cli._errors import unknown
-from scorefield.cli._names import SOLVERS
-from scorefield.cli._output import picture_folder
+from scorefield.catalogue import SOLVERS, unknown
+from scorefield.cli._output import at_a_terminal, note, picture_folder, warn
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from scorefield.runs import Trained
 
 _NOTICEABLE = 0.01  # of the standard deviation
 
@@ -76,30 +75,26 @@ def sample(
     arrays = out.with_suffix(".npz")
     picture_folder(out.parent, "", [out.name, arrays.name], overwrite)
 
-    import torch
-
     from scorefield import plots
-    from scorefield.cli import _guidance, _runs, _tuned
+    from scorefield.cli._results import save_npz
     from scorefield.plots import samples
+    from scorefield.runs import captions, labels, load
+    from scorefield.solvers import Tuned
 
-    loaded = _runs.load_run(run)
-    asked = _guidance.Asked(guidance, guidance_interval, classifier)
-    model, classes = _guidance.guided(run, loaded, asked, labelled=bool(label), captioned=bool(text))
-    denoiser, transform = model.to(_runs.device_of(device)), loaded.transform
-    labels = _runs.labels(label, n, classes)
-    tensor = None if labels is None else torch.tensor(labels)
-    cond = _conditions(text, n, loaded.meta.get("text"))
-    plain = model is loaded.denoiser  # what `tune` found is for the model as it was trained
-    own = _tuned.read(run, nfe) if plain and tuned and solver is None and nfe is not None and run.is_dir() else None
-    shape = (n, *loaded.meta["event_shape"])
-    drawn = _runs.draw(denoiser, transform, shape, solver=own or solver, nfe=nfe, label=tensor, cond=cond, seed=seed)
-    figure = samples.of_samples(drawn.raw, transform)
+    loaded = load(run, warn=warn)
+    model = _guided(loaded, guidance, guidance_interval, classifier, bool(label), bool(text)).to(device)
+    asked = labels(label, n, model.num_classes, called="--label")
+    told = captions(text, n, loaded.meta.get("text"), called="--text")
+    drawn = model.sample(
+        n, label=asked, cond=told, solver=solver, nfe=nfe, seed=seed, tuned=tuned, progress=at_a_terminal(), warn=note
+    )
+    figure = samples.of_samples(drawn.raw, loaded.transform)
     if figure is not None:
         plots.save(figure, out)
-    numbers = {"samples": drawn.model, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}
-    _runs.save_npz(arrays, **numbers, **({} if labels is None else {"label": labels}))
+    numbers = {"samples": drawn.x, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}
+    save_npz(arrays, **numbers, **({} if asked is None else {"label": asked}))
     written = arrays if figure is None else f"{out}, {arrays.name}"
-    how = ", tuned" if own else "" if plain else ", guided"
+    how = ", tuned" if isinstance(drawn.solver, Tuned) else "" if model.denoiser is loaded.denoiser else ", guided"
     typer.echo(f"{n} samples, {drawn.nfe} evaluations each{how}: {written}")
     off = drawn.bias.std - 1
     if abs(off) > _NOTICEABLE:
@@ -109,15 +104,28 @@ def sample(
         )
 
 
-def _conditions(captions: list[str] | None, n: int, encoder: dict[str, Any] | None) -> dict[str, Tensor]:
-    if not captions:
-        return {}
-    if encoder is None:
-        raise ValueError("--text was given, but this model was trained without captions")
+def _guided(
+    run: Trained,
+    weight: float | None,
+    interval: tuple[float, float] | None,
+    classifier: Path | None,
+    labelled: bool,
+    captioned: bool,
+) -> Trained:
+    """The run with the guidance asked for, itself if none was.
 
-    from scorefield.recipes import text_condition
-    from scorefield.recipes.schema import Part
+    Raises:
+        ValueError: without a condition or a weight; as `Trained.guided`.
+    """
+    if weight is None and interval is None and classifier is None:
+        return run
+    if not labelled and (classifier is not None or not captioned):
+        raise ValueError("guidance needs a class to guide to: give --label, or --text to a model of captions")
+    if interval is not None and (weight is None or classifier is not None):
+        raise ValueError("--guidance-interval goes with --guidance, and with the model's own label")
+    if classifier is None and run.num_classes is None and not captioned:
+        raise ValueError("--guidance was given, but this model was trained without labels; see --classifier")
+    from scorefield.runs import load
 
-    condition = text_condition(Part.model_validate(encoder))
-    assert condition is not None
-    return condition([captions[i % len(captions)] for i in range(n)])
+    by = None if classifier is None else load(classifier, warn=warn)
+    return run.guided(1.0 if weight is None else weight, interval=interval, classifier=by)

@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from scorefield.cli._errors import unknown
-from scorefield.cli._names import PRESETS, resolve
-from scorefield.cli._output import run_folder, writable
+from scorefield.catalogue import PRESETS, make, unknown
+from scorefield.cli._output import at_a_terminal, run_folder, warn, writable
 
 
 def train(
@@ -57,8 +56,8 @@ def train(
     if out is not None and first and not show:
         folder = writable(out) if going_on else run_folder(out, "")
 
-    from scorefield import recipes
-    from scorefield.cli import _report, _runs
+    from scorefield import recipes, runs
+    from scorefield.runs.reporting import recent
     from scorefield.training import distributed
 
     changes = [f"data.source={json.dumps(data)}"] if data is not None else []
@@ -69,7 +68,7 @@ def train(
     if config is not None:
         recipe = recipes.load(config, changes)
     elif preset is not None or kept is None:
-        recipe = recipes.override(resolve("preset", preset or "digits", PRESETS), changes)
+        recipe = recipes.override(make("preset", preset or "digits", PRESETS), changes)
     else:
         recipe = recipes.override(kept, changes)
     if task is not None and task != recipe.task:
@@ -83,18 +82,19 @@ def train(
     if show:
         typer.echo(recipes.dumps(recipe), nl=False)
         return
-    where = _runs.device_of(device)
+    where = runs.device_of(device)
     with distributed.process_group():
         if folder is None and first:
             folder = run_folder(None, f"runs/{recipe.name}")
         folder = distributed.from_first(folder)
-        trained = _runs.train_into(folder, recipe, device=where, data_dir=data_dir)
-        if not first:
+        run = runs.train(folder, recipe, device=where, data_dir=data_dir, progress=at_a_terminal(), warn=warn)
+        if run is None:  # not the first process
             return
-        report = _report.of_training(folder, trained.experiment, trained.history)
-    history, last = trained.history, _report.recent(trained.history)
-    if last:
-        loss = f"loss {sum(last) / len(last):.4f} (mean of the last {len(last)})"
+        report = run.report(data_dir=data_dir)
+    history = run.history
+    last = recent(history)
+    if last is not None:
+        loss = f"loss {last.loss:.4f} (mean of the last {last.steps})"
         typer.echo(f"{history.step[-1]} steps in {history.seconds[-1]:.1f} s, {loss}: {report}")
     guides = recipe.task == "classifier"
     typer.echo(f"next: scorefield sample {f'RUN --label 0 --classifier {folder}' if guides else folder}")

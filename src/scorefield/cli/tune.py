@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from scorefield.cli._output import at_a_terminal, warn
+
 
 def tune(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
@@ -22,32 +24,21 @@ def tune(
     """
     if not run.is_dir():
         raise FileNotFoundError(f"no run folder at {run}")
-    import torch
     from rich.progress import Progress
 
-    from scorefield.cli import _runs, _tuned
-    from scorefield.sampling import tuning
+    from scorefield.runs import load
 
-    loaded = _runs.load_run(run)
-    denoiser = loaded.denoiser.to(_runs.device_of(device))
-    classes = getattr(denoiser.net, "num_classes", None)
-    labels = {"label": torch.arange(2 * paths).to(next(denoiser.parameters()).device) % classes} if classes else {}
-    with Progress(transient=True, disable=not _runs.at_a_terminal()) as bar:
+    trained = load(run, warn=warn).to(device)
+    with Progress(transient=True, disable=not at_a_terminal()) as bar:
         task = bar.add_task("tuning", total=1.0)
-        found = tuning.tune(
-            denoiser,
-            loaded.meta["event_shape"],
-            nfe,
-            paths=paths,
-            seed=seed,
-            cond=labels,
-            progress=lambda fraction: bar.update(task, completed=fraction),
+        found = trained.tune(
+            nfe, paths=paths, seed=seed, progress=lambda fraction: bar.update(task, completed=fraction)
         )
     typer.echo(f"distance to the model's own fine paths, {paths} samples of held-out noise, {nfe} evaluations")
     typer.echo(f"{'':10s} {'RMS':>9s} {'median':>9s}")
     for name, distance in (("default", found.default), ("tuned", found.tuned), ("fine paths", found.teacher)):
         typer.echo(f"{name:10s} {distance.rms:9.2g} {distance.median:9.2g}")
     if found.helps:
-        typer.echo(f"kept: {_tuned.write(run, nfe, found)}")
+        typer.echo(f"kept: {trained.keep(nfe, found)}")
     else:
         typer.echo("not kept: the default is as near")

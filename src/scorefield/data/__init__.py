@@ -11,7 +11,8 @@ from scorefield.data.files import load
 from scorefield.data.images import ImageFolder
 from scorefield.data.latent_space import PCA, LatentSpace
 from scorefield.data.published import named
-from scorefield.data.sources import Arrays, Batch, Mapped, Source, in_memory
+from scorefield.data.sources import Arrays, Batch, Mapped, Requantised, Source, in_memory
+from scorefield.data.summary import Summary, summarize
 from scorefield.data.synthetic import series, series_law, tabular
 from scorefield.data.transforms import HorizontalFlip, Scale, Standardize, Transform, bits_per_dim, dequantize, quantize
 
@@ -25,10 +26,12 @@ __all__ = [
     "LatentSpace",
     "Mapped",
     "Moments",
+    "Requantised",
     "Scale",
     "Source",
     "Split",
     "Standardize",
+    "Summary",
     "Transform",
     "bits_per_dim",
     "captions",
@@ -43,6 +46,7 @@ __all__ = [
     "quantize",
     "series",
     "series_law",
+    "summarize",
     "tabular",
     "text",
     "units",

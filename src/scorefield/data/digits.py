@@ -22,6 +22,9 @@ class Split(NamedTuple):
 def digits(*, test_fraction: float = 0.5, seed: int = 0) -> Split:
     """Images `(N, 1, 8, 8)`, uint8 in 0..16, split within each class; the same split for the same seed.
 
+    Raises:
+        ValueError: for a test_fraction outside (0, 1).
+
     References:
         Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits, UCI; sklearn.datasets.load_digits.
     """

@@ -61,6 +61,10 @@ def read_npy(path: str | os.PathLike[str], *, levels: int | None = None, layout:
         levels: as of `Arrays`: uint8 has 256, uint16 65536.
         layout: of images: "HW" adds the channel axis to (N, H, W), "HWC" moves it to the front of (N, H, W, C).
             Without it, events are as they are stored.
+
+    Raises:
+        ValueError: for a file that is no .npy, is damaged or holds no real numbers (pickles are never loaded), or a
+            layout that does not fit its shape.
     """
     return _arrays(path, _loaded(path, _NPY), None, levels, layout)
 
@@ -78,6 +82,9 @@ def read_npz(
     Args:
         key: the array's name; without it, "x", or the only one that is not the label.
         label: the labels' name; without it, "label" if there is one.
+
+    Raises:
+        ValueError: as `read_npy`; for an array that is not there, or not named where there are several.
     """
     with _loaded(path, _ZIP) as arrays:
         names = list(arrays)
@@ -94,7 +101,11 @@ def read_npz(
 
 
 def read_idx_images(path: str | os.PathLike[str], *, levels: int | None = None) -> Arrays:
-    """An idx file; (N, H, W) becomes (N, 1, H, W). Labels come from the file beside it, ...labels-idx1-ubyte."""
+    """An idx file; (N, H, W) becomes (N, 1, H, W). Labels come from the file beside it, ...labels-idx1-ubyte.
+
+    Raises:
+        ValueError: for a file that is no idx file or is damaged, or labels that do not fit the images.
+    """
     path = Path(path)
     array, beside = read_idx(path), labels_beside(path)
     labels = None if beside is None else read_idx(beside)

@@ -40,7 +40,11 @@ def unzipped(path: str | os.PathLike[str]) -> bytes:
 
 
 def parse_idx(content: bytes, path: str | os.PathLike[str]) -> NDArray:
-    """The array in the bytes of an idx file; `path` is for the error."""
+    """The array in the bytes of an idx file; `path` is for the error.
+
+    Raises:
+        ValueError: for bytes that are no idx file, or fewer or more of them than its header says.
+    """
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES:
         raise ValueError(
             f"{path}: expected an idx file, which begins 00 00, type, dimensions; got {content[:4].hex(' ')}"

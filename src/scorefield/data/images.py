@@ -179,7 +179,11 @@ def _each(action: Callable[[K], T], keys: Sequence[K], workers: int, faults: lis
 
 
 def target_size(size: int | tuple[int, int] | None, headers: dict[Path, Header]) -> tuple[int, int]:
-    """(height, width) of all the pictures: as asked for, or else the one that they share."""
+    """(height, width) of all the pictures: as asked for, or else the one that they share.
+
+    Raises:
+        ValueError: for a size below 1, or none given where the pictures are of several.
+    """
     if size is None:
         sizes = Counter(h.size for h in headers.values())
         if len(sizes) > 1:

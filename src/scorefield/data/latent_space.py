@@ -50,6 +50,10 @@ class LatentSpace(nn.Module):
         log_det: log|det dz/dy| of an encoder that is invertible and has the same determinant everywhere, nats. None,
             where it is not, and likelihoods are refused.
         encoded: the source holds z already (`latents`), so that training does not encode a datum again in each epoch.
+
+    Raises:
+        ValueError: for a scale that is 0 or not finite, a shift that is not finite, a sigma_data that is not positive,
+            or an autoencoder without `encode` or `decode`.
     """
 
     def __init__(
@@ -171,6 +175,9 @@ class PCA(nn.Module):
     Args:
         event_shape: of a datum; d is its number of entries.
         k: latent dimensions, 1 .. d.
+
+    Raises:
+        ValueError: for a k outside 1 .. d.
     """
 
     basis: Tensor

@@ -164,6 +164,22 @@ class Mapped:
         return _tensor(item), {}
 
 
+class Requantised:
+    """Integers of 256 levels as those of `levels`: k levels // 256. Pictures alone, without their conditions."""
+
+    num_classes = None
+
+    def __init__(self, source: Source, levels: int) -> None:
+        self.source, self.levels, self.event_shape = source, levels, source.event_shape
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, rows: Tensor) -> Batch:
+        x = self.source.batch(rows).x
+        return Batch(x if self.levels == 256 else x.long() * self.levels // 256, {})
+
+
 def in_memory(source: Source) -> Arrays:
     """The same data as one tensor: read once, then as fast as indexing."""
     batches = [source.batch(rows) for rows in chunks(source)]
@@ -190,7 +206,11 @@ def take(values: Tensor, rows: Tensor) -> Tensor:
 
 
 def check_rows(rows: Tensor, n: int) -> None:
-    """Raises ValueError unless `rows` is (k,) int64 within 0 .. n - 1."""
+    """Refuses `rows` that are not (k,) int64 within 0 .. n - 1.
+
+    Raises:
+        ValueError: for those.
+    """
     if rows.ndim != 1 or rows.dtype != torch.int64:
         raise ValueError(f"rows must be (n,) int64; got {tuple(rows.shape)} {rows.dtype}")
     if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < n:

@@ -21,6 +21,9 @@ def series(n: int, length: int = 64, seed: int = 0, *, width: float = 0.1, noise
     """`n` draws of a Gaussian process at `length` times in [0, 1], events (1, length), from the law of `series_law`.
 
     Series i depends on the seed and i alone: fewer series are the first of more.
+
+    Raises:
+        ValueError: for less than one series, a length below 2, or a width or noise that is not positive.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1; got {n}")

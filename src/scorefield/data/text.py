@@ -170,6 +170,7 @@ class MiniLM:
         device: where it runs.
 
     Raises:
+        ValueError: for another output.
         ImportError: in one line, when first called, if the package is not installed.
     """
 

@@ -75,6 +75,9 @@ class Scale:
     `mean` and `sigma_data` describe the data in model units: over all entries of all images. Without `noise`, integers
     are taken at the middle of their bin, k + 1/2: less for a network to learn, but a density of spikes, so a likelihood
     of such a model has no meaning, and `bits_per_dim` refuses it.
+
+    Raises:
+        ValueError: for a scale that is 0 or not finite, a shift that is not finite, or less than one level.
     """
 
     scale: float
@@ -139,7 +142,11 @@ class Scale:
         return self(dequantize(x_raw, generator) if self.noise else x_raw.to(torch.float32) + 0.5)
 
     def quantize(self, x: Tensor) -> Tensor:
-        """Model units to the grey value whose bin they fall in, int64, clipped to 0..levels - 1."""
+        """Model units to the grey value whose bin they fall in, int64, clipped to 0..levels - 1.
+
+        Raises:
+            ValueError: for continuous data, which have no levels.
+        """
         if self.levels is None:
             raise ValueError("quantize needs a Scale with levels; this one describes continuous data")
         return quantize(self.inverse(x), self.levels)
@@ -154,6 +161,10 @@ class Standardize:
         columns: their names, or none.
 
     In model units every column has mean 0 and standard deviation 1, hence `mean` and `sigma_data`.
+
+    Raises:
+        ValueError: for moments or names of unequal numbers, a mean that is not finite, or a standard deviation that is
+            not positive and finite; in a call, for another number of columns.
     """
 
     column_mean: tuple[float, ...]
@@ -237,6 +248,9 @@ class HorizontalFlip:
     """Mirrors each image, left to right, with the given probability: an augmentation, before or after a transform.
 
     The law it trains is the symmetrised one, (1 - p) p(x) + p p(flip x).
+
+    Raises:
+        ValueError: for a probability outside [0, 1]; in a call, for fewer than two axes.
     """
 
     probability: float = 0.5
@@ -275,6 +289,9 @@ def bits_per_dim(log_prob: Tensor, transform: Transform, dims: int) -> Tensor:
         log_prob: nats, of the dequantised and scaled data.
         transform: the one the data went through.
         dims: entries in an event: channels x height x width.
+
+    Raises:
+        ValueError: for less than one dimension, or a transform without dequantisation.
     """
     if dims < 1:
         raise ValueError(f"dims must be at least 1; got {dims}")

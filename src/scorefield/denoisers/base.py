@@ -21,7 +21,8 @@ from scorefield.schedules import Schedule
 class Denoiser(nn.Module):
     """`denoiser(x_t, t, **cond)` is E[x0 | x_t], of the shape and dtype of `x_t` `(B, *event)`; `t` is `()` or `(B,)`.
 
-    Write your own by setting `schedule` and defining `forward(x_t, t, **cond)`: nothing else is required. `data_mean`
+    Write your own by setting `schedule` and defining `forward(x_t, t, **cond)`: nothing else is required. What reaches
+    it as a condition is what `scorefield.conditions` says: tensors `(B, ...)`, and what all samples share. `data_mean`
     and `data_std` describe the data (where sampling starts, and how solvers place their steps); 0 and 1 unless known.
     """
 

@@ -1,4 +1,10 @@
-"""The denoiser of a law known in closed form."""
+"""The denoiser of a law known in closed form.
+
+    D(x_t, t) = E[x0 | x_t] = int x0 p(x0) N(x_t; alpha x0, sigma^2 I) dx0 / int p(x0) N(x_t; alpha x0, sigma^2 I) dx0
+
+`distributions` has these integrals for Gaussians, their mixtures, boxes and data sets. It is what a network would learn
+of them, so whatever is built on a denoiser can be checked against an answer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Networks that are told the level of the noise in their input, and what becomes a denoiser of one."""
+"""Networks that are told the level of the noise in their input, and what becomes a denoiser of one.
+
+    output = net(c_in(t) x_t, level(t), **cond),    E[x0 | x_t] = c_skip(t) x_t + c_out(t) output
+
+`parameterizations` says what the output is a prediction of, a x0 + b eps, and so all four: c_in and the level are its
+`input_scale` and `noise_level`, c_skip and c_out its `solve`.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +49,11 @@ class NoiseConditional(nn.Module):
         self.data_std = data_std
 
     def output(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
-        """The network's raw output: what training losses compare with the target."""
+        """The network's raw output: what training losses compare with the target.
+
+        Raises:
+            ValueError: for times that are not one for all, or one for each of x_t.
+        """
         t = as_time(t)
         if t.ndim and t.shape != x_t.shape[:1]:
             raise ValueError(f"t must have shape () or ({len(x_t)},), one time for each of x_t; got {tuple(t.shape)}")

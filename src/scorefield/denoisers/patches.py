@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers.base import Denoiser
 from scorefield.schedules import as_time
 
@@ -30,14 +31,15 @@ class PatchDenoiser(Denoiser):
     """E[x0 | x_t] of images `(B, C, H, W)` from a denoiser of patches `(B, C, patch, patch)`.
 
     Args:
-        denoiser: of patches; conditions given to the image's denoiser must be one for each image, and reach each patch.
+        denoiser: of patches; each hears the conditions of its image.
         patch: height and width it was trained on.
         stride: between patches, 1 .. `patch`; the last row and column of patches end at the image's border. A quarter
             of the patch costs 16 patches a pixel, half of it 4.
         chunk: patches in one call of the denoiser; all at once unless given.
 
     Raises:
-        ValueError: for a stride outside 1 .. patch, or an image smaller than a patch.
+        ValueError: for a stride outside 1 .. patch, an image smaller than a patch, or a condition without a row for
+            each image.
     """
 
     def __init__(self, denoiser: Denoiser, patch: int, stride: int, *, chunk: int | None = None) -> None:
@@ -58,33 +60,28 @@ class PatchDenoiser(Denoiser):
                 f"x_t must be images (B, C, H, W) of at least {self.patch} x {self.patch}; got {tuple(x_t.shape)}"
             )
         b, c, h, w = x_t.shape
+        told = Conditions.of(cond, b, x_t.dtype, x_t.device, what="images")
         p = self.patch
         rows, columns = (self._places(n, x_t.device) for n in (h, w))  # (R, p), (S, p)
         cut = x_t[:, :, rows][..., columns]  # (B, C, R, p, S, p)
         r, s = len(rows), len(columns)
         patches = cut.permute(0, 2, 4, 1, 3, 5).reshape(b * r * s, c, p, p)
-        clean = self._denoised(patches, as_time(t), r * s, cond).reshape(b, r, s, c, p, p).permute(0, 3, 1, 4, 2, 5)
+        clean = self._denoised(patches, as_time(t), r * s, told).reshape(b, r, s, c, p, p).permute(0, 3, 1, 4, 2, 5)
         by_row = x_t.new_zeros(b, c, h, s, p).index_add(2, rows.flatten(), clean.reshape(b, c, r * p, s, p))
         total = x_t.new_zeros(b, c, h, w).index_add(3, columns.flatten(), by_row.flatten(3))
         held = torch.bincount(rows.flatten(), minlength=h)[:, None] * torch.bincount(columns.flatten(), minlength=w)
         return total / held
 
-    def _denoised(self, patches: Tensor, t: Tensor, each: int, cond: dict[str, Any]) -> Tensor:
+    def _denoised(self, patches: Tensor, t: Tensor, each: int, cond: Conditions) -> Tensor:
         """Of `each` patches an image, those of one image after those of another."""
-        images = len(patches) // each
         t = t.repeat_interleave(each) if t.ndim else t
-        cond = {
-            k: v.repeat_interleave(each, 0) if isinstance(v, Tensor) and v.ndim and len(v) == images else v
-            for k, v in cond.items()
-        }
+        cond = cond.repeated(each)
         if self.chunk is None or len(patches) <= self.chunk:
             return self.denoiser(patches, t, **cond)
-        parts = []
+        parts: list[Tensor] = []
         for low in range(0, len(patches), self.chunk):
             rows = slice(low, low + self.chunk)
-            own = {k: v[rows] if isinstance(v, Tensor) and v.ndim and len(v) == len(patches) else v
-                   for k, v in cond.items()}  # fmt: skip
-            parts.append(self.denoiser(patches[rows], t[rows] if t.ndim else t, **own))
+            parts.append(self.denoiser(patches[rows], t[rows] if t.ndim else t, **cond.rows(rows)))
         return torch.cat(parts)
 
     def _places(self, n: int, device: torch.device) -> Tensor:

@@ -60,6 +60,9 @@ def covariance(
 
     The Jacobian of the exact denoiser is symmetric, so `vjp` (reverse mode, works for every network) and `jvp` (forward
     mode) agree; where a trained network's do not, their difference measures how far its score is from a gradient.
+
+    Raises:
+        ValueError: for another mode.
     """
     alpha, sigma = denoiser.schedule(t)
 

@@ -125,8 +125,8 @@ class GaussianComponents(Distribution):
         gain = spectrum.function(a * spectrum.variances / v, a[..., 0] * spectrum.rest / v_rest)
         r = x[:, None] - a * self._means
         means = self._means + (gain @ r[..., None])[..., 0]
-        apart = means - (rho[..., None] * means).sum(1, keepdim=True)
-        out = torch.einsum("bk,bkd,bke->bde", rho, apart, apart)
+        deviation = means - (rho[..., None] * means).sum(1, keepdim=True)
+        out = torch.einsum("bk,bkd,bke->bde", rho, deviation, deviation)
         return (out + torch.einsum("bk,bkde->bde", rho, within.expand(len(x), -1, -1, -1))).to(x_t.dtype)
 
     def _responsibilities(self, x_t: Tensor, alpha: Level, sigma: Level) -> Tensor:

@@ -1,4 +1,4 @@
-"""The layout that makes a sample's numbers independent of its batch, to the last bit.
+"""The layout that keeps a sample's numbers independent of its batch.
 
 BLAS picks its kernels by matrix shape, so `x @ m` of one row and of 256 rows differ in the last bits; and vectorised
 reductions add in an order that depends on what lies side by side. Both go away when every product and every sum has
@@ -6,7 +6,10 @@ the same shape, whatever the batch: the batch is padded to blocks of `LANES` sam
 
     x (B, D) -> (N, D, LANES),   N = ceil(B / LANES),
 
-matrix products are (P, Q) @ (Q, LANES), one per block, and sums (`total`) are trees of elementwise additions.
+matrix products are (P, Q) @ (Q, LANES), one per block, and sums (`total`) are trees of elementwise additions. Small
+matrices are multiplied entry by entry, and then bits are the same wherever a sample stands. A larger product gives a
+sample the same bits at the same place of a block, and at another wherever BLAS treats all columns alike, as the kernels
+measured do but none promises: to rounding, then.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from torch import Tensor
 from scorefield.distributions.base import Level
 
 # A multiple of every tile width BLAS libraries use (4, 6, 8, 12, 16, 24, 48): with 64, MKL's float64 product treats the
-# last four columns with another kernel than the rest, and the sample's position in the block shows.
+# last four columns with another kernel than the rest, and the sample's position in the block shows in its last bit.
 LANES = 48
 
 # Elements of a temporary per pass: keeps it in cache, and memory bounded however large the batch.

@@ -12,7 +12,8 @@ and `log_prob`, `score` are these at alpha = 1, sigma = 0. Tweedie's formula tie
 
 but neither is computed from the other here: the sum loses all digits where alpha or sigma is small.
 
-Numbers of one sample never depend on the rest of its batch, to the last bit (CPU, one thread).
+Numbers of one sample do not depend on the rest of its batch: to the last bit where no matrix has more than 16 entries
+(2-D laws of a few components, boxes), else to rounding (CPU, one thread).
 """
 
 from __future__ import annotations
@@ -105,13 +106,22 @@ class Distribution(abc.ABC):
 
 
 def check_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype, refused unless float32 or float64.
+
+    Raises:
+        ValueError: for another.
+    """
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(f"dtype must be torch.float32 or torch.float64; got {dtype}")
     return dtype
 
 
 def parameter(name: str, value: Any, *shape: int | str) -> Tensor:
-    """A finite float tensor that no caller can change. `shape` holds sizes, or letters for free ones."""
+    """A finite float tensor that no caller can change. `shape` holds sizes, or letters for free ones.
+
+    Raises:
+        ValueError: for another shape, an empty one, or an entry that is not finite.
+    """
     tensor = torch.as_tensor(value).detach()
     if not tensor.is_floating_point():
         tensor = tensor.to(torch.get_default_dtype())
@@ -138,7 +148,11 @@ def common(*tensors: Tensor) -> torch.dtype:
 
 
 def check_weights(weights: Tensor) -> Tensor:
-    """Probabilities in float64; those off by rounding are made to sum to 1, those further off are refused."""
+    """Probabilities in float64; those off by rounding are made to sum to 1, those further off are refused.
+
+    Raises:
+        ValueError: for a negative weight, or a sum off 1 by more than 1e-4.
+    """
     weights = weights.double()
     total = float(weights.sum())
     if float(weights.min()) < 0:
@@ -149,7 +163,11 @@ def check_weights(weights: Tensor) -> Tensor:
 
 
 def check_levels(alpha: float, sigma: float) -> tuple[float, float]:
-    """Both as floats, refused unless finite, non-negative and not both 0."""
+    """Both as floats, refused unless finite, non-negative and not both 0.
+
+    Raises:
+        ValueError: for any other.
+    """
     alpha, sigma = float(alpha), float(sigma)
     if not (0 <= alpha < float("inf") and 0 <= sigma < float("inf") and alpha + sigma > 0):
         raise ValueError(f"alpha and sigma must be finite, >= 0 and not both 0; got alpha={alpha:g}, sigma={sigma:g}")

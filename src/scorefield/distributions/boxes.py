@@ -42,6 +42,10 @@ class UniformBoxes(Distribution):
         lower, upper: corners, `(K, D)`, lower < upper.
         weights: `(K,)`, summing to 1; by default in proportion to the volumes, a uniform density on disjoint boxes.
         std: of the blur; 0 leaves the edges sharp. Then at sigma = 0 the score is 0 everywhere and says nothing.
+
+    Raises:
+        ValueError: for an upper corner that does not exceed the lower, a negative or infinite std, or weights that do
+            not sum to 1.
     """
 
     def __init__(self, lower: Any, upper: Any, weights: Any | None = None, std: float = 0.0) -> None:

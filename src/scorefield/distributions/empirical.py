@@ -46,6 +46,10 @@ class Empirical(Distribution):
         bandwidth: standard deviation of each kernel, in the units of the data. At 0 there is no density at sigma = 0:
             `log_prob` and `score` raise.
         chunk: data rows treated at once.
+
+    Raises:
+        ValueError: for a scalar or data that are not finite, a negative or infinite bandwidth, or a chunk below 1; for
+            a density or a score at sigma = 0 where the bandwidth is 0.
     """
 
     def __init__(self, data: Any, bandwidth: float = 0.0, *, chunk: int = 1024) -> None:

@@ -1,4 +1,14 @@
-"""Densities known up to a constant: p(x) proportional to exp(log_density(x))."""
+"""Densities known up to a constant.
+
+    p(x) = exp(l(x)) / Z,    Z = int exp(l(x)) dx unknown,    score = grad log p = grad l
+
+The score does without Z, and so does a ratio p(y) / p(x), which is all that Langevin dynamics and MALA ask for. What
+does need integrals of p is refused: a draw, and the noised law
+
+    p_t(x) = int p(x0) N(x; alpha x0, sigma^2 I) dx0,
+
+with its score and its denoiser.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +36,11 @@ class Energy(Distribution):
         log_density: `(B, *event)` -> `(B,)`, in nats up to a constant; each value depends on its own sample alone.
         event_shape: of one sample.
         mean, variance: `(*event)`, where known; asking for one that was not given raises ValueError.
+
+    Raises:
+        ValueError: for a log_density that is no function, or returns another shape; for a mean or variance that was not
+            given.
+        NotImplementedError: for what needs more than `log_density`.
     """
 
     def __init__(
@@ -59,7 +74,11 @@ class Energy(Distribution):
         return value.to(self.dtype)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """The unnormalised log-density, `(B,)`: log p(x) up to a constant nobody knows."""
+        """The unnormalised log-density, `(B,)`: log p(x) up to a constant nobody knows.
+
+        Raises:
+            ValueError: for an x of another shape, or a log_density that does not return `(B,)`.
+        """
         check_x(x, self.event_shape)
         value = self.log_density(x)
         if value.shape != x.shape[:1]:

@@ -1,4 +1,18 @@
-"""The Gaussian: the one law whose denoiser is linear in x_t."""
+"""The Gaussian: the one law whose denoiser is linear in x_t.
+
+With x0 ~ N(m, C), x_t = alpha x0 + sigma eps and V = alpha^2 C + sigma^2 I,
+
+    p_t             = N(alpha m, V)
+    score           = -V^-1 (x_t - alpha m)
+    E[x0 | x_t]     = m + alpha C V^-1 (x_t - alpha m)
+    Cov[x0 | x_t]   = sigma^2 C V^-1                      the same for every x_t
+
+and after a measurement y = A x0 + n, n ~ N(0, R), x0 is Gaussian still, with the gain K = C A^T (A C A^T + R)^-1:
+
+    E[x0 | y]       = m + K (y - A m),      Cov[x0 | y] = C - K A C.
+
+All of it is computed in the eigenbasis of C (`_spectrum`), where V is diagonal: see `_components` for what that spares.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,17 @@
-"""Mixtures of Gaussians: any density, and still exact."""
+"""Mixtures of Gaussians: any density, and still exact.
+
+With x0 ~ sum_k pi_k N(m_k, C_k) and V_k = alpha^2 C_k + sigma^2 I,
+
+    p_t             = sum_k pi_k N(alpha m_k, V_k)
+    rho_k(x_t)      = pi_k N(x_t; alpha m_k, V_k) / p_t(x_t)               p(component k | x_t), the responsibilities
+    score           = -sum_k rho_k V_k^-1 (x_t - alpha m_k)
+    E[x0 | x_t]     = sum_k rho_k mu_k,    mu_k = m_k + alpha C_k V_k^-1 (x_t - alpha m_k)
+    Cov[x0 | x_t]   = sum_k rho_k [sigma^2 C_k V_k^-1 + (mu_k - E)(mu_k - E)^T],    E = E[x0 | x_t]
+
+The weights of the score are the responsibilities, not pi: between two components it is they that turn it round. After a
+measurement y = A x0 + n each component is conditioned as a Gaussian is, and has the weight pi_k p(y | k), with p(y | k)
+= N(y; A m_k, A C_k A^T + R).
+"""
 
 from __future__ import annotations
 

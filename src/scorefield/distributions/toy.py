@@ -26,7 +26,11 @@ SPACING = 1.25
 def eight_gaussians(
     *, radius: float = math.sqrt(2), std: float = 0.1, weights: Any | None = None, dtype: torch.dtype = torch.float32
 ) -> GaussianMixture:
-    """Eight isotropic Gaussians on a circle, the first at angle 0, anticlockwise; `weights` `(8,)`, equal if None."""
+    """Eight isotropic Gaussians on a circle, the first at angle 0, anticlockwise; `weights` `(8,)`, equal if None.
+
+    Raises:
+        ValueError: for a radius or std that is not positive, or weights that do not sum to 1.
+    """
     _positive(radius=radius, std=std)
     angle = torch.arange(8, dtype=torch.float64) * (math.pi / 4)
     weights = torch.full((8,), 1 / 8) if weights is None else weights
@@ -40,7 +44,11 @@ def rings(
     weights: Any | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> GaussianMixture:
-    """Concentric rings. `weights`: mass of each, by default in proportion to its length."""
+    """Concentric rings. `weights`: mass of each, by default in proportion to its length.
+
+    Raises:
+        ValueError: for a radius or std that is not positive, or weights that do not sum to 1.
+    """
     _positive(std=std, **{f"radii[{i}]": radius for i, radius in enumerate(radii)})
     weights = radii if weights is None else parameter("weights", weights, len(radii)).tolist()
     total = sum(weights)
@@ -53,7 +61,11 @@ def rings(
 
 
 def two_moons(*, std: float = 0.1, dtype: torch.dtype = torch.float32) -> GaussianMixture:
-    """Two interleaved half circles of radius sqrt(2), centred on the origin."""
+    """Two interleaved half circles of radius sqrt(2), centred on the origin.
+
+    Raises:
+        ValueError: for an std that is not positive.
+    """
     _positive(std=std)
     scale = math.sqrt(2)
     angle = torch.linspace(0, math.pi, _count(math.pi * scale, std) + 1, dtype=torch.float64)
@@ -66,7 +78,11 @@ def two_moons(*, std: float = 0.1, dtype: torch.dtype = torch.float32) -> Gaussi
 def spiral(
     *, arms: int = 2, turns: float = 1.5, radius: float = 2.0, std: float = 0.08, dtype: torch.dtype = torch.float32
 ) -> GaussianMixture:
-    """Archimedean spirals from the origin to `radius`, uniform in length along each of the `arms`."""
+    """Archimedean spirals from the origin to `radius`, uniform in length along each of the `arms`.
+
+    Raises:
+        ValueError: for a number that is not positive.
+    """
     _positive(arms=arms, turns=turns, radius=radius, std=std)
     end = 2 * math.pi * turns
     theta = torch.linspace(0, end, 4097, dtype=torch.float64)
@@ -86,6 +102,9 @@ def pinwheel(
     """Curved arms, densest in their middle: `nodes` Gaussians along each, stretched along the arm, `width` r across it.
 
     Arm a follows r (cos, sin)(2 pi a / arms + rate exp(r)), r ~ N(1, 0.3^2) cut at two deviations, scaled by 1.35.
+
+    Raises:
+        ValueError: for a number that is not positive.
     """
     _positive(arms=arms, width=width, nodes=nodes)
     scale = 1.35
@@ -111,7 +130,11 @@ def pinwheel(
 def checkerboard(
     *, cells: int = 4, half_width: float = math.sqrt(3), dtype: torch.dtype = torch.float32
 ) -> UniformBoxes:
-    """Every other square of a `cells` x `cells` board on [-half_width, half_width]^2, uniform, with sharp edges."""
+    """Every other square of a `cells` x `cells` board on [-half_width, half_width]^2, uniform, with sharp edges.
+
+    Raises:
+        ValueError: for a number that is not positive.
+    """
     _positive(cells=cells, half_width=half_width)
     side = 2 * half_width / cells
     corners = [[i, j] for i in range(cells) for j in range(cells) if (i + j) % 2 == 0]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scorefield.conditions import Conditions, for_each
 from scorefield.denoisers import Denoiser, NoiseConditional
 from scorefield.schedules import pad_right
 
@@ -33,8 +34,8 @@ class NetworkClassifier(NoiseConditional):
 class ClassifierGuidance(Denoiser):
     """A model, conditioned by a classifier it was not trained with (Dhariwal & Nichol 2021).
 
-    Called with `label` `(B,)` int64, which the classifier is asked for and the denoiser is not told; other conditions
-    go to the denoiser. Without a label it is the denoiser itself.
+    Called with `label`, `(B,)` int64 or a class for all, which the classifier is asked for and the denoiser is not
+    told; other conditions go to the denoiser. Without a label it is the denoiser itself.
 
     Args:
         denoiser: of p(x), or of p(x | ...) given other conditions.
@@ -55,8 +56,10 @@ class ClassifierGuidance(Denoiser):
         self.denoiser, self.classifier, self.weight = denoiser, classifier, weight
         self.schedule, self.data_mean, self.data_std = denoiser.schedule, denoiser.data_mean, denoiser.data_std
 
-    def forward(self, x_t: Tensor, t: Tensor | float, *, label: Tensor | None = None, **cond: Any) -> Tensor:
-        d = self.denoiser(x_t, t, **cond)
+    def forward(self, x_t: Tensor, t: Tensor | float, *, label: Tensor | int | None = None, **cond: Any) -> Tensor:
+        told = Conditions.of({"label": label, **cond}, len(x_t), x_t.dtype, x_t.device)
+        label = told.pop("label")
+        d = self.denoiser(x_t, t, **told)
         alpha, sigma = self.schedule(t)
         w = self.weight(sigma / alpha) if callable(self.weight) else self.weight
         if label is None or (not isinstance(w, Tensor) and w == 0):
@@ -65,8 +68,9 @@ class ClassifierGuidance(Denoiser):
             raise ValueError("classifier guidance is undefined where alpha = 0, at t = 1; start the grid below it")
         return d + pad_right(w * sigma**2 / alpha, x_t) * self.log_likelihood_score(x_t, t, label)
 
-    def log_likelihood_score(self, x_t: Tensor, t: Tensor | float, label: Tensor) -> Tensor:
+    def log_likelihood_score(self, x_t: Tensor, t: Tensor | float, label: Tensor | int) -> Tensor:
         """grad_x log p(label | x_t), of the shape of `x_t`."""
+        label = for_each("label", label, x_t)
 
         def total(x: Tensor) -> Tensor:  # of samples that do not see each other: the gradient is each one's own
             return -F.cross_entropy(self.classifier(x, t), label, reduction="sum")

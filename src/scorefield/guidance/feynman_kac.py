@@ -36,6 +36,7 @@ import torch
 from torch import Tensor
 
 from scorefield import particles
+from scorefield.conditions import Conditions
 from scorefield.guidance.products import Product, combine
 from scorefield.randomness import Noise
 from scorefield.schedules import as_time, pad_right
@@ -76,7 +77,9 @@ def feynman_kac(
 
     Args:
         denoiser: a product with constant exponents: ClassifierFreeGuidance, Autoguidance, Conjunction, ...
-        shape: `(G, *event)`: the groups, which are independent, to the bit.
+        shape: `(G, *event)`: the groups, which are independent: to the bit where the experts compute entry by entry,
+            else to rounding, and where it turns a comparison of weights a group goes on from other, equally good
+            particles.
         particles_each: K, of a group. Large products need many: see `effective_size`.
         steps: of the default grid, uniform in log-SNR; or `times` `(N + 1,)`, decreasing.
         solver: how particles move: a one-evaluation method of the reverse family, GaussianExact(DDPM()) (eta = 1)
@@ -84,12 +87,13 @@ def feynman_kac(
         threshold: resample a group when its effective size falls below this share of K; 0 never does.
         resample_last: leave every group with equal weights; otherwise the particles keep the weights they came to.
         seed, first_index: group g is a function of (seed, first_index + g) and K.
-        cond: as in `sample`: tensors with a leading dimension G are cut into groups.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
+            What belongs to a sample is its group's.
         dtype, device: of the particles; by default those of the denoiser's parameters.
 
     Raises:
         ValueError: for a product that is not constant in time, a grid that starts where alpha = 0, bad sizes, or
-            predictions that are not finite.
+            predictions that are not finite, or a condition of another length than G.
     """
     which, weights = denoiser.active()
     groups, event = shape[0], tuple(shape[1:])
@@ -106,18 +110,14 @@ def feynman_kac(
     run = _Run(
         denoiser, which, weights, solver or GaussianExact(DDPM()), times, threshold, resample_last, seed, particles_each
     )
+    told = Conditions.of(cond, groups, dtype, device, what="groups")
     size = max(1, CHUNK_ELEMENTS // max(1, particles_each * math.prod(event)))
     parts = []
     for low in range(0, max(groups, 1), size):
         high = min(low + size, groups)
         index = torch.arange((first_index + low) * particles_each, (first_index + high) * particles_each, device=device)
-        mine = {
-            name: value[low:high].repeat_interleave(particles_each, 0)
-            if isinstance(value, Tensor) and value.ndim and len(value) == groups
-            else value
-            for name, value in (cond or {}).items()
-        }
-        parts.append(run.group(Noise(seed, index, event, dtype), mine))
+        own = told.rows(slice(low, high)).repeated(particles_each)
+        parts.append(run.group(Noise(seed, index, event, dtype), own))
     x, log_weights, log_normalizer, smallest, nfe = zip(*parts, strict=True)
     return WeightedSamples(torch.cat(x), torch.cat(log_weights), torch.cat(log_normalizer), torch.cat(smallest), nfe[0])
 

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
-from scorefield.guidance.conditions import Condition, for_all, predictions
+from scorefield.guidance.predictions import for_all, predictions
 from scorefield.guidance.products import Product, require_one_schedule
 from scorefield.guidance.rules import Rule, line
 from scorefield.schedules import pad_right
@@ -30,7 +31,11 @@ Weight = float | Callable[[Tensor], Tensor]
 class Pair(Product):
     """Guidance from the second expert past the first; subclasses say what they are.
 
-    Called with `guidance` `(B,)` among its conditions, these are the samples' own weights.
+    Called with `guidance` among its conditions, `(B,)` are the samples' own weights, and a number is one for all.
+
+    Raises:
+        ValueError: for a weight that is not finite or has entries of its own; when called, for a `guidance` that is not
+            one for each of x_t; for `exponents` where weight or rule vary with the noise.
     """
 
     def __init__(self, weight: Weight, rule: Rule) -> None:
@@ -53,17 +58,19 @@ class Pair(Product):
         return self.weight, 1 - self.weight
 
     def forward(self, x_t: Tensor, t: Tensor | float, *, guidance: Tensor | float | None = None, **cond: Any) -> Tensor:
-        w = self.weight if guidance is None else guidance
+        told = Conditions.of({"guidance": guidance, **cond}, len(x_t), x_t.dtype, x_t.device)
+        own = told.pop("guidance")
+        w: Any = self.weight if own is None else own
         w = w(self.schedule.noise_ratio(t)) if callable(w) else w
         if not isinstance(w, Tensor) or not w.ndim:
             w = float(w)
             if w in (0, 1):
-                return self.experts([0 if w else 1], x_t, t, **cond)[0]
-            c, b = self.experts([0, 1], x_t, t, **cond)
+                return self.experts([0 if w else 1], x_t, t, **told)[0]
+            c, b = self.experts([0, 1], x_t, t, **told)
             return self.rule(c, b, w)
         if w.shape != x_t.shape[:1]:
             raise ValueError(f"guidance must have shape ({len(x_t)},), one for each of x_t; got {tuple(w.shape)}")
-        c, b = self.experts([0, 1], x_t, t, **cond)
+        c, b = self.experts([0, 1], x_t, t, **told)
         w = pad_right(w, x_t)
         return torch.where(w == 1, c, torch.where(w == 0, b, self.rule(c, b, w)))
 
@@ -101,7 +108,7 @@ class ClassifierFreeGuidance(Pair):
     def experts(self, which: Sequence[int], x_t: Tensor, t: Tensor | float, **cond: Any) -> list[Tensor]:
         if not cond:
             raise ValueError("classifier-free guidance needs a condition, e.g. cond={'label': ...}; got none")
-        terms: list[Condition] = [cond, for_all(self.negative, x_t) or None]
+        terms = [cond, for_all(self.negative, x_t) or None]
         return predictions(self.denoiser, x_t, t, [terms[i] for i in which])
 
 

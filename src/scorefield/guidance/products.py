@@ -24,8 +24,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser, ExactDenoiser
-from scorefield.guidance.conditions import Condition, for_all, predictions
+from scorefield.guidance.predictions import for_all, predictions
 from scorefield.schedules import Schedule, pad_right
 
 
@@ -51,8 +52,9 @@ class Product(Denoiser, abc.ABC):
         return which, [self.exponents[i] for i in which]
 
     def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
+        told = Conditions.of(cond, len(x_t), x_t.dtype, x_t.device)
         which, weights = self.active()
-        return combine(self.experts(which, x_t, t, **cond), weights, x_t, self.schedule, t)
+        return combine(self.experts(which, x_t, t, **told), weights, x_t, self.schedule, t)
 
     def _like(self, denoiser: Denoiser) -> None:
         self.schedule, self.data_mean, self.data_std = denoiser.schedule, denoiser.data_mean, denoiser.data_std
@@ -88,6 +90,9 @@ class ProductOfExperts(Product):
         denoisers: the experts; every condition is passed to each.
         weights: w_i, not all 0; their sum must be positive for prod_i p_i^w_i to have a finite integral at high noise.
 
+    Raises:
+        ValueError: for weights that are not one for each expert, finite and of positive sum.
+
     References:
         Hinton 2002 (products of experts); Liu et al. 2022; Du et al. 2023.
     """
@@ -121,6 +126,9 @@ class Conjunction(Product):
         conditions: each of one sample, without a batch dimension: `[{"label": 3}, {"vector": v}]`, v `(k,)`.
         weights: w_i; 1 unless given.
 
+    Raises:
+        ValueError: for no condition or an empty one, or weights that are not one for each, finite and not all 0.
+
     References:
         Liu et al. 2022, Compositional visual generation with composable diffusion models (eq. 11, 13).
     """
@@ -140,7 +148,7 @@ class Conjunction(Product):
         return (1 - math.fsum(self.weights), *self.weights)
 
     def experts(self, which: Sequence[int], x_t: Tensor, t: Tensor | float, **cond: Any) -> list[Tensor]:
-        terms: list[Condition] = [cond or None, *({**cond, **for_all(c, x_t)} for c in self.conditions)]
+        terms = [cond or None, *({**cond, **for_all(c, x_t)} for c in self.conditions)]
         return predictions(self.denoiser, x_t, t, [terms[i] for i in which])
 
 
@@ -155,6 +163,10 @@ class Mixture(Denoiser):
     Args:
         denoisers: of distributions with a density at every noise level.
         weights: not negative, w_i / sum_j w_j the share of part i.
+
+    Raises:
+        ValueError: for parts that are not exact denoisers, or weights that are not one for each, finite, not negative
+            and not all 0.
     """
 
     def __init__(self, denoisers: Sequence[ExactDenoiser], weights: Sequence[float]) -> None:
@@ -185,7 +197,11 @@ class Mixture(Denoiser):
 
 
 def require_one_schedule(*models: Any) -> None:
-    """Raises a ValueError unless all models see the same noise at the same time."""
+    """Refuses models that do not see the same noise at the same time.
+
+    Raises:
+        ValueError: for those, with two of their schedules.
+    """
     t = torch.linspace(0, 1, 9, dtype=torch.float64)
     first = torch.stack(models[0].schedule(t))
     for model in models[1:]:

@@ -39,6 +39,9 @@ class Rescaled:
     Large weights make E[x0 | x_t] too large, which shows as saturated colours. Lin et al. 2024 (eq. 15-16, `amount`
     0.7) rescale the network's output by standard deviations; here it is E[x0 | x_t], whatever the network predicts,
     about 0, the data's mean in the model's units.
+
+    Raises:
+        ValueError: for an amount outside [0, 1].
     """
 
     amount: float = 0.7
@@ -66,6 +69,9 @@ class Projected:
         parallel: the share of the parallel part that is kept, eta in the paper; 1 with an infinite radius is `line`.
         radius: largest Euclidean norm of c - b, r in the paper; in the model's units, so it grows with the event's
             size.
+
+    Raises:
+        ValueError: for a radius that is not positive.
     """
 
     parallel: float = 0.0
@@ -96,6 +102,9 @@ class Interval:
 
     At high noise guidance drives samples of a class to the same few, at low noise it only costs evaluations
     (Kynkaanniemi et al. 2024). Outside the interval a step costs one evaluation where all samples share their time.
+
+    Raises:
+        ValueError: unless 0 <= low < high.
     """
 
     weight: float

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from scorefield.conditions import for_each
 from scorefield.data.latent_space import LatentSpace
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.parameterizations import X0, Eps, Parameterization, V, Velocity
@@ -100,6 +101,9 @@ def times(pipe: Any, steps: int) -> Tensor:
     """The levels at which the pipeline itself would call its network in that many steps, (N + 1,), decreasing.
 
     Its last time is where the scheduler ends: 0, or the first level of a chain with `set_alpha_to_one` off.
+
+    Raises:
+        ValueError: for a scheduler of another kind or prediction.
     """
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)  # set_timesteps changes the one it is called on
     scheduler.set_timesteps(steps)
@@ -138,7 +142,7 @@ class _Network(nn.Module, abc.ABC):
         self.model = model
         self._null = dict(null)
 
-    def forward(self, x: Tensor, level: Tensor, *, null: Tensor | None = None, **cond: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, *, null: Any = None, **cond: Any) -> Tensor:
         if unknown := set(cond) - set(self.conditions):
             raise ValueError(f"this network takes {', '.join(self.conditions)}; got {', '.join(sorted(unknown))}")
         dtype = next(self.model.parameters()).dtype
@@ -148,15 +152,16 @@ class _Network(nn.Module, abc.ABC):
     @abc.abstractmethod
     def predict(self, x: Tensor, level: Tensor, **cond: Tensor) -> Tensor: ...
 
-    def _condition(self, name: str, value: Tensor | None, null: Tensor | None, x: Tensor) -> Tensor:
+    def _condition(self, name: str, value: Any, null: Any, x: Tensor) -> Tensor:
         if value is not None and null is None:
-            return value.to(x.device)
+            return for_each(name, value, x)
         if name not in self._null:
             raise ValueError(f"{name} was not given, and what the empty prompt is, is not known: denoiser(pipe, null=)")
         empty = self._null[name].to(x.device).expand(len(x), *self._null[name].shape[1:])
         if value is None or null is None:
             return empty
-        return torch.where(null.reshape(-1, *[1] * (empty.ndim - 1)), empty.to(value.dtype), value.to(x.device))
+        value, null = for_each(name, value, x), for_each("null", null, x)
+        return torch.where(null.reshape(-1, *[1] * (empty.ndim - 1)), empty.to(value.dtype), value)
 
 
 class _UNet(_Network):

@@ -19,7 +19,9 @@ from scorefield.inverse.moments import Covariance, FullCovariance, IsotropicCova
 from scorefield.inverse.posterior import Posterior, PosteriorSamples, condition
 from scorefield.inverse.recommended import recommended
 from scorefield.inverse.spectral import ErrorSpectrum, SpectralBridge, calibrate_spectrum
+from scorefield.inverse.summary import Moments, Quality, moments, psnr, quality
 from scorefield.inverse.twisted import TwistedSMC
+from scorefield.inverse.units import Units
 
 __all__ = [
     "DAPS",
@@ -39,17 +41,23 @@ __all__ = [
     "Likelihood",
     "Method",
     "MomentMatching",
+    "Moments",
     "PiGDM",
     "Posterior",
     "PosteriorSamples",
+    "Quality",
     "REDDiff",
     "SpectralBridge",
     "TwistedSMC",
+    "Units",
     "calibrate_spectrum",
     "calibration",
     "condition",
+    "moments",
     "operators",
     "predictive_p_value",
+    "psnr",
+    "quality",
     "recommended",
     "simulate",
 ]

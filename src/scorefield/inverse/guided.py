@@ -31,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions, for_each
 from scorefield.denoisers import Denoiser
 from scorefield.inverse.linear import Whitened, isotropic, linear_gaussian
 from scorefield.inverse.measurement import Likelihood
@@ -48,12 +49,15 @@ Report = Callable[[Tensor], object]  # given the relative residuals (R,) of each
 class Guided(Denoiser):
     """E[x0 | x_t, y] by one of the approximations above.
 
-    Called with `observation` `(R,)` int64, the number of each row's observation; without it every row has its own
-    (R = B), or all have the only one (B = 1).
+    Called with `observation`, the number of each row's observation, `(R,)` int64 or one for all; without it every row
+    has its own (R = B), or all have the only one (B = 1).
 
     Args:
         denoiser: of the prior.
         likelihood: Gaussian, its operator linear.
+
+    Raises:
+        ValueError: when called, unless every row of x_t has one of the observations.
     """
 
     vjps = 0  # for one evaluation, at most
@@ -63,18 +67,25 @@ class Guided(Denoiser):
         self.denoiser, self.likelihood = denoiser, linear_gaussian(likelihood, type(self).__name__)
         self.schedule, self.data_mean, self.data_std = denoiser.schedule, denoiser.data_mean, denoiser.data_std
 
-    def forward(self, x_t: Tensor, t: Tensor | float, observation: Tensor | None = None, **cond: Any) -> Tensor:
-        system = Whitened(self.likelihood, self._rows(x_t, observation), torch.promote_types(x_t.dtype, torch.float32))
-        return self.guide(system, x_t, as_time(t), cond)
+    def forward(self, x_t: Tensor, t: Tensor | float, observation: Any = None, **cond: Any) -> Tensor:
+        told = Conditions.of({"observation": observation, **cond}, len(x_t), x_t.dtype, x_t.device)
+        rows = self._rows(x_t, told.pop("observation"))
+        system = Whitened(self.likelihood, rows, torch.promote_types(x_t.dtype, torch.float32))
+        return self.guide(system, x_t, as_time(t), told)
+
+    @classmethod
+    def method(cls, **options: Any) -> Guidance:
+        """The way to draw from a posterior that takes this denoiser of it; `options` are of the constructor."""
+        return Guidance(cls, options)
 
     @abc.abstractmethod
     def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
         """E[x0 | x_t, y], shape and dtype of `x_t`."""
 
-    def _rows(self, x_t: Tensor, observation: Tensor | None) -> Tensor:
+    def _rows(self, x_t: Tensor, observation: Any) -> Tensor:
         count, batch = len(x_t), len(self.likelihood)
         if observation is not None:
-            return observation.to(x_t.device)
+            return for_each("observation", observation, x_t)
         if batch not in (1, count):
             raise ValueError(f"observation must say which of the {batch} observations each of the {count} rows has")
         rows = torch.arange(count, device=x_t.device)
@@ -83,6 +94,9 @@ class Guided(Denoiser):
 
 class MomentMatching(Guided):
     """The whole of Tweedie's covariance, the system solved by conjugate gradients, each row to its own tolerance.
+
+    Where a residual ends near the tolerance, rounding decides on one iteration more: two runs on other kernels, or in
+    other batches, then differ by the tolerance, not by rounding. `exact=True` of `Posterior.sample` keeps the bits.
 
     Args:
         tolerance: on the residual of the solve over its right-hand side.
@@ -121,6 +135,9 @@ class PiGDM(Guided):
 
     Args:
         variance: c(t); that of Gaussian data unless given, sigma^2 / (1 + sigma^2) of the paper for unit variance.
+
+    Raises:
+        ValueError: when called, for times that differ within the batch.
     """
 
     vjps = 1
@@ -140,6 +157,9 @@ class DiffPIR(Guided):
 
     Args:
         weight: lambda of the paper; 1 takes x0 as N(D, (sigma / alpha)^2 I).
+
+    Raises:
+        ValueError: for a weight that is not positive; when called, for times that differ within the batch.
     """
 
     def __init__(self, denoiser: Denoiser, likelihood: Likelihood, *, weight: float = 1.0) -> None:
@@ -215,9 +235,8 @@ class Guidance(Method):
         if self.guided is MomentMatching:
             options["report"] = residual.append
         guided = self.guided(task.denoiser, task.likelihood, **options)
-        own = {k: v for k, v in task.cond.items() if isinstance(v, Tensor)}
-        shared = {k: v for k, v in task.cond.items() if k not in own}
-        denoise = Bound(guided, {"observation": task.observation, **own}, shared, len(task.index))
+        cond = Conditions({"observation": task.observation, **task.cond})
+        denoise = Bound(guided, cond, len(task.index), slice(None) if task.exact else None)
         noise = Noise(task.seed, task.index, task.likelihood.event_shape, task.dtype)
         solver, times = self._plan(task.denoiser, nfe)
         state = solver.init(initial(task.denoiser, times[0], noise))

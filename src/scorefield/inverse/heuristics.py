@@ -39,6 +39,9 @@ class DPS(_Walk):
 
     Args:
         zeta: length of the pull; the paper's 0.3 to 1 belong to 1,000 steps of data in [-1, 1].
+
+    Raises:
+        ValueError: in use, for a likelihood that is not Gaussian.
     """
 
     zeta: float = 1.0
@@ -73,6 +76,10 @@ class DDRM(_Walk):
 
     With y~ = y / s_i in a singular direction of value s_i > 0 and noise ratio s of the level, in units of x0: where
     s s_i >= noise the direction takes y~ (share eta_b) with noise up to s; below it the ODE's or the SDE's way (eta).
+
+    Raises:
+        ValueError: in use, for a likelihood whose operator has no singular values, or noise that differs between
+            observations.
     """
 
     eta: float = 0.85
@@ -130,6 +137,9 @@ class DAPS(Method):
 
     Args:
         ode: evaluations for each ODE.
+
+    Raises:
+        ValueError: in use, for fewer evaluations than one level takes.
     """
 
     ode: int = 4

@@ -30,7 +30,11 @@ HALF_LOG_2PI = math.log(2 * math.pi) / 2
 
 
 def linear_gaussian(likelihood: Likelihood, method: str) -> GaussianNoise:
-    """The likelihood, refused unless Gaussian with a linear operator."""
+    """The likelihood, refused unless Gaussian with a linear operator.
+
+    Raises:
+        ValueError: for any other, with what takes it.
+    """
     if not isinstance(likelihood, GaussianNoise) or not isinstance(likelihood.operator, LinearOperator):
         got = type(likelihood.operator).__name__ if isinstance(likelihood, GaussianNoise) else type(likelihood).__name__
         raise ValueError(
@@ -56,11 +60,11 @@ class Whitened:
         self.operator, self.row, self.dtype = operator, row, dtype
         self.size = math.prod(operator.output_shape)
         std = torch.as_tensor(self.own.noise_std, dtype=dtype, device=row.device)
-        self.apart = std.ndim > 0 and std.shape == self.own.y.shape and len(std) > 0  # each row its own noise
+        by_row = std.ndim > 0 and std.shape == self.own.y.shape and len(std) > 0  # each row its own noise
         if not std.ndim:
             self.std = std.expand(1, self.size)
         else:
-            self.std = std.reshape(len(std) if self.apart else 1, self.size)
+            self.std = std.reshape(len(std) if by_row else 1, self.size)
         self.spectrum = likelihood.spectrum
         self.log_scale = -self.std.log().sum(1)  # (1,) or (R,): log p(y) = log p(u) + log_scale
         self.u = self.own.y.to(row.device, dtype).flatten(1) / self.std

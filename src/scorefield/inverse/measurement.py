@@ -51,6 +51,9 @@ class GaussianNoise(Likelihood):
         operator: A.
         y: `(B, *output_shape)`: B observations.
         noise_std: in the units of y; one, or one for each number, of the shape of `output_shape` or of y. Positive.
+
+    Raises:
+        ValueError: for a y of another shape or not finite, or a noise_std of another shape or not positive and finite.
     """
 
     operator: Operator

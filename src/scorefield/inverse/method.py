@@ -27,6 +27,7 @@ class Task:
         observation: `(R,)` int64, the row of `likelihood` each particle sees.
         index: `(R,)` int64, the number its noise is keyed by.
         size: particles in a system; R is a multiple of it.
+        exact: whether every product must have the shape of all R rows.
     """
 
     denoiser: Denoiser
@@ -37,6 +38,7 @@ class Task:
     seed: int
     dtype: torch.dtype
     cond: Mapping[str, Any] = field(default_factory=dict)
+    exact: bool = False
 
     @property
     def schedule(self) -> Schedule:

@@ -2,7 +2,9 @@
 
 Sample j of observation i is a function of (seed, i, j) alone: its noise has the number 2^32 i + j, and where a method
 lets particles compete, they do so within systems of a fixed size, slots [g K, (g + 1) K) of one observation, whatever
-else is asked for. So a batch of one observation and one of 256 give the same samples, in any chunks.
+else is asked for. So a batch of one observation and one of 256 give the same samples, in any chunks: to rounding, which
+a method that stops, accepts or resamples by a threshold may turn into a sample that is as good but another; and with
+`exact` to the bit, since then a chunk is always as many systems of one observation, and a system keeps its place in it.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.inverse.measurement import GaussianNoise, Likelihood
 from scorefield.inverse.method import SLOTS, Drawn, Method, Task
 from scorefield.inverse.recommended import recommended
 from scorefield.particles import log_mean
-from scorefield.sampling.parts import CHUNK_ELEMENTS, bar
+from scorefield.sampling.parts import CHUNK_ELEMENTS, EXACT_CHUNK, bar
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,9 @@ class PosteriorSamples:
 
         The quantiles of n samples are those of n + 1 equal shares, so that a new draw falls inside with probability
         `level` exactly, as far as n allows: at least 2 / (1 - level) - 1 samples (19 for 0.9), else it is the range.
+
+        Raises:
+            ValueError: for a level outside (0, 1).
         """
         if not 0 < level < 1:
             raise ValueError(f"level must lie in (0, 1); got {level}")
@@ -88,6 +94,7 @@ class Posterior:
         seed: int = 0,
         first_index: int = 0,
         chunk: int | None = None,
+        exact: bool = False,
         progress: bool = False,
         dtype: torch.dtype | None = None,
     ) -> PosteriorSamples:
@@ -97,6 +104,8 @@ class Posterior:
             nfe: network evaluations of a path, at most. A method with particles runs whole systems of them.
             seed, first_index: sample j of observation i is a function of (seed, first_index + i, j) alone.
             chunk: particles at a time, rounded up to whole systems; chosen by memory unless given.
+            exact: the same bits whatever else is asked for, on one machine: every observation is drawn in chunks of
+                its own, of exactly `chunk` particles (32 unless given), filled up with samples beyond the n-th.
             progress: show a bar.
             dtype: of the network's input; by default that of its parameters, or of y.
 
@@ -111,35 +120,39 @@ class Posterior:
             raise ValueError(f"chunk must be at least 1; got {chunk}")
         per = -(-n // size)  # systems of an observation
         rows = chunk or max(1, CHUNK_ELEMENTS // method.elements(dim))
+        if exact and not chunk:
+            rows = min(rows, EXACT_CHUNK)
         at_once, steps = -(-rows // size) if chunk else max(1, rows // size), method.steps(nfe)
-        parts = [range(low, min(low + at_once, batch * per)) for low in range(0, batch * per, at_once)]
+        held = -(-per // at_once) * at_once if exact else per  # the systems drawn for an observation
+        parts = [range(low, min(low + at_once, batch * held)) for low in range(0, batch * held, at_once)]
         drawn: list[Drawn] = []
+        chi2: list[Tensor | None] = []
         with bar(progress, len(parts) * steps, "conditioning") as advance:
-            drawn.extend(method.draw(self._task(part, per, seed, first_index, dtype), nfe, advance) for part in parts)
+            for part in parts:
+                task = self._task(part, held, seed, first_index, dtype, exact)
+                drawn.append(method.draw(task, nfe, advance))
+                own = task.own
+                chi2.append(own.chi2(drawn[-1].x) if isinstance(own, GaussianNoise) else None)
         cost = method.cost(nfe, dim)
-        x = self._of_samples([d.x for d in drawn], n, per)
+        x = self._of_samples([d.x for d in drawn], n, held)
         if x is None:
             x = torch.empty(0, n, *likelihood.event_shape)
-        chi2 = None
-        if isinstance(likelihood, GaussianNoise):
-            flat = likelihood.rows(torch.arange(batch, device=x.device).repeat_interleave(n))
-            chi2 = flat.chi2(x.flatten(0, 1)).reshape(batch, n)
-        evidence = _of_systems([d.log_evidence for d in drawn], per)
-        ess = _of_systems([d.ess for d in drawn], per)
+        evidence = _of_systems([d.log_evidence for d in drawn], per, held)
+        ess = _of_systems([d.ess for d in drawn], per, held)
         return PosteriorSamples(
             x,
             cost.nfe,
             cost.nfe * size * per / n,
             cost.vjps,
             math.prod(likelihood.operator.output_shape) if isinstance(likelihood, GaussianNoise) else 0,
-            chi2,
+            self._of_samples(chi2, n, held),
             None if evidence is None else log_mean(evidence),
             None if ess is None else ess.mean(1),
-            self._of_samples([d.residual for d in drawn], n, per),
+            self._of_samples([d.residual for d in drawn], n, held),
         )
 
-    def _task(self, part: range, per: int, seed: int, first_index: int, dtype: torch.dtype | None) -> Task:
-        """The systems of those numbers, counted through all observations."""
+    def _task(self, part: range, per: int, seed: int, first_index: int, dtype: torch.dtype | None, exact: bool) -> Task:
+        """The systems of those numbers, counted through all observations, `per` to each."""
         size = self.method.particles
         own = next((p for p in self.denoiser.parameters() if p.is_floating_point()), None)
         if dtype is None:
@@ -150,10 +163,8 @@ class Posterior:
         slot = torch.arange(size, device=device).repeat(len(part))
         observation = system // per
         index = (first_index + observation) * SLOTS + (system % per) * size + slot
-        batch = len(self.likelihood)
-        each = {k: v[observation] if isinstance(v, Tensor) and v.ndim and len(v) == batch else v
-                for k, v in self.cond.items()}  # fmt: skip
-        return Task(self.denoiser, self.likelihood, observation, index, size, seed, dtype, each)
+        told = Conditions.of(self.cond, len(self.likelihood), dtype, device, what="observations").rows(observation)
+        return Task(self.denoiser, self.likelihood, observation, index, size, seed, dtype, told, exact)
 
     def _of_samples(self, parts: list[Tensor | None], n: int, per: int) -> Tensor | None:
         """Rows of whole systems to `(B, n, ...)`: what a last system has beyond n is left out."""
@@ -164,9 +175,10 @@ class Posterior:
         return rows.reshape(len(self.likelihood), per * self.method.particles, *rows.shape[1:])[:, :n]
 
 
-def _of_systems(parts: list[Tensor | None], per: int) -> Tensor | None:
-    held = [p for p in parts if p is not None]
-    return torch.cat(held).reshape(-1, per) if held else None
+def _of_systems(parts: list[Tensor | None], per: int, held: int) -> Tensor | None:
+    """`(B, per)`, of the `held` that were drawn."""
+    drawn = [p for p in parts if p is not None]
+    return torch.cat(drawn).reshape(-1, held)[:, :per] if drawn else None
 
 
 def condition(
@@ -182,11 +194,12 @@ def condition(
         denoiser: E[x0 | x_t] of the prior, on events of the shape the likelihood's operator takes.
         likelihood: of B observations.
         method: how to draw from it; `recommended(likelihood)` unless given.
-        cond: keyword arguments of the denoiser; tensors with a leading dimension B go with their observation.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
+            What belongs to a sample is its observation's.
 
     Raises:
-        ValueError: for a likelihood the method cannot use.
+        ValueError: for a likelihood the method cannot use, a condition of another length than the observations.
     """
     method = recommended(likelihood) if method is None else method
     method.check(denoiser, likelihood)
-    return Posterior(denoiser, likelihood, method, dict(cond or {}))
+    return Posterior(denoiser, likelihood, method, Conditions.of(cond, len(likelihood), what="observations"))

@@ -8,7 +8,9 @@ carry
 
 whose mean estimates p(y) without bias, and under whose weights the particles at 0 are posterior samples, exactly as the
 number of particles grows, whatever psi and r are: they only decide how many it takes. Where the effective size of a
-system falls below a share of it, its particles are resampled.
+system falls below a share of it, its particles are resampled. Whether that is done, and which particle is chosen, turns
+at a threshold: where the last bits of a weight differ, in another chunk or on another processor, a system may rarely go
+on from other particles, as good as the first. `exact=True` keeps the bits.
 
 The transition is that of the model: normal, with the moments that x0 ~ N(D, C) given x_t implies for the exact bridge
 q(x_s | x_t, x0) = N(a x_t + b x0, q^2 I),
@@ -62,6 +64,9 @@ class ParticleMethod(Method):
             would take over its system; the bias this costs vanishes as the particles grow.
         threshold: resample where the effective size is below this share of the particles.
         times: the grid, decreasing to 0; by default `grid`.
+
+    Raises:
+        ValueError: for less than one particle, or a threshold outside [0, 1].
     """
 
     particles: int = 64

@@ -35,6 +35,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.inverse.linear import Whitened, linear_gaussian
 from scorefield.inverse.measurement import Likelihood
@@ -57,7 +58,11 @@ class Spectrum(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ErrorSpectrum:
-    """A table against log-SNR and radius, interpolated in log variance, held constant beyond the ends."""
+    """A table against log-SNR and radius, interpolated in log variance, held constant beyond the ends.
+
+    Raises:
+        ValueError: unless log_snr rises over at least 2 levels, with a positive variance at each level and radius.
+    """
 
     log_snr: Tensor  # (L,), increasing
     variance: Tensor  # (L, R): of frequencies of radius 0, 1, .. R - 1 cycles a picture, positive
@@ -92,10 +97,11 @@ def calibrate_spectrum(
     pictures are enough, for each radius has many frequencies; data it was not trained on are better.
 
     Raises:
-        ValueError: unless `x0` is pictures `(B, C, H, W)`, B at least 1.
+        ValueError: unless `x0` is pictures `(B, C, H, W)`, B at least 1, and conditions have a row for each.
     """
     if x0.ndim != 4 or len(x0) == 0:
         raise ValueError(f"x0 must be pictures (B, C, H, W), at least one; got {tuple(x0.shape)}")
+    told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     schedule, sd = denoiser.schedule, denoiser.data_std
     h, w = x0.shape[-2:]
     ends = schedule.log_snr(torch.tensor([1.0, 0.0], dtype=torch.float64))
@@ -108,7 +114,7 @@ def calibrate_spectrum(
     rows = []
     for t in schedule.time_of_log_snr(table):
         alpha, sigma = schedule(t)
-        error = x0 - denoiser(alpha * x0 + sigma * randn_like(x0, generator), t, **cond)
+        error = x0 - denoiser(alpha * x0 + sigma * randn_like(x0, generator), t, **told)
         power = hartley(error.double(), AXES).square().mean((0, 1)).flatten().cpu()
         rows.append(torch.zeros_like(count).index_add(0, ring, power) / count)
     floor = torch.finfo(torch.float32).eps * sd**2
@@ -131,6 +137,10 @@ class SpectralBridge(Method):
         spectrum: of x0 given x_t; `calibrate_spectrum` measures it.
         tolerance: of the conjugate gradients, for each sample by itself: the residual over the right-hand side, both
             after division by (1 / c + g).
+            A row stops at a threshold: where its last bits differ, in another chunk or on another processor, it may
+            take an iteration more, and its sample differs by the tolerance rather than by rounding. g is of the mean
+            noise of a chunk: where observations have noise of their own, so does its composition matter, as much.
+            `exact=True` keeps the bits.
         limit: of their iterations; what is left then is reported in `residual`.
         times: the grid, decreasing to 0; by default that of the particle methods.
 

@@ -22,6 +22,7 @@ from scipy import stats
 from torch import Tensor
 
 from scorefield import data
+from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.likelihood.density import log_prob
@@ -53,7 +54,11 @@ class BitsPerDim(NamedTuple):
         return math.sqrt(spread**2 + float(self.solver.mean()) ** 2 + float(self.truncation.mean()) ** 2)
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """(low, high) of the mean over all data that these were drawn from."""
+        """(low, high) of the mean over all data that these were drawn from.
+
+        Raises:
+            ValueError: for a level outside (0, 1).
+        """
         if not 0 < level < 1:
             raise ValueError(f"level must lie in (0, 1); got {level}")
         half = float(stats.t.ppf((1 + level) / 2, max(len(self.bits) - 1, 1))) * self.stderr
@@ -84,7 +89,7 @@ def bits_per_dim(
         dequantizer: the law of the noise within a grey level; uniform unless given.
 
     Raises:
-        ValueError: for data that never were integers, or a model that saw them bare.
+        ValueError: for data that never were integers, a model that saw them bare, or a condition of another length.
     """
     if transform.levels is None:
         raise ValueError(
@@ -97,6 +102,7 @@ def bits_per_dim(
         raise ValueError(f"x_raw must be integers in 0..{transform.levels - 1}; got values in {low:g}..{high:g}")
     d = math.prod(x_raw.shape[1:])
     data.bits_per_dim(torch.zeros(1), transform, d)  # refuses a model of bare integers, before any work
+    told = Conditions.of(cond, len(x_raw))
     index = torch.arange(first_index, first_index + len(x_raw), device=x_raw.device)
     noisy = [_noisy(x_raw, seed, index, k, dequantizer) for k in range(draws)]
     results = [
@@ -109,7 +115,7 @@ def bits_per_dim(
             divergence=divergence,
             seed=(seed + k * 2**32) % 2**64,  # other probes for each draw
             first_index=first_index,
-            cond=cond,
+            cond=told,
             **options,
         )
         for k in range(draws)

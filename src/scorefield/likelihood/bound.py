@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from scorefield import grids
+from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.likelihood.divergence import FIRST_DRAW
@@ -52,6 +53,10 @@ def elbo(
         draws: evaluations a sample, even; t from as many strata uniform in log-SNR.
         denoiser, x, seed, first_index, cond, transform, s_min, s_max: as for `log_prob`.
 
+    Raises:
+        ValueError: for an odd number of draws, or less than 2, or a condition of another length than x; else as
+            `log_prob`.
+
     References:
         Kingma et al. 2021; Song et al. 2021b, theorem 3.
     """
@@ -60,6 +65,7 @@ def elbo(
     d = math.prod(x.shape[1:])
     jacobian = 0.0 if transform is None else transform.log_jacobian(d)
     x = x if transform is None else transform(x)
+    told = Conditions.of(cond, len(x), x.dtype, x.device)
     schedule, sd = denoiser.schedule, denoiser.data_std
     t_min, t_max = (float(schedule.time_of_log_snr(-math.log(s * sd))) for s in (s_min, s_max))
     law = Importance(schedule, t_min, t_max)
@@ -69,7 +75,7 @@ def elbo(
     for k in range(draws):
         t = law.quantile((k + where.uniform(OWN_DRAWS + k).cpu()) / draws)
         eps = noise.normal(OWN_DRAWS + k)
-        bound = continuous_bound(denoiser, x, t_min=t_min, t_max=t_max, t=t, eps=eps, times=law, cond=cond)
+        bound = continuous_bound(denoiser, x, t_min=t_min, t_max=t_max, t=t, eps=eps, times=law, cond=told)
         values.append(-bound.double())
     pairs = torch.stack(values).reshape(draws // 2, 2, len(x))
     return Elbo(pairs.mean((0, 1)) + jacobian, pairs.diff(dim=1).square().sum((0, 1)).sqrt() / draws)

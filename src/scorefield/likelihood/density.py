@@ -9,6 +9,9 @@ what it does to the answer is
 since from z' on the exact flow would give log p(z'): that, not the error of z, is what is held below the tolerance, and
 the sum of |e_q| + |grad log p . e| over the steps is what the answer is reported to be off by. The gradient comes with
 the evaluation at the end of the step.
+
+A step is taken or refused at a threshold. Where a network's last bits differ, in another batch or on another processor,
+a sample that stands at one takes other steps from there on, and its answer moves by as much as is reported.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from scipy import stats
 from torch import Tensor
 
 from scorefield import grids
+from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.likelihood.divergence import Divergence, Exact, Hadamard
@@ -58,7 +62,11 @@ class LogProb(NamedTuple):
         return torch.sqrt(self.probe**2 + self.solver**2 + self.truncation**2)
 
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
-        """(low, high), which hold log p with probability `level`: Student's t for few probes."""
+        """(low, high), which hold log p with probability `level`: Student's t for few probes.
+
+        Raises:
+            ValueError: for a level outside (0, 1).
+        """
         if not 0 < level < 1:
             raise ValueError(f"level must lie in (0, 1); got {level}")
         z = float(stats.norm.ppf((1 + level) / 2))
@@ -95,7 +103,7 @@ def log_prob(
         divergence: in place of `probes`, any estimator.
         seed, first_index: the probes of sample i are a function of (seed, first_index + i) alone, and do not change
             along its trajectory.
-        cond: keyword arguments of the denoiser; tensors with a leading dimension B are one entry for each sample.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
         transform: of the data, whose log-Jacobian is then added: the density is one of data in their own units.
         end: what stands at the end of the process. "model": the Gaussian at t = 1 that `sample` starts from, with the
             data's mean and standard deviation. "law": the noised data, continued to pure noise by a straight line
@@ -106,7 +114,8 @@ def log_prob(
         chunk: samples at a time; chosen by memory unless given.
 
     Raises:
-        ValueError: for x that is not finite, or a tolerance that is not positive.
+        ValueError: for x that is not finite, a tolerance that is not positive, another end, or a condition of another
+            length than x.
 
     References:
         Chen et al. 2018; Song et al. 2021, section D.2.
@@ -128,15 +137,14 @@ def log_prob(
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1; got {chunk}")
     size = chunk or max(1, CHUNK_ELEMENTS // max(1, d))
-    each = {k: v for k, v in (cond or {}).items() if isinstance(v, Tensor) and v.ndim and len(v) == batch}
-    shared = {k: v for k, v in (cond or {}).items() if k not in each}
+    told = Conditions.of(cond, batch, x.dtype, x.device)
     parts = []
     with torch.inference_mode(False), torch.no_grad():
         for low in range(0, max(batch, 1), size):
             rows = slice(low, min(low + size, batch))
             index = torch.arange(first_index + low, first_index + rows.stop, device=x.device)
             vectors = divergence.directions(x[rows], seed, index)
-            flow = Flow(denoiser, vectors, divergence, {k: v[rows] for k, v in each.items()}, shared)
+            flow = Flow(denoiser, vectors, divergence, told.rows(rows))
             parts.append(_log_prob(flow, x[rows], tolerance, end, s_min, s_max, jacobian))
     fields = [torch.cat(values) for values in zip(*parts, strict=True)]
     evaluations = fields[-1]

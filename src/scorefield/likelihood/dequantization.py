@@ -21,12 +21,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.losses import continuous_bound
@@ -50,6 +51,9 @@ class Dequantizer(nn.Module):
         net: takes k in model units, the middles of the bins, `(B, *event)`, to `(B, 2, *event)`: m, and s less log 1.7,
             so that a network whose last layer is 0 begins with nearly uniform noise.
         transform: of the model; it has levels.
+
+    Raises:
+        ValueError: for a transform without levels; when called, for a net that returns another shape.
     """
 
     def __init__(self, net: nn.Module, transform: Transform) -> None:
@@ -104,18 +108,20 @@ def fit_dequantizer(
     steps: int = 1000,
     batch_size: int = 128,
     lr: float = 2e-3,
-    cond: Mapping[str, Tensor] | None = None,
+    cond: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> list[float]:
     """Trains `dequantizer` in place on integers `x_raw` `(N, *event)`, the denoiser fixed. Returns the bound at each
     step, nats.
 
     Args:
-        cond: conditions of the denoiser, an entry for each datum.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
 
     Raises:
-        ValueError: for a process that begins with more noise than a tenth of a grey level.
+        ValueError: for a process that begins with more noise than a tenth of a grey level, or a condition of another
+            length than x_raw.
     """
+    told = Conditions.of(cond, len(x_raw), what="data")
     transform, schedule = dequantizer.transform, denoiser.schedule
     one = torch.ones(1, *x_raw.shape[1:], dtype=torch.float64)
     level = float((transform(one) - transform(0 * one)).abs().min())
@@ -135,8 +141,7 @@ def fit_dequantizer(
         rows = (stream.uniform() * len(x_raw)).long().clamp(max=len(x_raw) - 1)
         k = x_raw[rows.to(x_raw.device)]
         u, log_q = dequantizer(k, stream.normal(tuple(k.shape[1:]), weights[0].dtype).to(k.device))
-        own = {name: value[rows.to(value.device)] for name, value in (cond or {}).items()}
-        bound = continuous_bound(denoiser, transform(k + u), t_min=t_min, generator=stream, cond=own)
+        bound = continuous_bound(denoiser, transform(k + u), t_min=t_min, generator=stream, cond=told.rows(rows))
         loss = (bound + log_q).mean()
         gradients = torch.autograd.grad(loss, weights)  # none for the denoiser
         for weight, gradient in zip(weights, gradients, strict=True):

@@ -114,6 +114,9 @@ class Hadamard(_Probes):
 
     Args:
         probes: at most n, the power of two at or above the number of dimensions, where the trace is exact.
+
+    Raises:
+        ValueError: in use, for more probes than a Hadamard matrix of the event has rows.
     """
 
     def directions(self, x: Tensor, seed: int, index: Tensor) -> Tensor:

@@ -21,14 +21,15 @@ The second line carries the density the rest of the way at either end, where the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.likelihood.divergence import Divergence
 from scorefield.schedules import pad_right
@@ -66,18 +67,20 @@ class Rates(NamedTuple):
 class Flow:
     """The flow of some samples, with their condition and their probes bound.
 
-    `each` holds conditions with an entry for each sample, `shared` those that all have in common; `directions`
-    `(K, B, *event)` also fixes the dtype the network sees.
+    `directions` `(K, B, *event)` also fixes the dtype the network sees.
     """
 
     denoiser: Denoiser
     directions: Tensor
     divergence: Divergence
-    each: Mapping[str, Tensor]
-    shared: Mapping[str, Any]
+    cond: Conditions
 
     def ends(self, s_min: float, s_max: float) -> tuple[float, float]:
-        """(theta_0, theta_1): the range the process covers within the noise ratios s_min sd and s_max sd."""
+        """(theta_0, theta_1): the range the process covers within the noise ratios s_min sd and s_max sd.
+
+        Raises:
+            ValueError: for an s_max that does not exceed 8 s_min within what the process covers.
+        """
         ratios = [float(self.denoiser.schedule.noise_ratio(t)) / self.denoiser.data_std for t in (0.0, 1.0)]
         low, high = max(s_min, ratios[0]), min(s_max, ratios[1])
         if not 0 < 8 * low < high:
@@ -101,7 +104,11 @@ class Flow:
         return ((x.double() - mean) / self.denoiser.data_std).flatten(1)
 
     def __call__(self, z: Tensor, theta: Tensor, rows: Tensor) -> Rates:
-        """At `z` `(n, d)` and `theta` `(n,)`, for the samples `rows`."""
+        """At `z` `(n, d)` and `theta` `(n,)`, for the samples `rows`.
+
+        Raises:
+            ValueError: for a denoiser that does not return the shape of x_t.
+        """
         denoiser, vectors = self.denoiser, self.directions
         sd, mean = denoiser.data_std, denoiser.data_mean
         cos, sin, tan = torch.cos(theta), torch.sin(theta), torch.tan(theta)
@@ -109,13 +116,13 @@ class Flow:
         alpha, sigma = denoiser.schedule(t)
         if len(rows) != vectors.shape[1]:
             vectors = vectors[:, rows.to(vectors.device)]
-        each = {k: v[rows.to(v.device)] for k, v in self.each.items()}
+        cond = self.cond.rows(rows)
         with torch.enable_grad():
             point = z.detach().to(vectors.dtype).reshape(vectors.shape[1:]).requires_grad_()
             mean = mean.to(point) if isinstance(mean, Tensor) else mean
             # sqrt, not hypot: its last bit depends on where in its vector a number stands
             scale = torch.sqrt((alpha * sd) ** 2 + sigma * sigma)
-            x0 = denoiser(pad_right(scale, point) * point + pad_right(alpha, point) * mean, t, **each, **self.shared)
+            x0 = denoiser(pad_right(scale, point) * point + pad_right(alpha, point) * mean, t, **cond)
             if x0.shape != point.shape:
                 raise ValueError(
                     f"the denoiser must return the shape of x_t, {tuple(point.shape)}; got {tuple(x0.shape)}"

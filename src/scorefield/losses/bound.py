@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.losses.denoising import draw
 from scorefield.losses.times import Importance, TimeLaw
@@ -57,15 +58,19 @@ def continuous_bound(
             unless given. `Stratified` of it takes most of the variance out of a batch's mean.
         t: times already drawn from that law.
 
+    Raises:
+        ValueError: where sigma(t_min) or alpha(t_max) is 0.
+
     References:
         Kingma et al. 2021; Song et al. 2021b, theorem 3.
     """
+    told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     law = times or Importance(denoiser.schedule, t_min, t_max)
     t, eps = draw(x0, t, eps, generator, law)
     t = as_time(t)
     inside = (t >= t_min) & (t <= t_max)
     rate = torch.where(inside, likelihood(denoiser.schedule, t) / law.density(t), 0.0)
-    error = _squared_error(denoiser, x0, t, eps, cond)
+    error = _squared_error(denoiser, x0, t, eps, told)
     return _ends(denoiser, x0, t_min, t_max) + pad_right(rate, error) * error
 
 
@@ -85,22 +90,27 @@ def discrete_bound(
         grid: `(K + 1,)`, decreasing, from alpha > 0 to sigma > 0: K evaluations.
         eps: the noise of every step, `(B, *event)`, the same for all; drawn anew for each unless given.
 
+    Raises:
+        ValueError: for a grid that does not decrease, or has less than two times; where sigma or alpha is 0 at its
+            ends.
+
     References:
         Ho et al. 2020, eq. 5; Kingma et al. 2021, eq. 13.
     """
     grid = as_time(grid)
     if grid.ndim != 1 or len(grid) < 2 or bool((grid.diff() >= 0).any()):
         raise ValueError(f"grid must be one-dimensional, decreasing, of at least 2 times; got {grid.tolist()}")
+    told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     bound = _ends(denoiser, x0, float(grid[-1]), float(grid[0]))
     ratios = snr(denoiser.schedule, grid)
     for k in range(len(grid) - 1):
         t, noise = draw(x0, grid[k], eps, generator, None)
-        bound = bound + (ratios[k + 1] - ratios[k]) / 2 * _squared_error(denoiser, x0, t, noise, cond)
+        bound = bound + (ratios[k + 1] - ratios[k]) / 2 * _squared_error(denoiser, x0, t, noise, told)
     return bound
 
 
-def _squared_error(denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, cond: Mapping[str, Any] | None) -> Tensor:
-    return _square(denoiser(denoiser.schedule.perturb(x0, t, eps), t, **(cond or {})) - x0)
+def _squared_error(denoiser: Denoiser, x0: Tensor, t: Tensor, eps: Tensor, cond: Conditions) -> Tensor:
+    return _square(denoiser(denoiser.schedule.perturb(x0, t, eps), t, **cond) - x0)
 
 
 def _ends(denoiser: Denoiser, x0: Tensor, t_min: float, t_max: float) -> Tensor:

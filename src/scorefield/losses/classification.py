@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from scorefield.conditions import Conditions, for_each
 from scorefield.losses.denoising import draw
 from scorefield.losses.times import TimeLaw
 from scorefield.losses.weights import Weight
@@ -37,7 +38,7 @@ def classification(
     Args:
         classifier: `classifier(x_t, t)` are logits `(B, classes)`; it has a `schedule`.
         x0: clean data, `(B, *event)`, in the classifier's units.
-        cond: holds `label`, `(B,)` int64 in 0 .. classes - 1. Nothing else in it is used.
+        cond: holds `label`, `(B,)` int64 in 0 .. classes - 1, or one for all. Nothing else in it is used.
         t, eps, generator, weight, times: as in `denoising`.
 
     Raises:
@@ -46,9 +47,10 @@ def classification(
     References:
         Dhariwal & Nichol 2021, appendix H.
     """
-    label = (cond or {}).get("label")
+    label = Conditions.of(cond, len(x0), x0.dtype, x0.device).get("label")
     if label is None:
         raise ValueError("classification needs labels: cond={'label': ...}; got none")
+    label = for_each("label", label, x0)
     t, eps = draw(x0, t, eps, generator, times)
     logits = classifier(classifier.schedule.perturb(x0, t, eps), t)
     if label.is_cpu and len(label) and not 0 <= int(label.min()) <= int(label.max()) < logits.shape[1]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser, NetworkDenoiser
 from scorefield.losses.times import TimeLaw, Uniform
 from scorefield.losses.weights import Weight
@@ -46,23 +47,23 @@ def denoising(
         weight: `weight(schedule, t)` multiplies ||D - x0||^2 (see `losses.weights`). None leaves ||output - target||^2
             as it is: DDPM's loss for Eps, EDM's for EDMPreconditioning, flow matching's for Velocity.
         times: the law of t; Uniform() unless given.
-        cond: keyword arguments of the denoiser.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
 
     References:
         Vincent 2011 (denoising score matching); Ho et al. 2020; Karras et al. 2022; Kingma & Gao 2023 (one family).
     """
-    schedule = denoiser.schedule
+    schedule, told = denoiser.schedule, Conditions.of(cond, len(x0), x0.dtype, x0.device)
     t, eps = draw(x0, t, eps, generator, times)
     x_t = schedule.perturb(x0, t, eps)
     scale: Tensor | None = None
     if isinstance(denoiser, NetworkDenoiser):
         # in the target's space: D - x0 would lose its digits to cancellation where sigma is small
         row = denoiser.parameterization
-        residual = denoiser.output(x_t, t, **(cond or {})) - row.target(schedule, x0, eps, t)
+        residual = denoiser.output(x_t, t, **told) - row.target(schedule, x0, eps, t)
         if weight is not None:
             scale = weight(schedule, t) * row.solve(schedule, t)[1] ** 2
     else:
-        residual = denoiser(x_t, t, **(cond or {})) - x0
+        residual = denoiser(x_t, t, **told) - x0
         scale = weight(schedule, t) if weight is not None else None
     loss = residual.square().flatten(1).mean(1) if residual.ndim > 1 else residual.square()
     return loss if scale is None else scale.to(loss) * loss
@@ -71,7 +72,11 @@ def denoising(
 def draw(
     x0: Tensor, t: Tensor | None, eps: Tensor | None, generator: Randomness, times: TimeLaw | None
 ) -> tuple[Tensor, Tensor]:
-    """(t, eps): what is given, and draws of the time law and of N(0, I) for what is not."""
+    """(t, eps): what is given, and draws of the time law and of N(0, I) for what is not.
+
+    Raises:
+        ValueError: for an eps of another shape than x0.
+    """
     if t is None:
         t = (times or Uniform()).sample(len(x0), generator)
     if eps is None:

@@ -54,6 +54,9 @@ def sliced(score: Score, x: Tensor, v: Tensor, *, variance_reduced: bool = True)
         x: `(B, *event)`.
         v: directions, of the shape of `x` or `(M, *x.shape)` for M of them, from a law with E[v v^T] = I.
         variance_reduced: SSM-VR; off, the plain SSM with 1/2 (v^T score)^2, whose mean over v is the same.
+
+    Raises:
+        ValueError: for directions of another shape, or none.
     """
     directions = _directions(v, x)
     with torch.enable_grad():
@@ -79,6 +82,9 @@ def finite_difference(score: Score, x: Tensor, v: Tensor, step: Tensor | float) 
     Args:
         score, x, v: as for `sliced`.
         step: h, `()` or `(B,)`, in units of `x` over `v`.
+
+    Raises:
+        ValueError: for directions of another shape, or none.
     """
     value, directions = torch.zeros_like(_half_square(x)), _directions(v, x)
     for u in directions:

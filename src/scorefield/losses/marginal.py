@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser, NetworkDenoiser, score
 from scorefield.losses import integrands
 from scorefield.losses.denoising import draw
@@ -54,12 +55,16 @@ def explicit(
     Args:
         exact: the denoiser whose score is the target, e.g. an ExactDenoiser; called without `cond`.
         denoiser, x0, t, eps, generator, weight, times, cond: as for `denoising`.
+
+    Raises:
+        ValueError: for a t where alpha or sigma is 0.
     """
+    told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     t, eps = draw(x0, t, eps, generator, times)
     x_t = _perturb(denoiser.schedule, x0, t, eps)
     with torch.no_grad():
         target = score(exact, x_t, t)
-    value = integrands.explicit(lambda x: score(denoiser, x, t, **(cond or {})), x_t, lambda _: target)
+    value = integrands.explicit(lambda x: score(denoiser, x, t, **told), x_t, lambda _: target)
     return _scaled(denoiser, value, x0, t, weight, constant=False)
 
 
@@ -78,12 +83,16 @@ def implicit(
 
     Args: as for `denoising`.
 
+    Raises:
+        ValueError: for a t where alpha or sigma is 0.
+
     References:
         Hyvarinen 2005; Stein 1981 (the same number, as a risk estimate).
     """
+    told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     t, eps = draw(x0, t, eps, generator, times)
     x_t = _perturb(denoiser.schedule, x0, t, eps)
-    value = integrands.implicit(lambda x: score(denoiser, x, t, **(cond or {})), x_t)
+    value = integrands.implicit(lambda x: score(denoiser, x, t, **told), x_t)
     return _scaled(denoiser, value, x0, t, weight)
 
 
@@ -109,14 +118,16 @@ def sliced(
         variance_reduced: SSM-VR; off, the plain SSM, whose square is projected too.
         denoiser, x0, t, eps, generator, weight, times, cond: as for `denoising`.
 
+    Raises:
+        ValueError: for a t where alpha or sigma is 0, or less than one projection.
+
     References:
         Song, Garg, Shi & Ermon 2019.
     """
+    told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     t, eps = draw(x0, t, eps, generator, times)
     x_t, v = _perturb(denoiser.schedule, x0, t, eps), _draw_directions(projection, projections, x0, generator)
-    value = integrands.sliced(
-        lambda x: score(denoiser, x, t, **(cond or {})), x_t, v, variance_reduced=variance_reduced
-    )
+    value = integrands.sliced(lambda x: score(denoiser, x, t, **told), x_t, v, variance_reduced=variance_reduced)
     return _scaled(denoiser, value, x0, t, weight)
 
 
@@ -142,15 +153,19 @@ def finite_difference(
         projection, projections: as for `sliced`.
         denoiser, x0, t, eps, generator, weight, times, cond: as for `denoising`.
 
+    Raises:
+        ValueError: for a step that is not positive, a t where alpha or sigma is 0, or less than one projection.
+
     References:
         Pang, Xu, Li, Song, Ermon & Zhu 2020.
     """
     if not step > 0:
         raise ValueError(f"step must be positive; got {step}")
+    told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     t, eps = draw(x0, t, eps, generator, times)
     x_t, v = _perturb(denoiser.schedule, x0, t, eps), _draw_directions(projection, projections, x0, generator)
     h = step * denoiser.schedule(t)[1]
-    value = integrands.finite_difference(lambda x: score(denoiser, x, t, **(cond or {})), x_t, v, h)
+    value = integrands.finite_difference(lambda x: score(denoiser, x, t, **told), x_t, v, h)
     return _scaled(denoiser, value, x0, t, weight)
 
 

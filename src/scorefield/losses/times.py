@@ -38,7 +38,11 @@ class TimeLaw(abc.ABC):
 
 @dataclass(frozen=True)
 class Uniform(TimeLaw):
-    """Equal density on [t_min, t_max]. `t_min` keeps off t = 0, where scores and some targets are infinite."""
+    """Equal density on [t_min, t_max]. `t_min` keeps off t = 0, where scores and some targets are infinite.
+
+    Raises:
+        ValueError: unless 0 <= t_min < t_max <= 1.
+    """
 
     t_min: float = 1e-5
     t_max: float = 1.0
@@ -61,6 +65,10 @@ class LogNormal(TimeLaw):
 
     Karras et al. 2022 train with mean -1.2 and std 1.2 on data of standard deviation 0.5; for data of standard
     deviation sd the same law is `mean = log(sd) - 0.5`.
+
+    Raises:
+        ValueError: for a std that is not positive or a mean that is not finite; in use, for a schedule whose noise
+            ratios lie beyond 8 std.
     """
 
     schedule: Schedule
@@ -104,7 +112,11 @@ class LogNormal(TimeLaw):
 
 @dataclass(frozen=True)
 class LogitNormal(TimeLaw):
-    """log(t / (1 - t)) ~ N(mean, std^2): rectified flow's law, most of it in the middle (Esser et al. 2024)."""
+    """log(t / (1 - t)) ~ N(mean, std^2): rectified flow's law, most of it in the middle (Esser et al. 2024).
+
+    Raises:
+        ValueError: for a std that is not positive, or a mean that is not finite.
+    """
 
     mean: float = 0.0
     std: float = 1.0
@@ -131,6 +143,9 @@ class Importance(TimeLaw):
     As g^2 / sigma^2 = -2 dlambda/dt, it is the law that is uniform in the log-SNR. Under it the likelihood's weight
     turns into a constant times DDPM's: g^2 / 2 ||score error||^2 / p = Z/2 ||eps_hat - eps||^2, Z = 2 (lambda(t_min) -
     lambda(t_max)), which varies far less.
+
+    Raises:
+        ValueError: unless 0 <= t_min < t_max <= 1; in use, for a schedule whose log-SNR is infinite at either.
     """
 
     schedule: Schedule
@@ -169,6 +184,10 @@ class Ladder(TimeLaw):
 
     `density` is here the probability of t, and 0 off the ladder: it may stand against another Ladder's, not against a
     continuous law's.
+
+    Raises:
+        ValueError: for times that are not distinct and in [0, 1], at least one, or probabilities that are not one for
+            each and of sum 1.
     """
 
     times: Sequence[float]
@@ -192,7 +211,11 @@ class Ladder(TimeLaw):
 
     @classmethod
     def geometric(cls, schedule: Schedule, first: float, last: float, levels: int) -> Self:
-        """The times of noise ratios s_i = first (last / first)^((i - 1) / (L - 1)), i = 1..L (Song & Ermon 2019)."""
+        """The times of noise ratios s_i = first (last / first)^((i - 1) / (L - 1)), i = 1..L (Song & Ermon 2019).
+
+        Raises:
+            ValueError: for less than two levels, or an end that is not positive.
+        """
         if levels < 2 or not (first > 0 and last > 0):
             raise ValueError(
                 f"Ladder.geometric: two positive ends and at least 2 levels are needed; got {first}, {last}, {levels}"

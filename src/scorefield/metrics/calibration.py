@@ -73,6 +73,9 @@ def sbc(
 
     Args:
         statistics: takes `(N, *event)` to `(N, S)` or `(N,)`; every entry of the event unless given.
+
+    Raises:
+        ValueError: for truth and samples of shapes that do not fit, or not finite.
     """
     _check(truth, samples)
     batch, n = samples.shape[:2]
@@ -93,6 +96,9 @@ def tarp(truth: Tensor, samples: Tensor, references: Tensor | None = None, *, se
         samples: `(B, n, *event)`.
         references: `(B, *event)`. Made of the measurement (a crude reconstruction plus noise, say), they can tell a
             posterior from a prior; unless given they are uniform within the truths' range, entry by entry, and cannot.
+
+    Raises:
+        ValueError: for truth, samples and references of shapes that do not fit, or not finite.
 
     References:
         Lemos et al. 2023, Sampling-based accuracy testing of posterior estimators.
@@ -127,6 +133,10 @@ def coverage(truth: Tensor, samples: Tensor, levels: Sequence[float] | None = No
         samples: `(B, n, *event)`.
         levels: at most (n - 1)/(n + 1): n samples know no wider interval. Those of 0.5, 0.8, 0.9 and 0.95 that are,
             unless given.
+
+    Raises:
+        ValueError: for truth and samples of shapes that do not fit, or not finite; for a level that n samples know no
+            interval of.
     """
     _check(truth, samples)
     n = samples.shape[1]

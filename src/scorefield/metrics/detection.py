@@ -47,7 +47,11 @@ class Curve(NamedTuple):
 
 
 def roc_curve(inliers: ArrayLike, outliers: ArrayLike) -> Curve:
-    """One point for each distinct score of `inliers` `(n,)` and `outliers` `(m,)`, and (0, 0)."""
+    """One point for each distinct score of `inliers` `(n,)` and `outliers` `(m,)`, and (0, 0).
+
+    Raises:
+        ValueError: for scores that are not (N,), are empty or NaN.
+    """
     x, y = _scores(inliers, outliers)
     threshold = np.concatenate([[np.inf], np.unique(np.concatenate([x, y]))[::-1]])
     return Curve(_share_at_least(x, threshold), _share_at_least(y, threshold), threshold)
@@ -55,6 +59,9 @@ def roc_curve(inliers: ArrayLike, outliers: ArrayLike) -> Curve:
 
 def auroc(inliers: ArrayLike, outliers: ArrayLike, *, level: float = 0.95) -> Estimate:
     """The area under the ROC curve of `inliers` `(n,)` and `outliers` `(m,)`; ties count half.
+
+    Raises:
+        ValueError: for scores that are not (N,), are empty or NaN; for a level outside (0, 1).
 
     References:
         DeLong, DeLong & Clarke-Pearson 1988, Comparing the areas under two or more correlated ROC curves.
@@ -81,6 +88,10 @@ def average_precision(
 
     The interval is the percentile bootstrap's, each sample redrawn by itself; where the two are perfectly apart it has
     no width and means nothing.
+
+    Raises:
+        ValueError: for scores that are not (N,), are empty or NaN; for a level outside (0, 1), or less than one
+            resample.
     """
     ratio = np.size(inliers) / max(np.size(outliers), 1)
 
@@ -104,6 +115,10 @@ def fpr_at(
 
     The interval is the percentile bootstrap's, joined to the binomial one of the inliers (Clopper and Pearson), which
     alone has a width where no inlier, or every one, is called an outlier.
+
+    Raises:
+        ValueError: for scores that are not (N,), are empty or NaN; for a tpr outside (0, 1], a level outside (0, 1), or
+            less than one resample.
     """
     if not 0 < tpr <= 1:
         raise ValueError(f"tpr must lie in (0, 1]; got {tpr:g}")
@@ -144,16 +159,17 @@ def _bootstrapped(
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1; got {resamples}")
     scores, where = np.unique(-np.concatenate([x, y]), return_inverse=True)
-    of_x, of_y = (np.bincount(w, minlength=len(scores)) / len(w) for w in (where[: len(x)], where[len(x) :]))
+    of_x, of_y = (np.bincount(w, minlength=len(scores)) for w in (where[: len(x)], where[len(x) :]))
     draw = np.random.default_rng(seed)
     values: list[Scores] = []
     at_once = max(1, ELEMENTS // len(scores))
     for first in range(0, resamples, at_once):  # a resample is how often each score was drawn
         size = min(at_once, resamples - first)
-        found, false = (draw.multinomial(n, p, size).cumsum(1) / n for n, p in ((len(y), of_y), (len(x), of_x)))
+        found, false = (draw.multinomial(c.sum(), c / c.sum(), size).cumsum(1) / c.sum() for c in (of_y, of_x))
         values.append(number(found, false))
     low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
-    return Estimate(float(number(of_y.cumsum()[None], of_x.cumsum()[None])[0]), float(low), float(high))
+    found, false = (c.cumsum()[None] / c.sum() for c in (of_y, of_x))
+    return Estimate(float(number(found, false)[0]), float(low), float(high))
 
 
 def _tail(level: float) -> float:

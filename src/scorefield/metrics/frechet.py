@@ -15,6 +15,9 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     """Squared distance between the features `x` `(N, d)` and `y` `(M, d)`; events are flattened.
 
     It is biased upwards by about (tr C)(1/N + 1/M) and more: compare sets of equal sizes, and with the floor.
+
+    Raises:
+        ValueError: for less than two samples on either side, or events of two sizes.
     """
     if min(len(x), len(y)) < 2:
         raise ValueError(f"x and y must hold at least 2 samples each; got {len(x)} and {len(y)}")
@@ -23,7 +26,11 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
 
 
 def frechet_gaussian(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> float:
-    """W_2^2 between N(mean1, cov1) and N(mean2, cov2): `(d,)` and `(d, d)`, singular covariances too."""
+    """W_2^2 between N(mean1, cov1) and N(mean2, cov2): `(d,)` and `(d, d)`, singular covariances too.
+
+    Raises:
+        ValueError: for events of two sizes.
+    """
     d = len(mean1)
     if mean1.shape != mean2.shape:
         raise ValueError(f"x and y must have the same event size; got {d} and {len(mean2)}")

@@ -1,4 +1,12 @@
-"""Nearest neighbours in the training data: does the model make new data, or copies?"""
+"""Nearest neighbours in the training data: does the model make new data, or copies?
+
+With d(x, S) = min_{y in S} |x - y| and a training and a held-out set of one law, cut to one size n,
+
+    share = P(d(x, train) < d(x, held out)) + P(equal) / 2
+
+over samples x: by exchangeability 1/2 for a model that has only learned the law, 1 for one that copies. Its standard
+error is the binomial sqrt(share (1 - share) / N).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +25,11 @@ class Neighbours(NamedTuple):
 
 
 def nearest(x: Tensor, reference: Tensor, *, k: int = 1, chunk: int = 1024) -> Neighbours:
-    """The `k` nearest of `reference` `(M, *event)` to each of `x` `(N, *event)`, in Euclidean distance."""
+    """The `k` nearest of `reference` `(M, *event)` to each of `x` `(N, *event)`, in Euclidean distance.
+
+    Raises:
+        ValueError: for a k outside 1 .. M, or events of two sizes.
+    """
     if not 1 <= k <= len(reference):
         raise ValueError(f"k must lie in [1, {len(reference)}], the size of the reference set; got {k}")
     a, b = x.reshape(len(x), -1).to(torch.float64), reference.reshape(len(reference), -1).to(torch.float64)

@@ -20,6 +20,10 @@ def sliced_wasserstein(x: Tensor, y: Tensor, *, projections: int = 256, seed: in
 
     The directions are a function of (seed, projections, size of the event): the same for every pair compared.
 
+    Raises:
+        ValueError: for events of two sizes, no samples or some that are not finite, less than one projection, or an
+            order below 1.
+
     References:
         Bonneel et al. 2015, Sliced and Radon Wasserstein barycenters of measures.
     """
@@ -62,6 +66,9 @@ def sliced_wasserstein_floor(
 
     Compare a model's n samples with m exact ones against the floor at sizes (n, m): the distance between finite sets is
     never 0.
+
+    Raises:
+        ValueError: for sizes or repeats below 1, or more samples than there are.
     """
     n, m = sizes or (len(exact) // 2, len(exact) // 2)
     if min(n, m, repeats) < 1 or n + m > len(exact):

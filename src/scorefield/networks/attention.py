@@ -13,7 +13,11 @@ from scorefield.networks.resampling import CONV
 
 
 def head_count(channels: int, head_channels: int) -> int:
-    """Heads of `head_channels` each, one at least, that share the channels evenly."""
+    """Heads of `head_channels` each, one at least, that share the channels evenly.
+
+    Raises:
+        ValueError: for channels that these heads do not divide.
+    """
     heads = max(1, channels // head_channels)
     if channels % heads:
         raise ValueError(f"channels must be a multiple of {heads} heads; got {channels}")

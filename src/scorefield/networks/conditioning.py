@@ -3,7 +3,8 @@
     c = silu(E(level) + L[label] + V vector + mean_k T tokens_k),      E a small network of the level's features
 
 `label` (B,), `vector` (B, k) and, in networks without attention, `tokens` (B, L, d) add to one vector c, `(B, width)`.
-Networks with attention read the tokens themselves, by cross-attention.
+Networks with attention read the tokens themselves, by cross-attention. A condition that all samples share, a number or
+`conditions.shared`, has no first dimension and is expanded: label=3 is class 3 for every sample.
 
 Null conditions, for classifier-free guidance (Ho & Salimans 2022), in one convention: a condition that is not given is
 null for the whole batch; `null` (B,) bool marks the samples all of whose conditions are null. A null condition is an
@@ -19,12 +20,13 @@ c enters a block in one of three ways:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scorefield.conditions import for_each
 from scorefield.networks.embeddings import EMBEDDINGS
 from scorefield.schedules import pad_right
 
@@ -51,6 +53,10 @@ class Condition(nn.Module):
         pool: add the mean of the tokens to the vector, rather than hand them on.
         level_embedding: "sinusoidal", "fourier" or "learned".
         features: of the level embedding.
+
+    Raises:
+        ValueError: for a size below 1, or another level_embedding; when called, for conditions it was not built for, of
+            another shape or out of range.
     """
 
     def __init__(
@@ -90,13 +96,18 @@ class Condition(nn.Module):
     def forward(
         self,
         level: Tensor,
-        label: Tensor | None = None,
+        label: Any = None,
         *,
-        vector: Tensor | None = None,
-        tokens: Tensor | None = None,
-        token_mask: Tensor | None = None,
-        null: Tensor | None = None,
+        vector: Any = None,
+        tokens: Any = None,
+        token_mask: Any = None,
+        null: Any = None,
     ) -> Context:
+        label = None if label is None else for_each("label", label, level)
+        vector = None if vector is None else for_each("vector", vector, level)
+        tokens = None if tokens is None else for_each("tokens", tokens, level)
+        token_mask = None if token_mask is None else for_each("token_mask", token_mask, level)
+        null = None if null is None else for_each("null", null, level)
         self._check(level, label, vector, tokens, token_mask, null)
         h = self.level(level)
         # The null embeddings are part of every result, with weight 0 if need be: no parameter ever lacks a gradient.
@@ -105,7 +116,7 @@ class Condition(nn.Module):
         if self.num_classes is not None:
             h = h + _or_null(None if label is None else self._label(label), self.null_label, null)
         if self.vector_dim is not None:
-            h = h + _or_null(None if vector is None else self.vector(vector), self.null_vector, null)
+            h = h + _or_null(None if vector is None else self.vector(vector.to(level.dtype)), self.null_vector, null)
         if self.token_dim is None:
             return Context(F.silu(h))
         tokens, mask = self._sequence(tokens, token_mask, null)
@@ -115,6 +126,10 @@ class Condition(nn.Module):
         return Context(F.silu(h + self.tokens((weight[:, :, None] * tokens).sum(1))))
 
     def _label(self, label: Tensor) -> Tensor:
+        if label.dtype != torch.int64:
+            if label.is_floating_point() or label.dtype == torch.bool:
+                raise ValueError(f"label must be integers; got {label.dtype}")
+            label = label.long()
         try:
             return self.label(label)
         except IndexError:  # on the CPU; a check of our own would make a GPU wait
@@ -240,7 +255,11 @@ MECHANISMS = {
 
 
 def mechanism(name: str) -> Mechanism:
-    """The mechanism of that name: "film", "add" or "concat"."""
+    """The mechanism of that name: "film", "add" or "concat".
+
+    Raises:
+        ValueError: for another name.
+    """
     return _choose("conditioning", MECHANISMS, name)
 
 

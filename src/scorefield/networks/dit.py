@@ -11,6 +11,8 @@ so it starts as the identity, and the whole network, whose last layer starts at 
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from scorefield.networks.attention import CrossAttention, SelfAttention
@@ -38,6 +40,10 @@ class DiT(nn.Module):
         level_embedding: "sinusoidal", "fourier" or "learned".
         dropout: in the blocks' MLPs.
         mlp_ratio: width of the blocks' MLPs over `width`.
+
+    Raises:
+        ValueError: for sizes below 1, or a width that 4 or the heads do not divide; when called, for an x of another
+            number of channels or axes.
     """
 
     def __init__(
@@ -79,7 +85,7 @@ class DiT(nn.Module):
         self.modulation = zero(nn.Linear(width, 2 * width))
         self.exit = zero(nn.Linear(width, in_channels * patch**2))
 
-    def forward(self, x: Tensor, level: Tensor, label: Tensor | None = None, **cond: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, label: Any = None, **cond: Any) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"x must have shape (B, {self.in_channels}, H, W); got {tuple(x.shape)}")
         context = self.condition(level, label, **cond)

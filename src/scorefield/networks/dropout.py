@@ -20,6 +20,9 @@ class Dropout(nn.Module):
 
     Until `set_dropout` says which samples a batch holds, the masks come from torch's global generator.
 
+    Raises:
+        ValueError: for a p outside [0, 1); when called, for a batch of another size than `set_dropout` was told.
+
     References:
         Srivastava et al. 2014.
     """

@@ -31,7 +31,11 @@ class _Waves(nn.Module):
 
 
 class Sinusoidal(_Waves):
-    """(cos(w_i level), sin(w_i level)) at `features / 2` frequencies, geometric from `low` to `high` radians."""
+    """(cos(w_i level), sin(w_i level)) at `features / 2` frequencies, geometric from `low` to `high` radians.
+
+    Raises:
+        ValueError: for an odd number of features, or less than 2.
+    """
 
     def __init__(self, features: int, *, low: float = 0.5, high: float = 16.0) -> None:
         super().__init__()
@@ -43,6 +47,9 @@ class RandomFourier(_Waves):
     """(cos(w_i level), sin(w_i level)) at `features / 2` frequencies w_i ~ N(0, scale^2) from `seed`.
 
     The frequencies are a buffer, saved with the weights: a loaded network does not depend on how they were drawn.
+
+    Raises:
+        ValueError: for an odd number of features, or less than 2.
 
     References:
         Rahimi & Recht 2007 (random features); Tancik et al. 2020; Song et al. 2021 (for the noise level).
@@ -77,6 +84,9 @@ def grid_positions(
 
     A quarter of the features each: cos(w_i row), sin(w_i row), cos(w_i column), sin(w_i column), w_i from 1 down to
     nearly 1 / base. For any grid, so the same network takes any size; the first frequency alone tells neighbours apart.
+
+    Raises:
+        ValueError: for a number of features that 4 does not divide.
 
     References:
         Vaswani et al. 2017; Dosovitskiy et al. 2021; Peebles & Xie 2023 (on a grid).

@@ -26,6 +26,10 @@ class UNetEncoder(nn.Module):
         num_classes: logits.
         width, multipliers, blocks, attention, dropout, patch, dims, level_embedding, conditioning, attention_levels,
             head_channels: as in `UNet`.
+
+    Raises:
+        ValueError: for dims other than 1 or 2, and as `UNet`; when called, for an x of another number of channels or
+            axes.
     """
 
     def __init__(
@@ -101,6 +105,9 @@ class MLPEncoder(nn.Module):
         dim: entries of an event.
         num_classes: logits.
         hidden, depth, level_embedding, conditioning, dropout: as in `MLP`.
+
+    Raises:
+        ValueError: when called, for events of another size.
     """
 
     def __init__(

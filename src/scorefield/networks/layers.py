@@ -23,7 +23,11 @@ def norm(channels: int, *, affine: bool = True) -> nn.GroupNorm:
 
 
 def require_positive(owner: str, **values: int) -> None:
-    """Raises a ValueError that names the first of `values` below 1."""
+    """Refuses sizes below 1.
+
+    Raises:
+        ValueError: for the first of `values` below 1, by name.
+    """
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"{owner}: {name} must be at least 1; got {value}")

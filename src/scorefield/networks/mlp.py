@@ -1,8 +1,14 @@
-"""A residual multilayer perceptron, for vectors and tables."""
+"""A residual multilayer perceptron, for vectors and tables.
+
+    h_0 = W_in x,    h_(k+1) = h_k + W_k dropout(silu(layernorm(h_k; c))),    output = W_out silu(layernorm(h_depth))
+
+with the condition c (noise level, class, vector, mean of the tokens) in each block's normalisation.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -26,6 +32,9 @@ class MLP(nn.Module):
         level_embedding: "sinusoidal", "fourier" or "learned".
         conditioning: "film", "add" or "concat" (see `conditioning.py`).
         dropout: inside the blocks.
+
+    Raises:
+        ValueError: for sizes below 1, or another embedding or mechanism; when called, for events of another size.
     """
 
     def __init__(
@@ -61,7 +70,7 @@ class MLP(nn.Module):
         self.blocks = nn.ModuleList(MLPBlock(hidden, hidden, conditioning, dropout) for _ in range(depth))
         self.exit = nn.Sequential(nn.LayerNorm(hidden), nn.SiLU(), zero(nn.Linear(hidden, dim)))
 
-    def forward(self, x: Tensor, level: Tensor, label: Tensor | None = None, **cond: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, label: Any = None, **cond: Any) -> Tensor:
         if math.prod(x.shape[1:]) != self.dim:
             raise ValueError(f"x must have {self.dim} entries in each event; got shape {tuple(x.shape)}")
         condition = self.condition(level, label, **cond).vector

@@ -44,6 +44,10 @@ class UNet(nn.Module):
         attention_levels: levels with attention after each block too, 0 the full resolution.
         head_channels: of an attention head.
         middle: residual blocks in the middle, the first before the attention.
+
+    Raises:
+        ValueError: for choices that are not offered, or exclude each other; when called, for an x of another number of
+            channels or axes.
     """
 
     def __init__(
@@ -193,7 +197,7 @@ class UNet(nn.Module):
         }
         return cls(in_channels, width, **{**own, **options})
 
-    def forward(self, x: Tensor, level: Tensor, label: Tensor | None = None, **cond: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, level: Tensor, label: Any = None, **cond: Any) -> Tensor:
         if x.ndim != 2 + self.dims or x.shape[1] != self.in_channels:
             axes = "L" if self.dims == 1 else "H, W"
             raise ValueError(f"x must have shape (B, {self.in_channels}, {axes}); got {tuple(x.shape)}")

@@ -39,6 +39,13 @@ def tile(pixels: NDArray[np.uint8], columns: int, *, gap: int = 1, scale: int = 
     return big.repeat(scale, 0).repeat(scale, 1)
 
 
+def strip(ax: Axes, images: ArrayLike) -> None:
+    """Images side by side on `ax`, a white pixel between."""
+    pixels = np.pad(to_pixels(images), ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)
+    ax.imshow(np.concatenate(list(pixels), 1))
+    clean(ax)
+
+
 def image_grid(
     images: ArrayLike,
     columns: int,
@@ -74,7 +81,11 @@ def filmstrip(
     row_labels: Sequence[str] = (),
     title: str = "",
 ) -> Figure:
-    """`frames` `(T, N, C, H, W)`: one row for each of N images, time running to the right."""
+    """`frames` `(T, N, C, H, W)`: one row for each of N images, time running to the right.
+
+    Raises:
+        ValueError: for frames of another number of axes.
+    """
     array = np.asarray(frames)
     if array.ndim != 5:
         raise ValueError(f"frames must be (T, N, C, H, W); got shape {array.shape}")

@@ -1,7 +1,7 @@
 """Recipes: what to train, on what, and how, as plain values in a TOML file; presets; and building what they say."""
 
 from scorefield.recipes import presets
-from scorefield.recipes.build import Experiment, build, held_out, text_condition
+from scorefield.recipes.build import Experiment, build, held_out, text_condition, training_data
 from scorefield.recipes.files import difference, dumps, load, loads, override
 from scorefield.recipes.schema import Data, Recipe
 
@@ -18,4 +18,5 @@ __all__ = [
     "override",
     "presets",
     "text_condition",
+    "training_data",
 ]

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from scorefield import data
+from scorefield import catalogue, data
 from scorefield.data import Batch, Source, Transform
 from scorefield.data.text import Captioned, TextCondition
-from scorefield.denoisers import NetworkDenoiser, NoiseConditional
-from scorefield.guidance import NetworkClassifier
+from scorefield.denoisers import NoiseConditional
 from scorefield.losses import Stratified, Uncertainty
-from scorefield.recipes import tables
 from scorefield.recipes.presets import ENCODERS
 from scorefield.recipes.schema import Data, Part, Recipe
-from scorefield.recipes.tables import choose, made
+from scorefield.recipes.sources import drawn
+from scorefield.recipes.tables import choose, function, made
 from scorefield.schedules import Schedule
 
 CONDITIONS = ("label", "vector", "tokens", "token_mask")  # what networks take
-SHAPE_SAMPLES = 100_000
 
 
 class Experiment(NamedTuple):
@@ -48,7 +46,7 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
     source = _captioned(source, recipe.data)
     transform = _transform(recipe.data, source)
     sd, mean = (transform.sigma_data, transform.mean) if transform else (1.0, 0.0)
-    schedule = made("schedule", recipe.schedule, tables.SCHEDULES)
+    schedule = made("schedule", recipe.schedule, catalogue.SCHEDULES)
     shape = source.event_shape
     sizes = {
         "in_channels": shape[0],
@@ -59,13 +57,13 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
     }
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        net = made("network", recipe.network, tables.NETWORKS, **sizes)
-        loss = choose("objective.loss", recipe.objective.loss, tables.LOSSES)
+        net = made("network", recipe.network, catalogue.NETWORKS, **sizes)
+        loss = choose("objective.loss", recipe.objective.loss, catalogue.LOSSES)
         loss = Uncertainty(loss) if recipe.objective.uncertainty else loss
-    denoiser = (NetworkClassifier if recipe.task == "classifier" else NetworkDenoiser)(
+    denoiser = choose("task", recipe.task, catalogue.MODELS)(
         net,
         schedule,
-        made("parameterization", recipe.parameterization, tables.PARAMETERIZATIONS, sigma_data=sd),
+        made("parameterization", recipe.parameterization, catalogue.PARAMETERIZATIONS, sigma_data=sd),
         data_mean=mean,
         data_std=sd,
     )
@@ -73,11 +71,11 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
     options = {
         "loss": loss,
         "times": _times(recipe, schedule, sd),
-        "weight": made("objective.weight", weight, tables.WEIGHTS, sigma_data=sd) if weight else None,
+        "weight": function("objective.weight", weight, catalogue.WEIGHTS, sigma_data=sd) if weight else None,
         "transform": transform,
         "augment": data.HorizontalFlip(recipe.data.flip) if recipe.data.flip else None,
-        "optimizer": made("optim.optimizer", recipe.optim.optimizer, tables.OPTIMIZERS),
-        "decay": choose("optim.decay", recipe.optim.decay, tables.DECAYS),
+        "optimizer": made("optim.optimizer", recipe.optim.optimizer, catalogue.OPTIMIZERS),
+        "decay": choose("optim.decay", recipe.optim.decay, catalogue.DECAYS),
         "seed": recipe.seed,
         **{name: getattr(recipe.optim, name) for name in ("lr", "warmup", "clip", "ema_decay", "power_ema")},
         **recipe.training.model_dump(),
@@ -86,14 +84,23 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
 
 
 def held_out(spec: Data, *, data_dir: Path | None = None) -> tuple[Source, bool]:
-    """(data to judge a model by, whether they were held out); if none were, those it was trained on."""
+    """(data to judge a model by, whether they were held out); if none were, those it was trained on.
+
+    Raises:
+        ValueError: for a source that is no path and no name, or captions without an encoder.
+    """
     source, test = _sources(spec, data_dir)
     return _Chosen(_captioned(test if test is not None else source, spec), spec.conditional), test is not None
 
 
+def training_data(spec: Data, *, data_dir: Path | None = None) -> Source:
+    """What a recipe with those data trains on."""
+    return _Chosen(_captioned(_sources(spec, data_dir)[0], spec), spec.conditional)
+
+
 def text_condition(encoder: Part | None) -> TextCondition | None:
     """The condition that `data.text` names, or none."""
-    return None if encoder is None else TextCondition(made("data.text", encoder, tables.ENCODERS))
+    return None if encoder is None else TextCondition(made("data.text", encoder, catalogue.ENCODERS))
 
 
 def _captioned(source: Source, spec: Data) -> Source:
@@ -148,50 +155,25 @@ class _Chosen:
 def _sources(spec: Data, data_dir: Path | None) -> tuple[Source, Source | None]:
     """(training data, held-out data where there are any)."""
     name, policy = spec.source, spec.policy
-
-    def split() -> tuple[Source, Source]:
-        parts = data.digits(**policy)
-        return (
-            data.Arrays(parts.train, parts.train_labels, levels=data.LEVELS, num_classes=10),
-            data.Arrays(parts.test, parts.test_labels, levels=data.LEVELS, num_classes=10),
-        )
-
-    def drawn() -> tuple[Source, Source]:
-        law = tables.SHAPES[name](**policy)
-        draws = (law.sample(SHAPE_SAMPLES, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
-        first, second = (data.Arrays(x.float()) for x in draws)
-        return first, second
-
-    own: dict[str, Callable[[], tuple[Source, Source | None]]] = {
-        "digits": split,
-        "series": lambda: (data.series(10_000, seed=1, **policy), data.series(2_000, seed=2, **policy)),
-        **dict.fromkeys(tables.SHAPES, drawn),
-        **{n: lambda: (data.named(name, data_dir=data_dir), data.named(name, data_dir=data_dir, split="test"))
-           for n in ("mnist", "fashion")},
-        "captions": lambda: (
-            data.captions.digits_and_clothes(data_dir=data_dir),
-            data.captions.digits_and_clothes(data_dir=data_dir, split="test"),
-        ),
-        **{n: lambda: (data.tabular(name), None) for n in ("wine", "breast-cancer", "diabetes")},  # type: ignore[arg-type]
-    }  # fmt: skip
-    if name in own:
-        return own[name]()
+    if name in catalogue.SOURCES:
+        return catalogue.make("data.source", name, catalogue.SOURCES, policy=policy, data_dir=data_dir)
+    if name in catalogue.SHAPES:
+        return drawn(name, policy)
     if not Path(name).exists():
-        raise ValueError(f"data.source: {name!r} is no path, and no name. {tables.nearest(name, own)}")
+        known = [*catalogue.SOURCES, *catalogue.SHAPES]
+        raise ValueError(f"data.source: {name!r} is no path, and no name. {catalogue.nearest(name, known)}")
     return data.load(name, **policy), data.load(spec.test, **policy) if spec.test else None
 
 
 def _transform(spec: Data, source: Source) -> Transform | None:
-    makers: dict[str, Callable[[], Transform | None]] = {
-        "standard": lambda: data.Scale.to_standard(source, noise=spec.dequantize),
-        "unit-range": lambda: data.Scale.to_unit_range(source, noise=spec.dequantize),
-        "columns": lambda: data.Standardize.measured(source),
-        "none": lambda: None,
-    }
-    return makers[spec.transform]()
+    if spec.transform == "none":
+        return None
+    measure = choose("data.transform", spec.transform, catalogue.TRANSFORMS)
+    noise = {"noise": spec.dequantize} if "noise" in inspect.signature(measure).parameters else {}
+    return measure(source, **noise)
 
 
 def _times(recipe: Recipe, schedule: Schedule, sd: float) -> Any:
     objective = recipe.objective
-    law = made("objective.times", objective.times, tables.TIMES, schedule=schedule, mean=math.log(sd) - 0.5)
+    law = made("objective.times", objective.times, catalogue.TIMES, schedule=schedule, mean=math.log(sd) - 0.5)
     return Stratified(law) if objective.stratified else law

@@ -12,8 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from scorefield.catalogue import nearest
 from scorefield.recipes.schema import Part, Recipe
-from scorefield.recipes.tables import nearest
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
@@ -30,7 +30,11 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
 
 
 def loads(text: str, name: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a text; `name` stands in messages."""
+    """The recipe in a text; `name` stands in messages.
+
+    Raises:
+        ValueError: for a text that is not TOML; in one line: the key, what was expected, what came.
+    """
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

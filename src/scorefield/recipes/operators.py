@@ -10,11 +10,11 @@ This is what `scorefield reconstruct --operator` reads; in Python, make the oper
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
 
+from scorefield.catalogue import OPERATORS
 from scorefield.inverse import operators
 from scorefield.inverse.operators import Operator
 from scorefield.randomness import Noise
@@ -57,7 +57,11 @@ def denoise(event_shape: Shape) -> Operator:
 
 
 def inpaint(event_shape: Shape, *, missing: float = 0.5, seed: int = 0) -> Operator:
-    """Pixels missing at random, all channels of a pixel alike."""
+    """Pixels missing at random, all channels of a pixel alike.
+
+    Raises:
+        ValueError: for a share outside [0, 1), or events that are not images.
+    """
     if not 0 <= missing < 1:
         raise ValueError(f"operator.missing: must lie in [0, 1); got {missing:g}")
     h, w = _image(event_shape)
@@ -66,7 +70,11 @@ def inpaint(event_shape: Shape, *, missing: float = 0.5, seed: int = 0) -> Opera
 
 
 def inpaint_box(event_shape: Shape, *, size: float = 0.5) -> Operator:
-    """A box in the middle is missing, its sides `size` times the image's."""
+    """A box in the middle is missing, its sides `size` times the image's.
+
+    Raises:
+        ValueError: for a size outside (0, 1), or events that are not images.
+    """
     if not 0 < size < 1:
         raise ValueError(f"operator.size: must lie in (0, 1); got {size:g}")
     h, w = _image(event_shape)
@@ -109,7 +117,11 @@ def radon(
     detectors: int | None = None,
     spacing: float = 1.0,
 ) -> Operator:
-    """`views` parallel projections from `start` to `stop` degrees, the last left out."""
+    """`views` parallel projections from `start` to `stop` degrees, the last left out.
+
+    Raises:
+        ValueError: for less than one view.
+    """
     if views < 1:
         raise ValueError(f"operator.views: must be at least 1; got {views}")
     angles = start + (stop - start) * torch.arange(views, dtype=torch.float64) / views
@@ -125,7 +137,11 @@ def mri(
     coils: int = 1,
     seed: int = 0,
 ) -> Operator:
-    """1 / `acceleration` of k-space: columns, or spokes (as many as cover that share); made-up sensitivities."""
+    """1 / `acceleration` of k-space: columns, or spokes (as many as cover that share); made-up sensitivities.
+
+    Raises:
+        ValueError: for events that are not images.
+    """
     shape = _image(event_shape)
     if kind == "radial":
         wanted = math.prod(shape) / acceleration
@@ -164,22 +180,6 @@ def colorize(event_shape: Shape) -> Operator:
 def jpeg(event_shape: Shape, *, quality: int = 10, white: float = 255.0) -> Operator:
     """Compression; `white` is the raw value of white."""
     return operators.JPEG(event_shape, quality, white=white)
-
-
-OPERATORS: Mapping[str, Callable[..., Operator]] = {
-    "denoise": denoise,
-    "inpaint": inpaint,
-    "inpaint-box": inpaint_box,
-    "blur": blur,
-    "motion": motion,
-    "downsample": downsample,
-    "radon": radon,
-    "mri": mri,
-    "phase": phase,
-    "compressed": compressed,
-    "colorize": colorize,
-    "jpeg": jpeg,
-}
 
 
 def _image(event_shape: Shape) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 It draws the start, cuts the batch into chunks that fit in memory, runs the solver's plan, counts network evaluations
 and shows progress. Noise comes from a counter keyed by (seed, sample index, draw), so sample i is the same in any
-batch, chunk or process.
+batch, chunk or process: to rounding, and to the bit where all arithmetic is elementwise or `exact` is asked for.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ class Samples(NamedTuple):
         """The error budget: the mean and std these steps give Gaussian data of data_std, over the true ones.
 
         Computed when asked for, in the time of a run on a few numbers: `solvers.discretisation_bias`.
+
+        Raises:
+            ValueError: where `settings` is None, as for samples put together by hand.
         """
         if self.settings is None:
             raise ValueError("these samples do not say how they were made; see solvers.discretisation_bias")
@@ -66,6 +69,7 @@ def sample(
     first_index: int = 0,
     cond: Mapping[str, Any] | None = None,
     chunk: int | None = None,
+    exact: bool = False,
     progress: bool = False,
     callback: Callback | None = None,
     trajectory: bool = False,
@@ -82,15 +86,18 @@ def sample(
         nfe: instead of `times`: a grid of at most this many evaluations a sample (default 30); refused by solvers that
             choose their own steps.
         seed, first_index: sample i is a function of (seed, first_index + i) alone.
-        cond: keyword arguments of the denoiser; tensors with a leading dimension B are cut into chunks with the batch.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
         chunk: samples at a time; chosen by memory unless given.
+        exact: the same bits in any batch, on one machine: pieces of exactly `chunk` samples (32 unless given; samples
+            are a function of it too), filled up where the batch does not fill them, so that one costs as much as all.
         progress: show a bar.
         callback: called after each step with (s, x, preview of x0), for each chunk.
         trajectory: also return x at every time of the grid.
         dtype, device: of the samples, where `start` is a shape; by default those of the denoiser's parameters.
 
     Raises:
-        ValueError: for a grid that does not decrease within [0, 1], a start that is not finite, `times` and `nfe`.
+        ValueError: for a grid that does not decrease within [0, 1], a start that is not finite, `times` and `nfe`, a
+            condition of another length than the batch.
     """
     solver, times = _method(denoiser, solver, times, nfe)
     return run(
@@ -102,6 +109,7 @@ def sample(
         first_index=first_index,
         cond=cond,
         chunk=chunk,
+        exact=exact,
         progress=progress,
         callback=callback,
         trajectory=trajectory,
@@ -121,6 +129,7 @@ def run(
     first_index: int = 0,
     cond: Mapping[str, Any] | None = None,
     chunk: int | None = None,
+    exact: bool = False,
     progress: bool = False,
     callback: Callback | None = None,
     trajectory: bool = False,
@@ -134,28 +143,31 @@ def run(
     """
     plan = solver.plan(denoiser, times)
     shape, dtype, device = placement(denoiser, start, dtype, device)
-    parts = list(cut(denoiser, shape, seed, first_index, cond, chunk, dtype, device))
-    x, paths, counts, depth, differ = [], [], [], 0, False
+    parts = list(cut(denoiser, shape, seed, first_index, cond, chunk, dtype, device, exact))
+    x: list[Tensor] = []
+    paths: list[Tensor] = []
+    counts: list[Tensor] = []
+    depth, differ = 0, False
     with bar(progress, len(plan) * len(parts), doing) as advance:
-        for rows, noise, denoise in parts:
+        for rows, kept, noise, denoise in parts:
             x_t = start[rows] if isinstance(start, Tensor) else initial(denoiser, times[0], noise)
-            state, path = solver.init(x_t), [x_t]
+            state, path = solver.init(x_t), [x_t[kept]]
             normals = Normals(noise)
             for step in plan:
                 state = solver.step(denoise, state, step, normals)
                 if trajectory:
-                    path.append(state.x)
+                    path.append(state.x[kept])
                 if callback:
-                    callback(step.s, state.x, state.x0)
+                    callback(step.s, state.x[kept], state.x0[kept])
                 advance()
-            x.append(state.x)
+            x.append(state.x[kept])
             if trajectory:
                 paths.append(torch.stack(path))
             counts.append(denoise.evaluations)
-            depth, differ = max(depth, denoise.calls), differ or denoise.whole < denoise.calls
+            depth, differ = max(depth, denoise.calls), differ or denoise.batch_calls < denoise.calls
     evaluations = torch.cat(counts)
     return Samples(
-        torch.cat(x) if len(x) > 1 else x[0],
+        torch.cat(x) if len(x) > 1 or exact else x[0],
         int(evaluations.max()) if len(evaluations) else depth,
         torch.cat(paths, 1) if trajectory else None,
         times if trajectory else None,

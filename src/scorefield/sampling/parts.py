@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Noise
 
 CHUNK_ELEMENTS = 2**22  # numbers in x at a time, 16 MB in float32: a network needs some hundred times that besides
+EXACT_CHUNK = 32  # samples at a time where bits are wanted: what a single one costs then
 
-
-DRAWN_AT_ONCE = 2**15  # normals: for small batches an operation's fixed cost is what a draw costs
+# normals: for small batches an operation's fixed cost is what a draw costs
+FIRST_BLOCK, DRAWN_AT_ONCE = 8, 2**15
 
 
 class Part(NamedTuple):
     """A piece of the batch that fits in memory."""
 
-    rows: slice
+    rows: slice | Tensor  # of the batch; an exact piece is filled up with copies of its first and last
+    kept: slice  # of the piece: which are not copies
     noise: Noise
     denoise: Bound
 
@@ -35,15 +38,23 @@ def cut(
     chunk: int | None,
     dtype: torch.dtype,
     device: torch.device,
+    exact: bool = False,
 ) -> Iterator[Part]:
-    """The batch in pieces, each with its noise and its condition; an empty batch is one empty piece."""
-    batch, event, size = shape[0], tuple(shape[1:]), len_of_chunk(shape, chunk)
-    each, shared = _split(cond or {}, batch)
-    for low in range(0, max(batch, 1), size):
-        high = min(low + size, batch)
-        noise = Noise(seed, torch.arange(first_index + low, first_index + high, device=device), event, dtype)
-        own = {k: v[low:high] for k, v in each.items()}
-        yield Part(slice(low, high), noise, Bound(denoiser, own, shared, high - low))
+    """The batch in pieces, each with its noise and its condition; an empty batch is one empty piece.
+
+    Where exact, all pieces are of one size and sample i of all that a seed can draw stands at place i mod size: then
+    every product of a network has the same shape, and the sample the same place in it, in any batch.
+    """
+    batch, event, size = shape[0], tuple(shape[1:]), len_of_chunk(shape, chunk, exact)
+    told = Conditions.of(cond, batch, dtype, device)
+    exact = exact and batch > 0
+    for low in range(-(first_index % size) if exact else 0, max(batch, 1), size):
+        first, high = max(low, 0), min(low + size, batch)
+        kept = slice(first - low, high - low)
+        held = torch.arange(low, low + size if exact else high, device=device).clamp(0, max(batch - 1, 0))
+        rows = held if exact else slice(first, high)
+        noise = Noise(seed, first_index + held, event, dtype)
+        yield Part(rows, kept, noise, Bound(denoiser, told.rows(rows), len(held), kept if exact else None))
 
 
 def initial(denoiser: Denoiser, t: Tensor, noise: Noise) -> Tensor:
@@ -53,58 +64,99 @@ def initial(denoiser: Denoiser, t: Tensor, noise: Noise) -> Tensor:
     return std * z + (mean.to(z) if isinstance(mean, Tensor) else mean)
 
 
-def len_of_chunk(shape: Sequence[int], chunk: int | None) -> int:
-    """Samples at a time."""
+def len_of_chunk(shape: Sequence[int], chunk: int | None, exact: bool = False) -> int:
+    """Samples at a time, whatever the batch.
+
+    Raises:
+        ValueError: for a chunk below 1.
+    """
     if chunk is None:
-        return max(1, CHUNK_ELEMENTS // max(1, torch.Size(shape[1:]).numel()))
+        size = max(1, CHUNK_ELEMENTS // max(1, torch.Size(shape[1:]).numel()))
+        return min(size, EXACT_CHUNK) if exact else size
     if chunk < 1:
         raise ValueError(f"chunk must be at least 1; got {chunk}")
     return chunk
 
 
 class Normals:
-    """The solver's k-th normals; draws that follow each other are made a block at a time."""
+    """The solver's k-th normals; draws that follow each other are made a block at a time, each twice the last."""
 
     def __init__(self, noise: Noise) -> None:
         self.noise, self.first, self.block = noise, 0, ()
-        self.size = max(1, DRAWN_AT_ONCE // max(1, len(noise.index) * torch.Size(noise.event_shape).numel()))
+        self.most = max(1, DRAWN_AT_ONCE // max(1, len(noise.index) * torch.Size(noise.event_shape).numel()))
 
     def __call__(self, k: int) -> Tensor:
         if not 0 <= k - self.first < len(self.block):
+            follows = k == self.first + len(self.block)
+            size = min(max(FIRST_BLOCK, 2 * len(self.block) if follows else 0), self.most)
             # draw 0 is the start
-            self.first, self.block = k, self.noise.normals(range(k + 1, k + 1 + self.size)).unbind()
+            self.first, self.block = k, self.noise.normals(range(k + 1, k + 1 + size)).unbind()
         return self.block[k - self.first]
 
 
 class Bound:
-    """The denoiser with its condition bound, counting its calls, and the evaluations of each sample."""
+    """The denoiser with its condition bound, counting its calls, and the evaluations of each sample.
 
-    def __init__(self, denoiser: Denoiser, each: dict[str, Tensor], shared: dict[str, Any], batch: int) -> None:
-        self.denoiser, self.each, self.shared, self.batch = denoiser, each, shared, batch
-        self.calls = self.whole = 0  # all calls, and those with the batch as it is
-        self.apart = torch.zeros(batch, dtype=torch.int64)  # evaluations in the other calls
+    Args:
+        kept: where exact, which samples are counted: the others fill up the piece. Calls are of whole pieces then.
+
+    Raises:
+        ValueError: when called, for a denoiser that does not return the shape of x_t.
+    """
+
+    def __init__(self, denoiser: Denoiser, cond: Conditions, batch: int, kept: slice | None = None) -> None:
+        self.denoiser, self.cond, self.batch, self.kept = denoiser, cond, batch, kept
+        self.calls = self.batch_calls = 0  # all calls, and those with the batch as it is
+        self.row_evaluations = torch.zeros(batch, dtype=torch.int64)  # of each sample, in the calls for some rows
 
     @property
     def evaluations(self) -> Tensor:
-        return self.apart + self.whole
+        return (self.row_evaluations + self.batch_calls)[self.kept or slice(None)]
 
     def __call__(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor:
-        self.calls += 1
-        each = self.each
         if rows is None:
-            self.whole += 1
-        else:
-            self.apart += torch.bincount(rows.cpu(), minlength=self.batch)
-            each = {key: value[rows] for key, value in each.items()}
-        x0 = self.denoiser(x_t, t, **each, **self.shared)
-        if self.calls == 1 and x0.shape != x_t.shape:
+            self.calls, self.batch_calls = self.calls + 1, self.batch_calls + 1
+            return self._predicted(x_t, t, self.cond)
+        count = torch.bincount(rows.cpu(), minlength=self.batch)
+        self.row_evaluations += count
+        if self.kept is not None:
+            self.calls += int(count[self.kept].max())
+            return self._in_place(x_t, t, rows.cpu())
+        self.calls += 1
+        return self._predicted(x_t, t, self.cond.rows(rows))
+
+    def _predicted(self, x_t: Tensor, t: Tensor, cond: Conditions) -> Tensor:
+        x0 = self.denoiser(x_t, t, **cond)
+        if x0.shape != x_t.shape:
             raise ValueError(f"the denoiser must return the shape of x_t, {tuple(x_t.shape)}; got {tuple(x0.shape)}")
+        return x0
+
+    def _in_place(self, x_t: Tensor, t: Tensor, rows: Tensor) -> Tensor:
+        """Each at its own place of a call of the whole piece, the other places filled with one of them.
+
+        A sample that is there n times takes n calls, its k-th time in the k-th, whoever else is there.
+        """
+        order = rows.argsort(stable=True)
+        turn = torch.empty_like(rows)
+        turn[order] = torch.arange(len(rows)) - torch.searchsorted(rows[order], rows[order])
+        x0 = torch.empty_like(x_t)
+        for k in range(int(turn.max()) + 1 if len(rows) else 0):
+            now = (turn == k).nonzero()[:, 0]
+            held = now[:1].repeat(self.batch)
+            held[rows[now]] = now
+            x0[now] = self._predicted(x_t[held], t if t.ndim == 0 else t[held], self.cond)[rows[now]]
         return x0
 
 
 def placement(
     denoiser: Denoiser, start: Sequence[int] | Tensor, dtype: torch.dtype | None, device: torch.device | str | None
 ) -> tuple[tuple[int, ...], torch.dtype, torch.device]:
+    """(shape, dtype, device) of x: those of a tensor to start from, or asked for, or of the denoiser's parameters.
+
+    Raises:
+        ValueError: for a tensor that is not floating point (B, *event) and finite, or a shape of anything but integers
+            >= 0.
+    """
     if isinstance(start, Tensor):
         if not start.is_floating_point() or start.ndim < 1:
             raise ValueError(
@@ -114,7 +166,8 @@ def placement(
             raise ValueError("start must be finite; got NaN or infinity")
         return tuple(start.shape), start.dtype, start.device
     shape = tuple(start)
-    if not shape or any(not isinstance(n, int) or n < 0 for n in shape):
+    # the caller's types are a promise, not a fact
+    if not shape or any(not isinstance(n, int) or n < 0 for n in shape):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"start must be a shape (B, *event) of integers >= 0, or a tensor; got {start!r}")
     own = next((p for p in denoiser.parameters() if p.is_floating_point()), None)
     dtype = dtype or (own.dtype if own is not None else torch.float32)
@@ -122,14 +175,8 @@ def placement(
     return shape, dtype, device
 
 
-def _split(cond: Mapping[str, Any], batch: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(what each sample has of its own: tensors with a leading dimension B, what all share)."""
-    each = {k: v for k, v in cond.items() if isinstance(v, Tensor) and v.ndim and len(v) == batch}
-    return each, {k: v for k, v in cond.items() if k not in each}
-
-
 @contextlib.contextmanager
-def bar(show: bool, total: int, doing: str = "sampling") -> Iterator[Callable[[], None]]:
+def bar(show: bool, total: int, doing: str = "sampling") -> Generator[Callable[[], None], None, None]:
     if not show:
         yield lambda: None
         return

@@ -15,16 +15,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from scorefield import grids
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Noise
 from scorefield.sampling.driver import Samples, sample
 from scorefield.sampling.parts import initial
+from scorefield.schedules import floats
 from scorefield.solvers import Multistep
 from scorefield.solvers.base import Coordinate
 from scorefield.solvers.tuned import CIRCLE, Tuned
@@ -76,11 +78,12 @@ def tune(
         event_shape: of a sample.
         paths: trajectories to fit on. Costs some 2 (teacher_steps + 1.5) + 75 nfe evaluations of each.
         teacher_steps: of the fine trajectories.
-        cond: the denoiser's keyword arguments for 2 `paths` samples: the first half is fitted on.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
+            There are 2 `paths` samples, of which the first half is fitted on.
         progress: called with the fraction that is done.
 
     Raises:
-        ValueError: for fewer than two evaluations or paths.
+        ValueError: for fewer than two evaluations or paths, a condition of another length.
     """
     if nfe < 2:
         raise ValueError(f"nfe must be at least 2: one evaluation leaves nothing to tune; got {nfe}")
@@ -88,10 +91,11 @@ def tune(
         raise ValueError(f"paths must be at least 2; got {paths}")
     own = next((p for p in denoiser.parameters() if p.is_floating_point()), torch.zeros(()))
     dtype = dtype or own.dtype
-    said = progress or (lambda fraction: None)
+    said = progress or _silent
     noise = Noise(seed, torch.arange(2 * paths, device=own.device), tuple(event_shape), dtype)
     x = initial(denoiser, torch.ones((), dtype=torch.float64), noise)
-    parts = [_part(cond, slice(0, paths), 2 * paths), _part(cond, slice(paths, None), 2 * paths)]
+    told = Conditions.of(cond, 2 * paths, dtype, own.device)
+    parts = [told.rows(slice(0, paths)), told.rows(slice(paths, None))]
     first, second = x[:paths], x[paths:]
     teacher = _Teacher(denoiser, first, teacher_steps, parts[0])
     said(0.2)
@@ -102,7 +106,7 @@ def tune(
         times = grids.angular(denoiser.schedule, nfe, power=power, scale=scale * sd, onset=onset)
         score, rows = _fit(denoiser, first, times, teacher, parts[0])
         if best is None or score < best[0]:
-            ratios = (denoiser.schedule.noise_ratio(times) / denoiser.data_std).tolist()
+            ratios = floats(denoiser.schedule.noise_ratio(times) / denoiser.data_std)
             best = score, Tuned((*ratios[:-1], 0.0), rows)
         said(0.2 + 0.6 * (k + 1) / len(tried))
     assert best is not None
@@ -117,9 +121,8 @@ def tune(
     return Tuning(best[1], **{name: _distance(x, end) for name, x in runs.items()})
 
 
-def _part(cond: Mapping[str, Any] | None, part: slice, batch: int) -> dict[str, Any]:
-    own = lambda v: isinstance(v, Tensor) and v.ndim and len(v) == batch  # noqa: E731
-    return {key: value[part] if own(value) else value for key, value in (cond or {}).items()}
+def _silent(fraction: float) -> None:
+    """Progress that nobody asked for."""
 
 
 def _fine(denoiser: Denoiser, x: Tensor, steps: int, cond: Mapping[str, Any], trajectory: bool = False) -> Samples:
@@ -138,7 +141,7 @@ class _Teacher:
         at = Coordinate.of(CIRCLE, denoiser, run.times)
         self.u = at.u
         self.z = run.trajectory
-        for z, scale in zip(self.z, at.scale.tolist(), strict=True):
+        for z, scale in zip(self.z, floats(at.scale), strict=True):
             z.mul_(scale)
 
     def __call__(self, u: Tensor) -> Tensor:
@@ -157,14 +160,16 @@ def _fit(
 ) -> tuple[float, tuple[tuple[float, ...], ...]]:
     """(mean log of the samples' distances to the path's end, the rows) on one grid."""
     at = Coordinate.of(CIRCLE, denoiser, times)
-    of_x, of_x0 = (c.tolist() for c in at.slope(denoiser))
-    scale = at.scale.tolist()
+    of_x, of_x0 = (floats(c) for c in at.slope(denoiser))
+    scale = floats(at.scale)
     targets = [teacher(u) for u in at.u[1:]]
     rms = float(targets[-1].square().mean().sqrt())
     weight = torch.ones(len(x), dtype=torch.float64)
     best: tuple[float, tuple[tuple[float, ...], ...]] = (math.inf, ())
     for _ in range(ROUNDS):
-        z, past, rows = x * scale[0], [], []
+        z = x * scale[0]
+        past: list[Tensor] = []
+        rows: list[tuple[float, ...]] = []
         for i, target in enumerate(targets):
             x_t = z / scale[i]
             field = torch.add(x_t * of_x[i], denoiser(x_t, times[i], **cond), alpha=of_x0[i])
@@ -189,7 +194,9 @@ def _least_squares(basis: list[Tensor], target: Tensor, weight: Tensor) -> list[
     gram = torch.stack([torch.stack([a @ b for b in rows]) for a in rows]).cpu()
     size = gram.diagonal()[:-1].sqrt().clamp(min=1e-30)
     matrix = gram[:-1, :-1] / size / size[:, None] + 1e-11 * torch.eye(len(basis), dtype=gram.dtype)
-    return (torch.linalg.solve(matrix, gram[:-1, -1] / size) / size).tolist()
+    # torch.linalg is not annotated
+    solution = cast(Tensor, torch.linalg.solve(matrix, gram[:-1, -1] / size))  # pyright: ignore[reportUnknownMemberType]
+    return floats(solution / size)
 
 
 def _distance(x: Tensor, end: Tensor) -> Distance:

@@ -7,6 +7,7 @@ from scorefield.schedules.base import (
     Transition,
     as_time,
     derivative,
+    floats,
     pad_right,
 )
 from scorefield.schedules.processes import EDM, VE, VP, Brownian, Cosine, Discrete, Rectified, SubVP, VEPower
@@ -27,5 +28,6 @@ __all__ = [
     "VEPower",
     "as_time",
     "derivative",
+    "floats",
     "pad_right",
 ]

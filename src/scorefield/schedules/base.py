@@ -52,12 +52,22 @@ def pad_right(coefficient: Tensor | float, x: Tensor) -> Tensor:
     return c.to(x.device, x.dtype).reshape(c.shape + (1,) * (x.ndim - c.ndim))
 
 
+def floats(values: Tensor) -> list[float]:
+    """A one-dimensional tensor as Python numbers."""
+    # torch's stub says `list`, not of what
+    return values.tolist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+
 def derivative(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     """d fn / dt elementwise, shape of `t`; itself differentiable, in t and in whatever else `fn` depends on."""
+
+    def total(u: Tensor) -> Tensor:
+        return fn(u).sum()
+
     # At t = 0 itself sigma = sqrt(...) has no finite derivative where sigma^2 has: evaluate a hair above. And inference
     # mode, in which samplers may be called, knows no gradients: step out of it.
     with torch.inference_mode(False):
-        slope = torch.func.grad(lambda u: fn(u).sum())(t + 1e-30)
+        slope = torch.func.grad(total)(t + 1e-30)
     return slope if torch.is_grad_enabled() else slope.detach()
 
 
@@ -133,13 +143,25 @@ class Schedule(abc.ABC):
         return derivative(lambda u: self.sigma(u) ** 2, t) - 2 * self.f(t) * self.sigma(t) ** 2
 
     def transition(self, s: Tensor | float, t: Tensor | float) -> Transition:
-        """p(x_t | x_s), s <= t, of the SDE: scale alpha_t / alpha_s, variance sigma_t^2 - scale^2 sigma_s^2."""
+        """p(x_t | x_s), s <= t, of the SDE: scale alpha_t / alpha_s, variance sigma_t^2 - scale^2 sigma_s^2.
+
+        Raises:
+            ValueError: for an s above t, or a time outside [0, 1].
+        """
         s, t = _ordered(s, t)
         scale = self.alpha(t) / self.alpha(s)
         return Transition(scale, self.sigma(t) * torch.sqrt(self._noise_gained(s, t)))
 
     def posterior(self, s: Tensor | float, t: Tensor | float) -> ForwardPosterior:
-        """q(x_s | x_t, x_0), s <= t, of the SDE (Ho et al. 2020, eq. 6-7, for any alpha and sigma)."""
+        """q(x_s | x_t, x_0), s <= t, of the SDE (Ho et al. 2020, eq. 6-7, for any alpha and sigma).
+
+            N(a (sigma_s / sigma_t)^2 x_t + alpha_s (b / sigma_t)^2 x_0, (b sigma_s / sigma_t)^2 I)
+
+        with p(x_t | x_s) = N(a x_s, b^2 I), and (b / sigma_t)^2 = 1 - SNR(t) / SNR(s).
+
+        Raises:
+            ValueError: for an s above t, or a time outside [0, 1].
+        """
         s, t = _ordered(s, t)
         gained = self._noise_gained(s, t)
         kept = 1 - gained  # = SNR(t) / SNR(s)
@@ -174,11 +196,15 @@ class Schedule(abc.ABC):
         """Paths of the forward SDE from `x0` `(B, *event)` at increasing `times` `(N,)`: `(N, B, *event)`.
 
         Starts from `x0` at t = 0 and uses the Gaussian transitions: exact in law, at any spacing.
+
+        Raises:
+            ValueError: for times that do not increase within [0, 1].
         """
         times = as_time(times)
         if times.ndim != 1 or bool((times.diff() < 0).any()):
-            raise ValueError(f"times must be one-dimensional and increasing; got {times.tolist()}")
-        x, s, path = x0, torch.zeros((), dtype=torch.float64), []
+            raise ValueError(f"times must be one-dimensional and increasing; got {floats(times)}")
+        x, s = x0, torch.zeros((), dtype=torch.float64)
+        path: list[Tensor] = []
         if float(self.sigma(s)) > 0:  # a process that starts noisy (geometric VE): its law at t = 0 is already blurred
             x = pad_right(self.alpha(s), x) * x + pad_right(self.sigma(s), x) * randn_like(x, generator)
         for t in times:

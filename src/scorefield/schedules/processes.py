@@ -1,4 +1,21 @@
-"""The forward processes of the field, as pairs (alpha, sigma); each with a closed form gives its inverse too."""
+"""The forward processes of the field, as pairs (alpha, sigma).
+
+In p(x_t | x_0) = N(alpha x_0, sigma^2 I) and dx = f x dt + g dw, with B(t) = int_0^t beta, r = sigma_max / sigma_min:
+
+    process    alpha        sigma^2                               f             g^2
+    VP         exp(-B/2)    1 - exp(-B)                           -beta/2       beta
+    SubVP      exp(-B/2)    (1 - exp(-B))^2                       -beta/2       beta (1 - exp(-2B))
+    VE         1            sigma_min^2 (r^(2t) - 1)              0             2 log(r) sigma_min^2 r^(2t)
+    VEPower    1            (base^(2t) - 1) / (2 log base)        0             base^(2t)
+    Brownian   1            scale^2 t                             0             scale^2
+    EDM        1            sigma_max^2 t^2                       0             2 sigma_max^2 t
+    Cosine     cos(c t)     sin^2(c t), c = arccos(alpha_min)     -c tan(c t)   2 c tan(c t)
+    Rectified  1 - t        t^2                                   -1/(1 - t)    2t/(1 - t)
+    Discrete   sqrt(abar_k) 1 - abar_k, abar_k = prod_{i <= k} (1 - beta_i), at t = (k + 1)/K; lambda interpolated
+
+Only alpha and sigma are written below; f and g^2 follow from them in `Schedule`. A process whose noise ratio s =
+sigma / alpha has an inverse in closed form gives that too: VP's is B = log(1 + s^2), sub-VP's B = 2 asinh(s / 2).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +25,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import PchipInterpolator  # pyright: ignore[reportMissingTypeStubs]  # scipy has none
 from torch import Tensor
 
 from scorefield.schedules.base import Schedule
@@ -29,7 +46,11 @@ def _increasing(schedule: Schedule, **values: float) -> None:
 
 @dataclass(frozen=True)
 class VP(Schedule):
-    """Variance-preserving SDE with beta linear in t; DDPM's chain in the limit (Song et al. 2021, eq. 11)."""
+    """Variance-preserving SDE with beta linear in t; DDPM's chain in the limit (Song et al. 2021, eq. 11).
+
+    Raises:
+        ValueError: for a beta that is not positive, or a beta_min that is not below beta_max.
+    """
 
     beta_min: float = 0.1
     beta_max: float = 20.0
@@ -39,7 +60,11 @@ class VP(Schedule):
 
     @classmethod
     def from_terminal_alpha(cls, alpha: float, *, beta_min: float = 0.1) -> VP:
-        """The VP process that ends with alpha(1) = `alpha`: (beta_min + beta_max) / 4 = -log alpha."""
+        """The VP process that ends with alpha(1) = `alpha`: (beta_min + beta_max) / 4 = -log alpha.
+
+        Raises:
+            ValueError: for an alpha outside (0, exp(-beta_min / 2)).
+        """
         if not 0 < alpha < math.exp(-beta_min / 2):
             raise ValueError(f"alpha must lie in (0, exp(-beta_min / 2)); got {alpha}")
         return cls(beta_min, -4 * math.log(alpha) - beta_min)
@@ -81,6 +106,9 @@ class VE(Schedule):
     sigma(t)^2 = sigma_min^2 ((sigma_max / sigma_min)^(2t) - 1), so that t = 0 is the data itself. With `from_zero` off
     the last term is left out, as most implementations do: t = 0 is then the data blurred by sigma_min. The SDE is the
     same.
+
+    Raises:
+        ValueError: for a sigma that is not positive, or a sigma_min that is not below sigma_max.
     """
 
     sigma_min: float = 0.01
@@ -106,7 +134,11 @@ class VE(Schedule):
 
 @dataclass(frozen=True)
 class VEPower(Schedule):
-    """The VE SDE dx = base^t dw: sigma(t)^2 = (base^(2t) - 1) / (2 log base)."""
+    """The VE SDE dx = base^t dw: sigma(t)^2 = (base^(2t) - 1) / (2 log base).
+
+    Raises:
+        ValueError: for a base that does not exceed 1.
+    """
 
     base: float = 25.0
 
@@ -128,7 +160,11 @@ class VEPower(Schedule):
 
 @dataclass(frozen=True)
 class Brownian(Schedule):
-    """Brownian motion started at the data, dx = scale dw: sigma(t) = scale sqrt(t)."""
+    """Brownian motion started at the data, dx = scale dw: sigma(t) = scale sqrt(t).
+
+    Raises:
+        ValueError: for a scale that is not positive.
+    """
 
     scale: float = 1.0
 
@@ -147,7 +183,11 @@ class Brownian(Schedule):
 
 @dataclass(frozen=True)
 class EDM(Schedule):
-    """sigma(t) = t sigma_max, alpha = 1 (Karras et al. 2022). `sigma_min` is where their grid leaves for sigma = 0."""
+    """sigma(t) = t sigma_max, alpha = 1 (Karras et al. 2022). `sigma_min` is where their grid leaves for sigma = 0.
+
+    Raises:
+        ValueError: for a sigma that is not positive, or a sigma_min that is not below sigma_max.
+    """
 
     sigma_min: float = 0.002
     sigma_max: float = 80.0
@@ -171,6 +211,9 @@ class Cosine(Schedule):
 
     Nichol & Dhariwal's (2021) schedule without their offset; the angle stops at arccos(alpha_min), which does the work
     of their clipping: the default keeps a terminal SNR of 2.4e-9, `alpha_min=0` reaches pure noise.
+
+    Raises:
+        ValueError: for an alpha_min outside [0, 1).
     """
 
     alpha_min: float = math.cos(math.pi / 2 * 0.99997)  # as clipping beta at 0.999 does at 1,000 steps
@@ -246,7 +289,7 @@ class Discrete(Schedule):
             raise ValueError(f"Discrete: {name} must have at least 2 steps before alpha_bar = 0; got {len(abar) - 1}")
         curve = PchipInterpolator(knots[finite].numpy(), log_snr[finite].numpy())
         object.__setattr__(self, "_knots", knots)
-        object.__setattr__(self, "_cubics", torch.from_numpy(np.ascontiguousarray(curve.c)))
+        object.__setattr__(self, "_cubics", torch.as_tensor(np.ascontiguousarray(curve.c)))
         object.__setattr__(self, "_last_slope", None if bool(finite[-1]) else float(curve(float(knots[-2]), 1)))
 
     @classmethod

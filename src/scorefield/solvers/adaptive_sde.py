@@ -36,6 +36,7 @@ from torch import Tensor
 from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.schedules import VP, Schedule, derivative, pad_right
+from scorefield.solvers.adaptive import rms
 from scorefield.solvers.base import Coordinate, Denoise, Normals, Solver, State, Step, default_grid, finite
 
 ATTEMPTS = 10_000  # between two nodes of the grid; their draws are numbered by it
@@ -141,6 +142,10 @@ class AdaptiveSDE(Solver):
     from the process's own if that is less, to 0. Where sigma(s) = 0 the SDE is followed down to a noise of 0.002
     standard deviations, and E[x0 | x] closes. Between two attempts the device waits for the host.
 
+    A step is accepted, and an interval of known noise divided, at a threshold, and small errors make long steps, which
+    enlarges rounding: where a network's last bits differ, in another batch or on another processor, a sample may take
+    other steps and end elsewhere, within what the tolerance allows. `sample(exact=True)` keeps its bits.
+
     Args:
         rtol, atol: what a step's error may be, of the sample's size and absolute (in the path's units: the process's,
             or with a `path` standard deviations of the data). The paper's are 0.01 to 0.05 and 1/128 for data in
@@ -149,6 +154,11 @@ class AdaptiveSDE(Solver):
             same, on every process; None for the denoiser's own in its own time.
         first: the first step, in the path's time.
         safety, exponent: the paper's theta and r.
+
+    Raises:
+        ValueError: for tolerances that are negative or both 0, a first step that is not positive, a safety or an
+            exponent outside (0, 1); in sampling, for a path that is singular at the start of the grid.
+        RuntimeError: in sampling, where a prediction is not finite or a sample does not arrive in 10,000 attempts.
     """
 
     rtol: float = 0.02
@@ -170,6 +180,14 @@ class AdaptiveSDE(Solver):
             )
 
     @property
+    def order(self) -> int:
+        return 2
+
+    @property
+    def evaluations(self) -> int:
+        return 2
+
+    @property
     def stochastic(self) -> bool:
         return True
 
@@ -178,6 +196,11 @@ class AdaptiveSDE(Solver):
         return True
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
+        """This method and a grid of one step.
+
+        Raises:
+            ValueError: for a number of evaluations: the tolerances decide that.
+        """
         if nfe is not None:
             raise ValueError(f"nfe: AdaptiveSDE chooses its own steps; set rtol (now {self.rtol:g}) instead of {nfe}")
         return self, default_grid(denoiser, 1, stochastic=True)
@@ -237,7 +260,7 @@ class AdaptiveSDE(Solver):
             improved = (euler + z_t + _change(there, h, euler, x0_s, w)) / 2
             # is it good enough
             allowed = torch.maximum(euler.abs(), previous[rows].abs()).mul_(self.rtol).clamp_(min=self.atol)
-            error = ((euler - improved) / allowed).reshape(len(rows), -1).square().mean(1).sqrt().cpu().double()
+            error = rms((euler - improved) / allowed).cpu().double()
             if not bool(torch.isfinite(error).all()):
                 raise self._failure(sde, u[rows[~torch.isfinite(error)]], batch, "met a prediction that is not finite")
             accept = error <= 1

@@ -12,14 +12,14 @@ import abc
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from scorefield import grids
 from scorefield.denoisers import Denoiser
-from scorefield.schedules import Schedule, derivative
+from scorefield.schedules import Schedule, derivative, floats
 
 Normals = Callable[[int], Tensor]  # draw index -> standard normals of the shape of x
 
@@ -45,7 +45,8 @@ class State(NamedTuple):
     past: tuple[Any, ...] = ()  # whatever the method needs of earlier steps, newest first
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """One step of a plan: from `t` to `s` (0-d, float64), with the method's own coefficients."""
 
     index: int
@@ -55,10 +56,21 @@ class Step(NamedTuple):
 
 
 class Solver(abc.ABC):
-    """`order`: global error ~ h^order (strong order for ODEs, weak for SDEs); `evaluations`: network calls a step."""
+    """A method that takes x_t to x_s, as a value: subclasses are frozen dataclasses.
 
-    order: ClassVar[int] = 1
-    evaluations: int = 1
+    What a method is may be read off it as properties; one that lets its user choose (`Multistep(order=3)`) has a field
+    of that name, with a default.
+    """
+
+    @property
+    def order(self) -> int:
+        """The p in global error ~ h^p, h the step: strong order for ODEs, weak for SDEs."""
+        return 1
+
+    @property
+    def evaluations(self) -> int:
+        """Network calls a step."""
+        return 1
 
     @property
     def stochastic(self) -> bool:
@@ -71,11 +83,24 @@ class Solver(abc.ABC):
         return False
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
-        """This method and a grid for it, within `nfe` evaluations a sample (None: DEFAULT_NFE)."""
-        nfe = DEFAULT_NFE if nfe is None else nfe
-        if nfe < self.evaluations:
-            raise ValueError(f"nfe must be at least {self.evaluations}, one step of {self}; got {nfe}")
+        """This method and a grid for it, within `nfe` evaluations a sample (None: DEFAULT_NFE).
+
+        Raises:
+            ValueError: for fewer than one step takes.
+        """
+        nfe = self.budget(nfe, self.evaluations)
         return self, default_grid(denoiser, nfe // self.evaluations, stochastic=self.stochastic)
+
+    def budget(self, nfe: int | None, least: int = 1) -> int:
+        """`nfe`, or DEFAULT_NFE where none is named; `least` is what the shortest run takes.
+
+        Raises:
+            ValueError: if `nfe` is below `least`.
+        """
+        nfe = DEFAULT_NFE if nfe is None else nfe
+        if nfe < least:
+            raise ValueError(f"nfe must be at least {least}, one step of {self}; got {nfe}")
+        return nfe
 
     @abc.abstractmethod
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
@@ -108,7 +133,11 @@ def default_grid(denoiser: Denoiser, steps: int, *, stochastic: bool = False, s_
 
 
 def finite(solver: Solver, t: Tensor, **coefficients: Tensor) -> None:
-    """Refuses a plan with infinite coefficients in one line."""
+    """Refuses a plan with infinite coefficients in one line.
+
+    Raises:
+        ValueError: for a coefficient that is not finite: its name, and the time.
+    """
     for name, c in coefficients.items():
         bad = ~torch.isfinite(c)
         if bool(bad.any()):
@@ -143,7 +172,7 @@ class AffineSolver(Solver):
         last = sigma_s == 0
         a, b, c = torch.where(last, 0.0, a), torch.where(last, alpha_s, b), torch.where(last, 0.0, c)
         finite(self, t, x=a, x0=b, noise=c)
-        return [AffineStep(*row) for row in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)]
+        return [AffineStep(*row) for row in zip(floats(a), floats(b), floats(c), strict=True)]
 
     def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
         a, b, c = step.coefficients
@@ -171,7 +200,11 @@ class Coordinate:
 
     @classmethod
     def of(cls, path: Schedule | None, denoiser: Denoiser, t: Tensor, scale: float = 1.0) -> Coordinate:
-        """The points of the path with the noise ratios of the process at `t`; `sd` is `scale` times data_std."""
+        """The points of the path with the noise ratios of the process at `t`; `sd` is `scale` times data_std.
+
+        Raises:
+            ValueError: for a path that does not reach one of these noise ratios.
+        """
         if path is None:
             return cls.at(path, denoiser, t)
         sd = scale * denoiser.data_std

@@ -38,9 +38,11 @@ class _Raise(NamedTuple):
 class Churn(Solver):
     """`solver`'s steps, each from a noise level raised by gamma = min(amount / N, sqrt(2) - 1); N the number of steps.
 
-    With Heun on the EDM path, the default, this is EDM's stochastic sampler on any process; their settings for
-    CIFAR-10 are (30, 0.01, 1, 1.007), for ImageNet (40, 0.05, 50, 1.003), both for data of standard deviation 0.5. The
-    noise is never raised above the process's own at t = 1.
+        s(t^) = (1 + gamma) s(t),    x_t^ = (alpha^ / alpha) x_t + noise alpha^ sqrt(s(t^)^2 - s(t)^2) z,
+
+    s = sigma / alpha, and then `solver`'s step from t^ to s. With Heun on the EDM path, the default, this is EDM's
+    stochastic sampler on any process; their settings for CIFAR-10 are (30, 0.01, 1, 1.007), for ImageNet (40, 0.05, 50,
+    1.003), both for data of standard deviation 0.5. The noise is never raised above the process's own at t = 1.
 
     Args:
         solver: a deterministic one-step method.
@@ -48,6 +50,10 @@ class Churn(Solver):
         s_min, s_max: S_min and S_max: noise is raised where the noise ratio sigma / alpha lies between them.
         noise: S_noise: the standard deviation of z; 1 is exact, a little more makes up for a network that denoises too
             much.
+
+    Raises:
+        ValueError: for a solver that is stochastic or chooses its own steps, an amount below 0, a noise that is not
+            positive, or s_min above s_max; in sampling, for a solver that remembers earlier steps.
     """
 
     solver: Solver = field(default_factory=lambda: Heun(path=EDM(sigma_max=1e4)))
@@ -66,11 +72,11 @@ class Churn(Solver):
             )
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return self.solver.order
 
     @property
-    def evaluations(self) -> int:  # type: ignore[override]
+    def evaluations(self) -> int:
         return self.solver.evaluations
 
     @property

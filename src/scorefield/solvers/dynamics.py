@@ -42,16 +42,16 @@ class Dynamics(abc.ABC):
 
 
 class _Affine(Dynamics):
-    """x + c (alpha D - x) + s z: what needs no memory."""
+    """x + c (alpha D - x) + r z: what needs no memory."""
 
     @abc.abstractmethod
     def pull(self, denoiser: Denoiser, alpha: Tensor, sigma: Tensor, step_size: float) -> tuple[Tensor, Tensor]:
-        """(c, s)."""
+        """(c, r)."""
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, step_size: float) -> Sequence[Any]:
         alpha, sigma = denoiser.schedule(t)
-        c, s = self.pull(denoiser, alpha, sigma, step_size)
-        return _where_noisy(sigma, zip((1 - c).tolist(), (c * alpha).tolist(), s.tolist(), strict=True))
+        c, r = self.pull(denoiser, alpha, sigma, step_size)
+        return _where_noisy(sigma, zip((1 - c).tolist(), (c * alpha).tolist(), r.tolist(), strict=True))
 
     def step(self, denoise: Denoise, state: State, t: Tensor, coefficients: Any, draw: int, normals: Normals) -> State:
         of_x, of_x0, of_z = coefficients
@@ -61,7 +61,10 @@ class _Affine(Dynamics):
 
 @dataclass(frozen=True)
 class Overdamped(_Affine):
-    """x + (h/2) score + sqrt(h) z, h = step_size sigma^2: Euler-Maruyama's step of Langevin dynamics."""
+    """Euler-Maruyama's step of Langevin dynamics: x <- x + (h/2) score + sqrt(h) z, h = step_size sigma^2.
+
+    With score = (alpha D - x) / sigma^2 it is x + (step_size / 2) (alpha D - x) + sqrt(step_size) sigma z.
+    """
 
     def pull(self, denoiser: Denoiser, alpha: Tensor, sigma: Tensor, step_size: float) -> tuple[Tensor, Tensor]:
         return torch.full_like(sigma, step_size / 2), step_size**0.5 * sigma
@@ -98,9 +101,13 @@ class _Kinetic(NamedTuple):
 class Underdamped(Dynamics):
     """Langevin dynamics with momentum (Leimkuhler & Matthews 2013), one BAOAB step:
 
-        v <- v + h score (B),  x <- x + h v / 2 (A),  v <- e^(-gamma h) v + sqrt(1 - e^(-2 gamma h)) z (O),  A again,
+        B   v <- v + h sigma score = v + (h / sigma) (alpha D - x)
+        A   x <- x + (h / 2) sigma v
+        O   v <- e^(-gamma h) v + sqrt(1 - e^(-2 gamma h)) z
+        A   again,
 
-    in units of sigma, h^2 = step_size; the two half kicks B of neighbouring steps have the same score and are joined.
+    lengths in units of sigma, h^2 = step_size; the two half kicks B of neighbouring steps have the same score and are
+    joined.
     In the limit of strong friction it is the overdamped step of the same size, but neighbours share their noises. The
     law of x is exact where the score is linear; else its error is O(h^2). It crosses a distance of n steps in n steps
     where a random walk needs n^2. The velocity goes on from level to level.
@@ -108,6 +115,9 @@ class Underdamped(Dynamics):
     Args:
         friction: gamma in units of the critical damping of the data's width, 2 sigma / sqrt(alpha^2 data_std^2 +
             sigma^2).
+
+    Raises:
+        ValueError: for a friction that is not positive.
     """
 
     friction: float = 1.0
@@ -119,7 +129,7 @@ class Underdamped(Dynamics):
     def coefficients(self, denoiser: Denoiser, t: Tensor, step_size: float) -> Sequence[Any]:
         alpha, sigma = denoiser.schedule(t)
         h = step_size**0.5
-        damping = self.friction * 2 * sigma / torch.sqrt(_variance(denoiser, alpha, sigma)) * h
+        damping = self.friction * 2 * sigma / torch.sqrt(_variance(denoiser, alpha, sigma)) * h  # gamma h
         columns = (
             -h / sigma,
             h * alpha / sigma,

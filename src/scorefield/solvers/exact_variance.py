@@ -24,11 +24,12 @@ import torch
 from torch import Tensor
 
 from scorefield import grids
+from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import Randomness, randn_like
 from scorefield.schedules import pad_right
 from scorefield.solvers.ancestral import DDIM
-from scorefield.solvers.base import DEFAULT_NFE, AffineSolver, Denoise, Normals, Solver, State, Step, finite
+from scorefield.solvers.base import AffineSolver, Denoise, Normals, Solver, State, Step, finite
 
 
 class X0Variance(abc.ABC):
@@ -51,7 +52,11 @@ class GaussianVariance(X0Variance):
 
 @dataclass(frozen=True, eq=False)
 class CalibratedVariance(X0Variance):
-    """A table against log-SNR, interpolated in log variance, held constant beyond its ends."""
+    """A table against log-SNR, interpolated in log variance, held constant beyond its ends.
+
+    Raises:
+        ValueError: unless log_snr increases, and variance is positive with an entry for each of it.
+    """
 
     log_snr: Tensor  # (L,), increasing
     variance: Tensor  # (L,) or (L, *event), positive
@@ -92,7 +97,12 @@ def calibrate(
 
     Args:
         each: one variance for each number of the event, instead of one for all.
+        cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
+
+    Raises:
+        ValueError: for a condition of another length than x0.
     """
+    told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     schedule, sd = denoiser.schedule, denoiser.data_std
     ends = schedule.log_snr(torch.tensor([1.0, 0.0], dtype=torch.float64))
     centre = -torch.log(torch.tensor(sd, dtype=torch.float64))  # sigma = alpha sd
@@ -102,7 +112,7 @@ def calibrate(
     for t in schedule.time_of_log_snr(table):
         alpha, sigma = schedule(t)
         x_t = alpha * x0 + sigma * randn_like(x0, generator)
-        error = (denoiser(x_t, t, **cond) - x0).double().square()
+        error = (denoiser(x_t, t, **told) - x0).double().square()
         rows.append(error.mean(0) if each else error.mean())
     return CalibratedVariance(table, torch.stack(rows).cpu())
 
@@ -117,9 +127,15 @@ class _Step(NamedTuple):
 class AnalyticDPM(Solver):
     """DDIM's family with the whole variance of x_s given x_t (Bao et al. 2022; eta = 1 is DDPM's step).
 
+        x_s = a x_t + b D + sqrt(sigma_eta^2 + b^2 Var[x_0 | x_t]) z,
+        a = sqrt(sigma_s^2 - sigma_eta^2) / sigma_t,    b = alpha_s - a alpha_t,    sigma_eta as DDIM's.
+
     Args:
         eta: 1 the ancestral step, 0 DDIM's (with noise all the same: of x_0's uncertainty).
         x0_variance: the model of Cov[x_0 | x_t]; exact for Gaussian data unless given.
+
+    Raises:
+        ValueError: for an eta outside [0, 1].
     """
 
     eta: float = 1.0
@@ -134,7 +150,7 @@ class AnalyticDPM(Solver):
         return True
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
-        nfe = DEFAULT_NFE if nfe is None else nfe
+        nfe = self.budget(nfe)
         return self, grids.angular(denoiser.schedule, nfe, power=1.2, scale=denoiser.data_std, onset=1.0)
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:

@@ -41,10 +41,10 @@ from scorefield.solvers.base import Coordinate
 NODES, WEIGHTS = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(16))  # on (-1, 1)
 
 
-class Along(NamedTuple):
-    """A field along a grid of N steps; each `(N,)` in float64 but for `variable`."""
+class VariationOfConstants(NamedTuple):
+    """x_s = keep x_t + int K(v) F(v) dv + noise z, for the N steps of a grid; `(N,)` in float64 but for `variable`."""
 
-    variable: Tensor  # (N + 1,), increasing or decreasing; the last may be infinite, where sigma = 0
+    variable: Tensor  # v at the nodes, (N + 1,), rising or falling; the last may be infinite, where sigma = 0
     of_x: Tensor | float  # F = of_x x + of_x0 D at the start of each step
     of_x0: Tensor | float
     keep: Tensor
@@ -57,7 +57,7 @@ class Field(abc.ABC):
     """See the table above."""
 
     @abc.abstractmethod
-    def along(self, denoiser: Denoiser, times: Tensor, eta: Tensor) -> Along:
+    def on_grid(self, denoiser: Denoiser, times: Tensor, eta: Tensor) -> VariationOfConstants:
         """The field on the grid `times` `(N + 1,)`; eta, `(N,)`: of each step, 0 where it ends at sigma = 0."""
 
 
@@ -70,12 +70,12 @@ class DataPrediction(Field):
     Lu et al. 2022b for eta = 0 and 1, Xue et al. 2023 for every eta.
     """
 
-    def along(self, denoiser: Denoiser, times: Tensor, eta: Tensor) -> Along:
+    def on_grid(self, denoiser: Denoiser, times: Tensor, eta: Tensor) -> VariationOfConstants:
         alpha, sigma = denoiser.schedule(times)
         v = torch.log(alpha) - torch.log(sigma)
         h = v.diff()
         rate, decay = 1 + eta**2, torch.where(eta > 0, eta**2 * h, 0.0)  # h is infinite where sigma = 0
-        return Along(
+        return VariationOfConstants(
             v,
             0.0,
             1.0,
@@ -93,11 +93,11 @@ class NoisePrediction(Field):
     Lu et al. 2022a for eta = 0.
     """
 
-    def along(self, denoiser: Denoiser, times: Tensor, eta: Tensor) -> Along:
+    def on_grid(self, denoiser: Denoiser, times: Tensor, eta: Tensor) -> VariationOfConstants:
         alpha, sigma = denoiser.schedule(times)
         v = torch.log(alpha) - torch.log(sigma)
         keep = alpha[1:] / alpha[:-1]
-        return Along(
+        return VariationOfConstants(
             v,
             1 / sigma[:-1],
             -alpha[:-1] / sigma[:-1],
@@ -115,6 +115,9 @@ class PathVelocity(Field):
     On `Cosine(0)` u is the angle atan(sigma / (alpha sd)) and Gaussian data of standard deviation sd = data_std stand
     still, so that only what is not Gaussian is left to extrapolate; on `Rectified()` u = s / (s + sd). `scale` takes
     sd to be so many data_std instead of one.
+
+    Raises:
+        ValueError: for a scale that is not positive.
     """
 
     path: Schedule | None = None
@@ -124,11 +127,11 @@ class PathVelocity(Field):
         if not self.scale > 0:
             raise ValueError(f"PathVelocity: scale must be positive; got {self.scale}")
 
-    def along(self, denoiser: Denoiser, times: Tensor, eta: Tensor) -> Along:
+    def on_grid(self, denoiser: Denoiser, times: Tensor, eta: Tensor) -> VariationOfConstants:
         at = Coordinate.of(self.path, denoiser, times, self.scale)
         of_x, of_x0 = at.slope(denoiser)
         keep, mass, noise, kernel = _on_path(self.path or denoiser.schedule, at.u, eta)
-        return Along(
+        return VariationOfConstants(
             at.u,
             of_x[:-1],
             of_x0[:-1],

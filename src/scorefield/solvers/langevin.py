@@ -5,8 +5,12 @@
 `h` is `step_size`. (The other convention writes x + e grad log p + sqrt(2 e) z, with e = h/2. Mixing the two, a drift
 of h with a noise of sqrt(h), samples p^2; a drift of h/2 with sqrt(2 h) samples p^(1/2).) Any h > 0 leaves a bias of
 order h in the stationary law: N(0, v) comes out with variance v / (1 - h / 4v). MALA removes it by accepting or
-refusing each step (Roberts & Tweedie 1996), which takes a log-density, not only its gradient. Momentum lowers its order
-and mixes faster:
+refusing each step (Roberts & Tweedie 1996), which takes a log-density, not only its gradient:
+
+    MALA:  y = x + (h/2) grad log p(x) + sqrt(h) z is taken with probability min(1, p(y) q(x | y) / (p(x) q(y | x))),
+           q(y | x) = N(y; x + (h/2) grad log p(x), h I).
+
+Momentum makes the bias of order h^2 and mixes faster:
 
     BAOAB: dx = v dt,  dv = (grad log p - gamma v) dt + sqrt(2 gamma) dw     (Leimkuhler & Matthews 2013)
 
@@ -43,7 +47,17 @@ def ula(
     seed: int = 0,
     trajectory: bool = False,
 ) -> Chain:
-    """The unadjusted Langevin algorithm from `x` `(B, *event)`; `score(x)` is grad log p, exact or learned."""
+    """The unadjusted Langevin algorithm from `x` `(B, *event)`; `score(x)` is grad log p, exact or learned.
+
+        x <- x + (h/2) score(x) + sqrt(h) z.
+
+    Args:
+        step_size: h, a squared length.
+        trajectory: also return x after every step.
+
+    Raises:
+        ValueError: for a step_size that is not positive, or a start that is not finite.
+    """
     noise = _noise(x, seed, step_size)
     path = [x]
     for k in range(steps):
@@ -66,8 +80,12 @@ def baoab(
 ) -> Chain:
     """Underdamped Langevin dynamics from `x` `(B, *event)`, split as BAOAB; one evaluation of `score` a step.
 
-    A step of length h: v <- v + h score(x); x <- x + h v / 2; v <- e^(-friction h) v + sqrt(1 - e^(-2 friction h)) z;
-    x <- x + h v / 2. (The half kicks of neighbouring steps see the same score, and are joined.) The stationary law of x
+        B   v <- v + h score(x)
+        A   x <- x + (h / 2) v
+        O   v <- e^(-gamma h) v + sqrt(1 - e^(-2 gamma h)) z
+        A   again.
+
+    (The half kicks of neighbouring steps see the same score, and are joined.) The stationary law of x
     is exact where the score is linear, for every h below 2 / sqrt(-slope), at which it becomes unstable; elsewhere its
     error is of order h^2. Compare with `ula` at a step_size of h^2: in the limit of strong friction the steps are as
     long.
@@ -77,6 +95,9 @@ def baoab(
             in units of L. `ula`'s is a squared length.
         friction: gamma. 2 / L damps the widest direction critically, L its standard deviation, and mixes fastest.
         velocity: `(B, *event)` to go on from; standard normal unless given.
+
+    Raises:
+        ValueError: for a step_size or a friction that is not positive, or a start that is not finite.
     """
     noise = _noise(x, seed, step_size)
     if not friction > 0:
@@ -106,7 +127,11 @@ def mala(
     """The Metropolis-adjusted Langevin algorithm: exact stationary law p for any step size.
 
     `log_density(x)` `(B,)` need not be normalised; its gradient is taken by autograd. Best mixing at an acceptance near
-    0.57; an acceptance of 0 from a start far in the tails asks for a smaller step.
+    0.57; an acceptance of 0 from a start far in the tails asks for a smaller step. A log-density whose last bits depend
+    on its batch may have a move accepted in one and refused in another: the two chains part, both with the law p.
+
+    Raises:
+        ValueError: for a step_size that is not positive, or a start that is not finite.
     """
     noise = _noise(x, seed, step_size)
     event = tuple(range(1, x.ndim))

@@ -1,9 +1,16 @@
 """Explicit Runge-Kutta integration of the probability-flow ODE, on a grid or to a tolerance.
 
-In a coordinate u along a path z = a(u) x0 / sd + b(u) eps the ODE is dz/du = a'(u) D / sd + b'(u) eps, whatever the
-path: a `Schedule` says which. `path=None` is the denoiser's own process in its own t. Others reach the same x_s along
-another curve, straighter or less straight: `EDM(...)` is Karras et al.'s choice, `Cosine(0)` a circle on which Gaussian
-data is solved exactly.
+With D = E[x0 | x_t] and eps = (x_t - alpha D) / sigma the ODE is, in the process's own time,
+
+    dx/dt = alpha'(t) D + sigma'(t) eps = p x + q D,    p = sigma' / sigma,    q = alpha' - sigma' alpha / sigma,
+
+and in a coordinate u along any path z = a(u) x0 / sd + b(u) eps of the same noise ratio, z = scale x,
+
+    dz/du = a'(u) D / sd + b'(u) eps.
+
+A `Schedule` says which path; `solvers.base.Coordinate` holds u, scale, p and q. `path=None` is the denoiser's own
+process in its own t. Others reach the same x_s along another curve, straighter or less straight: `EDM(...)` is Karras
+et al.'s choice, `Cosine(0)` a circle on which Gaussian data is solved exactly.
 """
 
 from __future__ import annotations
@@ -28,20 +35,31 @@ _LOWER = (EULER, HEUN, RALSTON, CLASSICAL)  # by their evaluations, 1 to 4: what
 
 @dataclass(frozen=True)
 class Euler(AffineSolver):
-    """x + h dx/du: first order, one evaluation a step."""
+    """Euler's step: first order, one evaluation a step.
+
+        z_s = z_t + h dz/du = z_t + h (p x_t + q D),    h = u_s - u_t,    z = scale x;
+
+    in the process's own time x_s = x_t + (s - t) (alpha' D + sigma' eps).
+
+    Args:
+        path: the coordinate; None for the process's own time. On EDM's path, on which
+            dz/du is a multiple of eps, it is DDIM.
+    """
 
     path: Schedule | None = None
 
     def weights(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         here, there = Coordinate.of(self.path, denoiser, t), Coordinate.of(self.path, denoiser, s)
-        of_x, of_x0 = here.slope(denoiser)
+        p, q = here.slope(denoiser)
         h = there.u - here.u
-        return (here.scale + h * of_x) / there.scale, h * of_x0 / there.scale, torch.zeros_like(t)
+        return (here.scale + h * p) / there.scale, h * q / there.scale, torch.zeros_like(t)
 
 
 @dataclass(frozen=True)
 class RungeKutta(StagedSolver):
     """Any explicit Runge-Kutta method in any coordinate, of the tableau's order: an evaluation for each of its stages.
+
+        k_i = dz/du at z_t + h sum_{j<i} a_ij k_j, u_t + c_i h,    z_s = z_t + h sum_i b_i k_i,    h = u_s - u_t.
 
     A stage at the end of the step is evaluated there, at sigma(s) > 0. The step to sigma = 0 has no stages: it is
     E[x0 | x_t], one evaluation.
@@ -51,25 +69,28 @@ class RungeKutta(StagedSolver):
             evaluated.
         path: the coordinate; None for the process's own time.
         finish: evaluations of the last step above sigma = 0, fewer than the tableau's; 0 for the tableau's own.
+
+    Raises:
+        ValueError: for a finish that is not below the tableau's evaluations; in sampling, for a path that does not
+            reach a noise ratio of the grid.
     """
 
     tableau: Tableau
     path: Schedule | None = None
-    finish: int = 0
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return self.tableau.order
 
     @property
-    def evaluations(self) -> int:  # type: ignore[override]
+    def evaluations(self) -> int:
         return self.tableau.stages - self.tableau.fsal
 
     def lower(self, evaluations: int) -> RungeKutta:
         return RungeKutta(_LOWER[min(evaluations, len(_LOWER)) - 1], self.path)
 
     def scheme(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Scheme:
-        """z_i = z_t + h sum_j a_ij k_j with k = dz/du = p x + q D, and x = z / scale."""
+        """x_i = (scale_t x_t + h sum_{j<i} a_ij k_j) / scale_i, k = dz/du = p x + q D; at the last point b for a."""
         here, there = Coordinate.of(self.path, denoiser, t), Coordinate.of(self.path, denoiser, s)
         h = there.u - here.u
 
@@ -93,6 +114,8 @@ class RungeKutta(StagedSolver):
 class Heun(RungeKutta):
     """Euler's step corrected by the trapezoid: second order, two evaluations a step and one in the last, to sigma = 0.
 
+        k_1 = dz/du at (z_t, t),    k_2 = dz/du at (z_t + h k_1, s),    z_s = z_t + (h / 2) (k_1 + k_2).
+
     Karras et al. (2022), alg. 1, when the path (or the process) is EDM.
     """
 
@@ -103,6 +126,12 @@ class Heun(RungeKutta):
 @dataclass(frozen=True)
 class RK4(RungeKutta):
     """The classical Runge-Kutta method: fourth order, four evaluations a step and one in the last, to sigma = 0.
+
+        k_1 = dz/du at (z_t, u),
+        k_2 = dz/du at (z_t + (h / 2) k_1, u + h / 2),
+        k_3 = dz/du at (z_t + (h / 2) k_2, u + h / 2),
+        k_4 = dz/du at (z_t + h k_3, u + h),
+        z_s = z_t + (h / 6) (k_1 + 2 k_2 + 2 k_3 + k_4).
 
     With an nfe budget the step before that takes what is left, 1 to 4 evaluations, at that order.
     """
@@ -128,6 +157,10 @@ class Adaptive(Solver):
     in further calls. A step takes 3 evaluations with BOGACKI_SHAMPINE, of order 3(2), and 6 with DORMAND_PRINCE, of
     order 5(4). The error at the end is proportional to the tolerance.
 
+    A step is taken or refused at a threshold. Where a network's last bits differ, in another batch or on another
+    processor, a sample that stands at one takes other steps from there on, and ends as far off as the tolerance allows
+    a sample to be; `sample(exact=True)` keeps its bits.
+
     The grid's nodes are where the solution is reported, not its steps. A step to sigma = 0, where eps has no meaning,
     is integrated down to the noise ratio s = `s_min` and ends with E[x0 | x] there. Along the flow x0 = E[x0 | x] -
     s^2 score(x0) / 2 + ..., so that leaves an error of s_min^2 / (2 w) for data smooth on the scale w, all in units of
@@ -142,6 +175,7 @@ class Adaptive(Solver):
         max_steps: for each sample between two nodes.
 
     Raises:
+        ValueError: for an rtol below 0, or an atol, an s_min or a max_steps that is not positive.
         RuntimeError: in sampling, if a sample does not arrive: how many, and where the first one stands.
 
     References: Bogacki & Shampine (1989); Dormand & Prince (1980); Gustafsson (1991).
@@ -166,14 +200,19 @@ class Adaptive(Solver):
         return True
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return self.tableau.order
 
     @property
-    def evaluations(self) -> int:  # type: ignore[override]
+    def evaluations(self) -> int:
         return self.tableau.stages - 1
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
+        """This method and a grid of one step, from t = 1 to t = 0.
+
+        Raises:
+            ValueError: for a number of evaluations: the tolerances decide that.
+        """
         if nfe is not None:
             raise ValueError(
                 f"nfe cannot be given to Adaptive, where rtol and atol decide how many evaluations a sample takes; "

@@ -54,11 +54,17 @@ class Picard(Solver):
     little more than one. Noise is drawn beforehand, the same as the rule's. The trajectory is held in memory: N + 1
     batches, and as many predictions.
 
+    A guess has settled or not at a threshold: where a network's last bits differ, a sample may be iterated once more,
+    and move by less than the tolerance. `sample(exact=True)` keeps its bits, at a call for every step of the window.
+
     Args:
         rule: the sequential method; its order is this one's.
         window: steps at a time.
         tolerance: a guess has settled once it changes by at most `tolerance` times sigma, the rms of its sample against
             the noise level at the start of the step that made it.
+
+    Raises:
+        ValueError: for a window below 1 or a tolerance below 0.
     """
 
     rule: AffineSolver = field(default_factory=DDIM)
@@ -72,7 +78,7 @@ class Picard(Solver):
             )
 
     @property
-    def order(self) -> int:  # type: ignore[override]
+    def order(self) -> int:
         return self.rule.order
 
     @property

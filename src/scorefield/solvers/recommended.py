@@ -42,6 +42,9 @@ def recommended(schedule: Schedule, nfe: int, *, data_std: float = 1.0) -> Recom
         schedule: of the denoiser; any, since the choice is made in sigma / (alpha data_std).
         nfe: evaluations a sample, one a step.
         data_std: of the data, in the denoiser's units.
+
+    Raises:
+        ValueError: for less than one evaluation, or a data_std that is not positive.
     """
     if nfe < 1:
         raise ValueError(f"nfe must be at least 1; got {nfe}")

@@ -18,13 +18,24 @@ import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
-from scorefield.solvers.base import AffineSolver, Denoise, Normals, Solver, State, Step
+from scorefield.solvers.base import AffineSolver, Denoise, Normals, Solver, State, Step, default_grid
 from scorefield.solvers.dynamics import Dynamics, Overdamped
 
 
 @dataclass(frozen=True)
 class EulerMaruyama(AffineSolver):
-    """The Euler-Maruyama step in t itself, for every schedule (Song et al. 2021, eq. 6). Weak order 1."""
+    """The Euler-Maruyama step in t itself, for every schedule (Song et al. 2021, eq. 6). Weak order 1.
+
+        x_s = x_t - h [f x_t - (1 + eta^2)/2 g^2 score] + eta g sqrt(h) z,    h = t - s,
+
+    f, g and score = (alpha D - x_t) / sigma^2 at t.
+
+    Args:
+        eta: 1 the reverse SDE, 0 the probability-flow ODE; any other shares their marginals.
+
+    Raises:
+        ValueError: for an eta below 0.
+    """
 
     eta: float = 1.0
 
@@ -38,9 +49,8 @@ class EulerMaruyama(AffineSolver):
 
     def weights(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         schedule = denoiser.schedule
-        alpha, sigma = schedule(t)
-        f, g2, h = schedule.f(t), schedule.g2(t), t - s
-        pull = (1 + self.eta**2) / 2 * g2 / sigma**2 * h  # x_s = x - h f x + pull (alpha D - x) + ...
+        (alpha, sigma), f, g2, h = schedule(t), schedule.f(t), schedule.g2(t), t - s
+        pull = (1 + self.eta**2) / 2 * g2 / sigma**2 * h  # x_s = x - h f x + pull (alpha D - x) + eta g sqrt(h) z
         return 1 - h * f - pull, pull * alpha, self.eta * torch.sqrt(g2 * h)
 
 
@@ -48,12 +58,20 @@ class EulerMaruyama(AffineSolver):
 class PredictorCorrector(Solver):
     """A predictor's step to s, then `corrections` Langevin steps at s (Song et al. 2021, alg. 2-3).
 
-    Langevin's step is x + e score + sqrt(2 e) z with e = 2 (snr sigma)^2. Song et al. take e = 2 (snr |z| / |score|)^2
-    with the norms averaged over the batch; this is its value for |score| = |z| / sigma, the norm of a score of pure
-    noise, so that no sample depends on its neighbours.
+        x <- x + e score(x, s) + sqrt(2 e) z,    e = 2 (snr sigma_s)^2.
+
+    Song et al. take e = 2 (snr |z| / |score|)^2 with the norms averaged over the batch; this is its value for |score| =
+    |z| / sigma, the norm of a score of pure noise, so that no sample depends on its neighbours.
 
     Args:
-        dynamics: the corrector, of step_size = 4 snr^2; with `Underdamped` the velocity goes on from level to level.
+        predictor: the step from t to s.
+        corrections: Langevin steps after it.
+        snr: r, the size of a Langevin step beside sigma: 0.16 is the paper's for VE.
+        dynamics: the corrector, of step_size h / sigma^2 = 2 e / sigma^2 = 4 snr^2; with `Underdamped` the velocity
+            goes on from level to level.
+
+    Raises:
+        ValueError: for less than one correction, or a snr outside (0, 1).
     """
 
     predictor: AffineSolver = field(default_factory=EulerMaruyama)
@@ -69,7 +87,7 @@ class PredictorCorrector(Solver):
             )
 
     @property
-    def evaluations(self) -> int:  # type: ignore[override]
+    def evaluations(self) -> int:
         return 1 + self.corrections
 
     @property
@@ -105,8 +123,13 @@ class AnnealedLangevin(Solver):
     1.3 / (step_size * Langevin steps per e-fold of sigma), 2.7% in 500 evaluations here and 13% at step_size = 0.2.
 
     Args:
-        dynamics: what a Langevin step is.
+        steps_per_level: Langevin steps at each level.
+        step_size: h / sigma^2, below 4.
         denoise: end with E[x0 | x], which removes the noise of the last level; otherwise that noise stays.
+        dynamics: what a Langevin step is.
+
+    Raises:
+        ValueError: for less than one step a level, or a step_size outside (0, 4).
     """
 
     steps_per_level: int = 5
@@ -122,12 +145,17 @@ class AnnealedLangevin(Solver):
             )
 
     @property
-    def evaluations(self) -> int:  # type: ignore[override]
+    def evaluations(self) -> int:
         return self.steps_per_level
 
     @property
     def stochastic(self) -> bool:
         return True
+
+    def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
+        closing = int(self.denoise and denoiser.schedule(0.0)[1] == 0)
+        levels = (self.budget(nfe, self.evaluations + closing) - closing) // self.evaluations
+        return self, default_grid(denoiser, levels, stochastic=True)
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
         alpha = denoiser.schedule.alpha(t)

@@ -44,11 +44,13 @@ class ExponentialRungeKutta(StagedSolver):
         points: the intermediate points, as fractions of a step in lambda: (r1,) or (r1, r2) with 0 < r1 < r2 < 1. As
             published unless given: 1/2, and 1/3 and 2/3. The third order takes r2 = 2/3.
         finish: evaluations (and order) of the last step above sigma = 0; 0 for the method's own.
+
+    Raises:
+        ValueError: for an order outside 1 to 3, points that do not fit it, or a finish that is not below the order.
     """
 
-    order: int = 3  # type: ignore[misc]  # a field here, where a class constant elsewhere
+    order: int = 3
     points: tuple[float, ...] | None = None
-    finish: int = 0
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -69,7 +71,7 @@ class ExponentialRungeKutta(StagedSolver):
         return _POINTS[self.order] if self.points is None else self.points
 
     @property
-    def evaluations(self) -> int:  # type: ignore[override]
+    def evaluations(self) -> int:
         return self.order
 
     def lower(self, evaluations: int) -> Self:
@@ -77,7 +79,7 @@ class ExponentialRungeKutta(StagedSolver):
 
     @abc.abstractmethod
     def _field(self, alpha: Tensor, sigma: Tensor) -> tuple[float, Tensor, Tensor, Tensor, Tensor]:
-        """(sign of z / h, m, n, p, q), F = p x + q D."""
+        """(sign of z / h, m, n, p, q) at a point's alpha and sigma, F = p x + q D."""
 
     def scheme(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Scheme:
         schedule, points = denoiser.schedule, self._points
@@ -110,7 +112,20 @@ class ExponentialRungeKutta(StagedSolver):
 
 @dataclass(frozen=True)
 class DPMSolver(ExponentialRungeKutta):
-    """DPM-Solver-1, -2 and -3 of Lu et al. (2022a), algorithms 1 and 2: exponential in the noise prediction."""
+    """DPM-Solver-1, -2 and -3 of Lu et al. (2022a), algorithms 1 and 2: exponential in the noise prediction.
+
+    With h = lambda_s - lambda_t and u the point at lambda_t + h / 2, DPM-Solver-2 is
+
+        x_u = (alpha_u / alpha_t) x_t - sigma_u (e^{h/2} - 1) eps(x_t, t)
+        x_s = (alpha_s / alpha_t) x_t - sigma_s (e^h - 1) eps(x_u, u),
+
+    its first line with u = s DPM-Solver-1, and with u = lambda_t + h / 3, v = lambda_t + 2 h / 3, d_v = eps(x_v, v) -
+    eps(x_t, t), d_u likewise, DPM-Solver-3
+
+        x_u = (alpha_u / alpha_t) x_t - sigma_u (e^{h/3} - 1) eps(x_t, t)
+        x_v = (alpha_v / alpha_t) x_t - sigma_v (e^{2h/3} - 1) eps(x_t, t) - 2 sigma_v ((e^{2h/3} - 1) / (2h/3) - 1) d_u
+        x_s = (alpha_s / alpha_t) x_t - sigma_s (e^h - 1) eps(x_t, t) - (3/2) sigma_s ((e^h - 1) / h - 1) d_v.
+    """
 
     def _field(self, alpha: Tensor, sigma: Tensor) -> tuple[float, Tensor, Tensor, Tensor, Tensor]:
         return 1.0, alpha, sigma, 1 / sigma, -alpha / sigma
@@ -118,7 +133,13 @@ class DPMSolver(ExponentialRungeKutta):
 
 @dataclass(frozen=True)
 class DPMSolverPPS(ExponentialRungeKutta):
-    """DPM-Solver++(2S) and (3S) of Lu et al. (2022b), algorithm 1: exponential in the data prediction."""
+    """DPM-Solver++(2S) and (3S) of Lu et al. (2022b), algorithm 1: exponential in the data prediction.
+
+    With h = lambda_s - lambda_t and u the point at lambda_t + h / 2, DPM-Solver++(2S) is
+
+        x_u = (sigma_u / sigma_t) x_t - alpha_u (e^{-h/2} - 1) D(x_t, t)
+        x_s = (sigma_s / sigma_t) x_t - alpha_s (e^-h - 1) D(x_u, u).
+    """
 
     def _field(self, alpha: Tensor, sigma: Tensor) -> tuple[float, Tensor, Tensor, Tensor, Tensor]:
         return -1.0, sigma, alpha, torch.zeros_like(alpha), torch.ones_like(alpha)

@@ -63,15 +63,19 @@ class Scheme(NamedTuple):
         return points[1:]
 
 
+@dataclasses.dataclass(frozen=True)
 class StagedSolver(Solver):
     """A deterministic one-step method, `evaluations` a step and one in the last, to sigma = 0.
 
-    A subclass is a frozen dataclass with a field `finish`: the evaluations of the last step above sigma = 0, if that is
-    to be a step of the family's method of lower order; 0 for the method's own. `within` sets it so that a budget is
-    used up.
+    Args:
+        finish: evaluations of the last step above sigma = 0, if that is to be a step of the family's method of lower
+            order; 0 for the method's own. `within` sets it so that a budget is used up.
+
+    Raises:
+        ValueError: for a finish that is not below the method's own evaluations.
     """
 
-    finish: int
+    finish: int = dataclasses.field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         if not 0 <= self.finish < self.evaluations:
@@ -89,12 +93,14 @@ class StagedSolver(Solver):
         """The family's best method of at most that many evaluations a step."""
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
-        nfe = 50 if nfe is None else nfe
-        if nfe < 1:
-            raise ValueError(f"nfe must be at least 1; got {nfe}")
+        """This method, with the last step of lower order that uses up `nfe`, and its grid.
+
+        Raises:
+            ValueError: for less than one evaluation.
+        """
         last = int(denoiser.schedule(0.0)[1] == 0)
-        steps, rest = divmod(nfe - last, self.evaluations)
-        solver = dataclasses.replace(self, finish=rest)  # type: ignore[type-var]
+        steps, rest = divmod(self.budget(nfe) - last, self.evaluations)
+        solver = dataclasses.replace(self, finish=rest)
         return solver, default_grid(denoiser, steps + (rest > 0) + last)
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[list[Stage]]:

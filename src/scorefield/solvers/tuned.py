@@ -1,4 +1,16 @@
-"""A multistep method whose grid and rows of numbers belong to one model: what `tuning.tune` finds."""
+"""A multistep method whose grid and rows of numbers belong to one model: what `sampling.tune` finds.
+
+On the circle z = cos(theta) x0 / sd + sin(theta) eps, theta = atan(sigma / (alpha sd)), sd = data_std, the probability
+flow is dz/du = F with F = (pi / 2) (cos(theta) eps - sin(theta) x0 / sd), u = 2 theta / pi. Every linear multistep
+method is there
+
+    z_s = r_0 z_t + r_1 F_t + r_2 F_-1 + ...,
+
+Adams-Bashforth's with r_0 = 1 and the weights of a polynomial, these with the numbers that come closest to the model's
+own fine trajectories. In x, where z = scale x and F = p x + q D, the row is
+
+    x_s = (r_0 scale_t / scale_s) x_t + (1 / scale_s) (r_1 F_t + r_2 F_-1 + ...).
+"""
 
 from __future__ import annotations
 
@@ -26,6 +38,10 @@ class Tuned(RowSolver):
     Args:
         ratios: sigma / (alpha data_std) at the N + 1 nodes, falling to 0.
         rows: N of them, (r_0, r_1, ...): of z, of the field at this node, and of those before it.
+
+    Raises:
+        ValueError: for ratios that do not fall to 0 in as many steps as there are rows, or a row that reads more fields
+            than there are; in sampling, for another grid or another number of evaluations.
     """
 
     ratios: tuple[float, ...]

@@ -115,6 +115,9 @@ def prune(root: Path, keep: int, keep_every: int | None = None) -> None:
     """Deletes all but the newest `keep` checkpoints, every `keep_every`-th step, and the newest that verifies.
 
     Where none verifies nothing is deleted: a damaged checkpoint may be all there is to recover a run from.
+
+    Raises:
+        ValueError: for a keep or keep_every below 1.
     """
     if keep < 1 or (keep_every is not None and keep_every < 1):
         raise ValueError(f"keep and keep_every must be at least 1; got {keep} and {keep_every}")
@@ -132,7 +135,11 @@ def prune(root: Path, keep: int, keep_every: int | None = None) -> None:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The plain values of the checkpoint in `folder`."""
+    """The plain values of the checkpoint in `folder`.
+
+    Raises:
+        ValueError: for a file that is missing, or not a JSON object.
+    """
     try:
         return dict(json.loads((folder / STATE).read_bytes()))
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 The file is safetensors: the weights, and in its header a JSON text that describes the denoiser as plain values: the
 network, schedule and parameterisation by class name and constructor arguments, the data transform (with its weights
-where it has any, as `LatentSpace` does), and the caller's own `meta`. `TYPES` is the one table from names to classes.
+where it has any, as `LatentSpace` does), and the caller's own `meta`. Names mean what the catalogue says they do.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import safetensors
@@ -20,48 +21,15 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from scorefield import networks, parameterizations, schedules
-from scorefield.data import HorizontalFlip, Scale, Standardize, Transform
-from scorefield.data.latent_space import PCA, LatentSpace
+from scorefield.catalogue import MODELS, find, stored_classes
+from scorefield.data import Transform
+from scorefield.data.latent_space import LatentSpace
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
 from scorefield.storage.files import replace
 from scorefield.storage.sharded import class_of, full
 
 FORMAT = 1
-
-TYPES: dict[str, type] = {
-    cls.__name__: cls
-    for cls in (
-        schedules.VP,
-        schedules.SubVP,
-        schedules.VE,
-        schedules.VEPower,
-        schedules.Brownian,
-        schedules.EDM,
-        schedules.Cosine,
-        schedules.Rectified,
-        schedules.Discrete,
-        parameterizations.X0,
-        parameterizations.Eps,
-        parameterizations.V,
-        parameterizations.Velocity,
-        parameterizations.Score,
-        parameterizations.EDMPreconditioning,
-        networks.MLP,
-        networks.UNet,
-        networks.DiT,
-        networks.UNetEncoder,
-        networks.MLPEncoder,
-        Scale,
-        Standardize,
-        HorizontalFlip,
-        LatentSpace,
-        PCA,
-    )
-}
-
-MODELS: dict[str, type[NoiseConditional]] = {cls.__name__: cls for cls in (NetworkDenoiser, NetworkClassifier)}
 
 
 class Checkpoint(NamedTuple):
@@ -106,7 +74,11 @@ def save(
 def dumps(
     denoiser: NoiseConditional, meta: Mapping[str, Any] | None = None, *, transform: Transform | None = None
 ) -> bytes:
-    """The content of the file that `save` writes. Processes that share a sharded network must call it together."""
+    """The content of the file that `save` writes. Processes that share a sharded network must call it together.
+
+    Raises:
+        ValueError: for a denoiser with a `level` function of its own, or meta that JSON cannot hold.
+    """
     if denoiser.level is not None:
         raise ValueError("a denoiser with its own `level` function can't be saved: a checkpoint holds values, not code")
     mean = denoiser.data_mean
@@ -118,7 +90,7 @@ def dumps(
     tensors = {name: full(tensor) for name, tensor in state.items()}
     description = {
         "scorefield": FORMAT,
-        "model": next(name for name, cls in MODELS.items() if isinstance(denoiser, cls)),
+        "model": next(name for name, cls in _models().items() if isinstance(denoiser, cls)),
         "net": describe(denoiser.net),
         "schedule": describe(denoiser.schedule),
         "parameterization": describe(denoiser.parameterization),
@@ -145,22 +117,32 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpo
         FileNotFoundError: if there is none.
         ValueError: if it is damaged, not a denoiser's checkpoint, or names a class that is not known.
     """
-    model, transform, meta = _read(Path(path), types)
+    model, transform, meta = read(Path(path), types)
     if not isinstance(model, NetworkDenoiser):
         raise ValueError(f"{path} is a classifier, not a denoiser: it can guide one (scorefield sample --classifier)")
     return Checkpoint(model, transform, meta)
 
 
 def load_classifier(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> ClassifierCheckpoint:
-    """Reads a classifier's checkpoint, as `load` reads a denoiser's."""
-    model, transform, meta = _read(Path(path), types)
+    """Reads a classifier's checkpoint, as `load` reads a denoiser's.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: for a file that is damaged, of another format, or a denoiser.
+    """
+    model, transform, meta = read(Path(path), types)
     if not isinstance(model, NetworkClassifier):
         raise ValueError(f"{path} is a denoiser, not a classifier: train one with --task classifier")
     return ClassifierCheckpoint(model, transform, meta)
 
 
-def _read(path: Path, types: Iterable[type]) -> tuple[NoiseConditional, Transform | None, dict[str, Any]]:
-    """The model in eval mode, the transform and the meta."""
+def read(path: Path, types: Iterable[type] = ()) -> tuple[NoiseConditional, Transform | None, dict[str, Any]]:
+    """The model in eval mode, the transform and the meta.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: as `load`, but for the kind of model.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
@@ -173,9 +155,9 @@ def _read(path: Path, types: Iterable[type]) -> tuple[NoiseConditional, Transfor
         raise ValueError(f"{path} is damaged or not a scorefield checkpoint (its description is not a JSON object)")
     if description.get("scorefield") != FORMAT:
         raise ValueError(f"{path} has checkpoint format {description.get('scorefield')}; this version reads {FORMAT}")
-    known = {**TYPES, **{cls.__name__: cls for cls in types}}
+    known = {cls.__name__: cls for cls in types}
     try:
-        model = MODELS[description.get("model", "NetworkDenoiser")](
+        model = _models()[description.get("model", "NetworkDenoiser")](
             build(description["net"], known),
             build(description["schedule"], known),
             build(description["parameterization"], known),
@@ -213,7 +195,11 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def describe(value: Any) -> dict[str, Any]:
-    """`value` as plain data: its class's name and the arguments of its constructor."""
+    """`value` as plain data: its class's name and the arguments of its constructor.
+
+    Raises:
+        ValueError: for an argument that is not an attribute, or not a plain value.
+    """
     cls = class_of(value)
     if dataclasses.is_dataclass(value):
         names = [f.name for f in dataclasses.fields(value) if f.init]
@@ -227,15 +213,27 @@ def describe(value: Any) -> dict[str, Any]:
     return {"type": cls.__name__, **{name: _plain(getattr(value, name), inside=value) for name in names}}
 
 
-def build(description: Mapping[str, Any], types: Mapping[str, type] = TYPES) -> Any:
-    """The value that `describe` described."""
+def build(description: Mapping[str, Any], types: Mapping[str, type] = MappingProxyType({})) -> Any:
+    """The value that `describe` described; `types` are classes by name, before those of the catalogue.
+
+    Raises:
+        ValueError: for an unknown type.
+    """
     arguments = {
         name: build(value, types) if isinstance(value, Mapping) else value for name, value in description.items()
     }
     name = arguments.pop("type")
-    if name not in types:
+    if name in types:
+        return types[name](**arguments)
+    place = stored_classes().get(name)
+    if place is None:
         raise ValueError(f"unknown type {name!r} in a checkpoint; pass its class in `types` if it is yours")
-    return types[name](**arguments)
+    return find(place)(**arguments)
+
+
+def _models() -> dict[str, type[NoiseConditional]]:
+    """What is trained, by the name of its class."""
+    return {cls.__name__: cls for cls in map(find, MODELS.values())}  # type: ignore[attr-defined]
 
 
 def _plain(value: Any, inside: Any = None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -19,6 +20,11 @@ def full(tensor: Tensor) -> Tensor:
 
 
 def like(tensor: Tensor, value: Tensor) -> Tensor:
-    """`value`, a whole tensor, placed and sharded as `tensor` is."""
+    """`value`, a whole tensor, placed, sharded and, where shapes agree, laid out in memory as `tensor` is.
+
+    Layout is visible in the last bit: sums are taken in the order of memory.
+    """
     value = value.to(tensor.device, tensor.dtype)
-    return distribute_tensor(value, tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else value
+    if isinstance(tensor, DTensor):
+        return distribute_tensor(value, tensor.device_mesh, tensor.placements)
+    return torch.empty_like(tensor).copy_(value) if value.shape == tensor.shape else value

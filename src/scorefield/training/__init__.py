@@ -1,9 +1,10 @@
-"""Training: the loop, its options, weight averaging, and the folder of a run."""
+"""Training: what is trained, the loop, its options, weight averaging, and the folder of a run."""
 
 from scorefield.training.ema import EMA, PowerEMA, average, posthoc_ema
 from scorefield.training.engine import Options
 from scorefield.training.loggers import Logger, TensorBoard, WandB
 from scorefield.training.loop import Fit, fit
+from scorefield.training.objective import DenoisingObjective, Now, Objective, Turn
 from scorefield.training.optimizers import AdamW, Muon, constant, cosine, inverse_sqrt
 from scorefield.training.progress import History, Progress
 from scorefield.training.run import Run
@@ -11,15 +12,19 @@ from scorefield.training.run import Run
 __all__ = [
     "EMA",
     "AdamW",
+    "DenoisingObjective",
     "Fit",
     "History",
     "Logger",
     "Muon",
+    "Now",
+    "Objective",
     "Options",
     "PowerEMA",
     "Progress",
     "Run",
     "TensorBoard",
+    "Turn",
     "WandB",
     "average",
     "constant",

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.rendezvous import rendezvous
 from torch.distributed.tensor import DTensor
 
@@ -94,6 +94,13 @@ def shard(module: nn.Module) -> None:
         for block in child if isinstance(child, nn.ModuleList) else ():
             fully_shard(block)
     fully_shard(module)
+
+
+def reshard(module: nn.Module) -> None:
+    """Lets go of the whole weights that sharded parts of `module` hold, and of what these were asked for."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
 
 
 def split_as(value: Tensor, weight: Tensor) -> Tensor:

@@ -85,6 +85,9 @@ class EMA(_Average[M]):
 
     The ramp forgets the random initial weights: after k updates the average looks back over about a tenth of them,
     until that is the decay's own length. `ramp=False` uses `decay` from the start. Buffers are copied, not averaged.
+
+    Raises:
+        ValueError: for a decay outside [0, 1).
     """
 
     def __init__(self, module: M, decay: float = 0.999, *, ramp: bool = True) -> None:
@@ -102,6 +105,9 @@ class PowerEMA(_Average[M]):
 
     Args:
         sigma_rel: the average's width as a share of the training so far, in (0, 0.2887); EDM2 tracks 0.05 and 0.1.
+
+    Raises:
+        ValueError: for a sigma_rel outside (0, 0.2887); in `load_state`, for the state of another width.
     """
 
     def __init__(self, module: M, sigma_rel: float = 0.1) -> None:
@@ -178,6 +184,9 @@ def coefficients(profiles: Sequence[tuple[int, float]], sigma_rel: float, step: 
 
     Args:
         profiles: `(step, sigma_rel)` of each.
+
+    Raises:
+        ValueError: for a step below 1.
     """
     if min(step, *(steps for steps, _ in profiles)) < 1:
         raise ValueError(f"steps of profiles must be at least 1; got {min(step, *(steps for steps, _ in profiles))}")

@@ -8,10 +8,9 @@ what one sees; and N steps are N/2 steps, a restart, and N/2 steps, to the bit o
 from __future__ import annotations
 
 import contextlib
-import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,19 +19,18 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from scorefield import losses, networks
-from scorefield.data import Source, Transform
-from scorefield.denoisers import NetworkDenoiser, NoiseConditional
-from scorefield.losses import TimeLaw, Uniform
-from scorefield.losses.weights import Weight
-from scorefield.randomness import Randomness, Stream
-from scorefield.storage import models, sharded
+from scorefield import networks
+from scorefield.data import Source
+from scorefield.randomness import Stream
+from scorefield.storage import sharded
 from scorefield.training import batches, distributed, precision
 from scorefield.training.ema import EMA, PowerEMA
-from scorefield.training.levels import LossByLevel
+from scorefield.training.objective import Now, Objective
 from scorefield.training.optimizers import AdamW, Decay, Optimizer, cosine
+from scorefield.training.turns import Mover, Undo, movers
 
-Augment = Callable[[Tensor, Randomness], Tensor]
+RESERVED = ("step", "lr", "seconds", "gradient_norm")  # what the log has of every step, besides the loss
+FILES = ("ema", "optim", "batch")  # what other files are called
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,18 @@ class Options:
         clip: largest gradient norm.
         ema_decay: of the averaged weights, ramped up from the start; 0 keeps the last weights.
         power_ema: relative widths of power-function averages kept beside it, e.g. (0.05, 0.1) for `posthoc_ema`.
-        condition_dropout: the share of samples whose conditions are made null, for guidance.
-        bf16: the network's matrix products in bfloat16 (autocast); weights and losses stay float32. A CPU that has no
+        bf16: the networks' matrix products in bfloat16 (autocast); weights and losses stay float32. A CPU that has no
             such instructions would only emulate them: there everything stays float32, with a warning.
         channels_last: memory format of images and convolutions.
-        compile: torch.compile the network: minutes at first, worth it on a GPU.
+        compile: torch.compile the networks: minutes at first, worth it on a GPU.
         shard: split the weights over the processes (FSDP2).
         patience: steps in a row whose loss or gradient is not finite that are passed over; then the last checkpoint is
             taken up again, at most `rollbacks` times.
         seed: of the data order and all noise.
+
+    Raises:
+        ValueError: for less than one step, sample or piece, a batch that the pieces do not divide, or an lr or clip
+            that is not positive.
     """
 
     steps: int
@@ -68,7 +69,6 @@ class Options:
     clip: float = 1.0
     ema_decay: float = 0.999
     power_ema: tuple[float, ...] = ()
-    condition_dropout: float = 0.1
     bf16: bool = False
     channels_last: bool = False
     compile: bool = False
@@ -86,160 +86,214 @@ class Options:
         parts = self.accumulate * distributed.size()
         if self.batch_size % parts:
             raise ValueError(f"batch_size must be a multiple of accumulate x processes, {parts}; got {self.batch_size}")
-        if not (self.lr > 0 and self.clip > 0 and 0 <= self.condition_dropout <= 1):
-            raise ValueError(
-                "lr and clip must be positive and condition_dropout in [0, 1]; "
-                f"got {self.lr}, {self.clip} and {self.condition_dropout}"
-            )
-
-
-class Objective(nn.Module):
-    """The loss as a module of everything that is trained: the denoiser, and weights of the loss's own."""
-
-    def __init__(self, denoiser: NoiseConditional, loss: Callable[..., Tensor], weight: Weight | None, bf16: bool):
-        super().__init__()
-        self.denoiser, self.loss, self.bf16 = denoiser, loss, bf16
-        self.options = {} if weight is None else {"weight": weight}
-
-    def forward(self, x0: Tensor, t: Tensor, generator: Randomness, cond: dict[str, Tensor]) -> Tensor:
-        with precision.autocast(x0.device, self.bf16):
-            return self.loss(self.denoiser, x0, t=t, generator=generator, cond=cond, **self.options)
+        if not (self.lr > 0 and self.clip > 0):
+            raise ValueError(f"lr and clip must be positive; got {self.lr} and {self.clip}")
 
 
 class Outcome(NamedTuple):
     """Of a step, over all processes."""
 
-    loss: float
-    gradient_norm: float  # before clipping
+    loss: float  # of the first turn
+    gradient_norm: float  # of the first turn, before clipping
     lr: float
     stop: bool  # some process was asked to
+    values: dict[str, float]  # whatever else is to be logged
+    trouble: str = ""  # "loss is nan": what was not finite, so that no weight was touched
 
     @property
     def finite(self) -> bool:
-        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
+        return not self.trouble
 
 
 class Engine:
-    """A denoiser, or a classifier, in training. `step(k)` is the k-th update, from 0; the caller says which is next."""
+    """An objective in training. `step(k)` is the k-th update, from 0; the caller says which is next.
 
-    def __init__(
-        self,
-        denoiser: NoiseConditional,
-        source: Source,
-        options: Options,
-        *,
-        loss: Callable[..., Tensor] = losses.denoising,
-        times: TimeLaw | None = None,
-        weight: Weight | None = None,
-        transform: Transform | None = None,
-        augment: Augment | None = None,
-    ) -> None:
-        _check(denoiser, source, options, loss)
-        self.denoiser, self.source, self.options = denoiser, source, options
-        self.times, self.transform, self.augment = times or Uniform(), transform, augment
-        self.device = next(denoiser.parameters()).device
+    Raises:
+        ValueError: for no data or data that the objective refuses, models of forbidden names, or turns that do not
+            share out the weights.
+    """
+
+    def __init__(self, objective: Objective, source: Source, options: Options) -> None:
+        if len(source) < 1:
+            raise ValueError("data must not be empty; got 0 samples")
+        objective.check(source)
+        self.objective, self.source, self.options = objective, source, options
+        self.device, self._models = objective.device, objective.models()
+        if not self._models or any(not name.isidentifier() or name in FILES for name in self._models):
+            raise ValueError(f"models must have words for names, and none of {', '.join(FILES)}; got {[*self._models]}")
+        self._networks = [objective.network(model) for model in self._models.values()]
+        for module in objective.frozen():
+            module.requires_grad_(False)
         if options.channels_last:
-            denoiser.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        averages = {"ema": EMA(denoiser, options.ema_decay)}
-        averages |= {f"power-{sigma:.3f}": PowerEMA(denoiser, sigma) for sigma in options.power_ema}
+            for network in self._networks:
+                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.averages: dict[str, EMA | PowerEMA] = {}  # by their file's name
+        self._kept = {name: (name, model) for name, model in self._models.items()}  # file's name: whose, and what
+        for name in objective.averaged():
+            model = self._models[name]
+            averages = {"ema": EMA(model, options.ema_decay)}
+            averages |= {f"power-{sigma:.3f}": PowerEMA(model, sigma) for sigma in options.power_ema}
+            self.averages |= {_file(name, kind): average for kind, average in averages.items()}
+            self._kept |= {_file(name, kind): (name, average.module) for kind, average in averages.items()}
         if options.shard:
-            for module in (denoiser, *(a.module for a in averages.values())):
-                distributed.shard(module.net)
-            if isinstance(loss, nn.Module):  # its weights' gradients are to be averaged too
-                distributed.shard(loss)
-            for average in averages.values():
-                average.follow(denoiser)
-        self.averages: dict[str, EMA | PowerEMA] = averages
-        bf16 = options.bf16 and precision.native(self.device)
-        if options.bf16 and not bf16:
+            self._shard()
+        self._bf16 = options.bf16 and precision.native(self.device)
+        if options.bf16 and not self._bf16:
             warnings.warn("this CPU has no bfloat16 instructions: training in float32 instead", stacklevel=3)
-        self.objective = Objective(denoiser, loss, weight, bf16).to(self.device).train()
-        self._weights = list(self.objective.parameters())
-        self.optimizers = options.optimizer.build(self.objective, options.lr)
-        for group in self._groups():
-            group["peak"] = group["lr"]
-        self.forward = distributed.wrap(self.objective, sharded=options.shard)
+        objective.to(self.device).train()
+        self._movers = movers(objective, options.optimizer, options.lr, sharded=options.shard)
         if options.compile:
-            denoiser.net.compile()
-        self.levels = LossByLevel()
-        self._has_dropout = any(isinstance(m, networks.Dropout) and m.p for m in denoiser.modules())
+            for network in self._networks:
+                network.compile()
+        frozen = {id(buffer) for module in objective.frozen() for buffer in module.buffers()}
+        self._buffers = [buffer for buffer in objective.buffers() if id(buffer) not in frozen]
+        self._has_dropout = any(isinstance(m, networks.Dropout) and m.p for m in objective.modules())
+        self._read: tuple[int, dict[str, Tensor]] | None = None  # the last piece of this step that was read
+
+    def models(self) -> dict[str, nn.Module]:
+        """The objective's models by name, with averaged weights where it has them averaged."""
+        averaged = {name: self.averages[_file(name, "ema")].module for name in self.objective.averaged()}
+        return {**self._models, **averaged}
 
     def step(self, step: int, *, stop: bool = False) -> Outcome:
-        """The update of step `step`; a loss or gradient that is not finite leaves every weight as it was."""
+        """The update of step `step`; a loss or gradient that is not finite leaves every weight as it was.
+
+        Raises:
+            ValueError: if the objective returns no loss or names what the log has already, or in several processes if
+                its loss does not depend on a weight.
+        """
         options = self.options
-        if not self.denoiser.net.training:  # to say so to every layer takes as long as a small network
+        if not all(network.training for network in self._networks):  # telling all layers takes as long as a small step
             self.objective.train()
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-        total, parts = torch.zeros(2), options.accumulate * distributed.size()
-        for k in range(options.accumulate):
-            part = distributed.rank() * options.accumulate + k
-            with self._without_sync() if k < options.accumulate - 1 else contextlib.nullcontext():
-                value = self._losses(batches.positions(step, options.batch_size, part, parts)).mean()
-                (value / options.accumulate).backward()
-            total[0] += value.detach().cpu() / options.accumulate
-        total[1] = float(stop)
-        distributed.mean(total)
-        norm = torch.nn.utils.clip_grad_norm_(self._weights, options.clip)
         factor = options.decay(step, options.steps, options.warmup)
-        outcome = Outcome(float(total[0]), float(sharded.full(norm)), factor * options.lr, bool(total[1] > 0))
-        if outcome.finite:
-            for group in self._groups():
-                group["lr"] = factor * group["peak"]
-            for optimizer in self.optimizers:
-                optimizer.step()
+        due = [mover for mover in self._movers if (step + 1) % mover.turn.every == 0]
+        self._read, undo, told, trouble, stopped = None, Undo(self._buffers), [], "", False
+        for mover in due:
+            numbers, asked = self._gradients(mover, step, stop)
+            told, stopped = [*told, numbers], stopped or asked
+            if trouble := self._trouble(mover, numbers):
+                undo()
+                break
+            if mover is not due[-1]:
+                undo.keep(mover)
+            mover.move(factor)
+        else:
             for average in self.averages.values():
                 average.update()
-        return outcome
+            self.objective.updated(step + 1)
+        values = {}
+        for mover, numbers in zip(due, told, strict=False):
+            values |= self._logged(mover, numbers)
+        return Outcome(told[0]["loss"], told[0]["gradient_norm"], factor * options.lr, stopped, values, trouble)
 
-    def batch(self, index: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """(x0, t, cond) of the samples at positions `index`, on the device."""
+    def batch(self, index: Tensor) -> dict[str, Tensor]:
+        """What the objective's losses get of the samples at positions `index`."""
         seed, source = self.options.seed, self.source
-        x_raw, cond = source.batch(batches.rows(len(source), index, seed))
-        draws = Stream(batches.derived_seed(seed, 0), index)
-        x0 = self.transform.dequantize(x_raw, draws) if self.transform else x_raw
-        x0 = self.augment(x0, draws) if self.augment else x0
-        t = self.times.sample(len(index), draws)
-        if cond and self.options.condition_dropout:
-            cond = {**cond, "null": draws.uniform() < self.options.condition_dropout}
-        images = self.options.channels_last and x0.ndim == 4
-        x0 = x0.to(self.device, memory_format=torch.channels_last if images else torch.preserve_format)
-        return x0, t, {name: value.to(self.device) for name, value in cond.items()}
+        raw, cond = source.batch(batches.rows(len(source), index, seed))
+        batch = self.objective.batch(raw, cond, Stream(batches.derived_seed(seed, 0), index))
+        if not self.options.channels_last:
+            return batch
+        return {n: v.to(memory_format=torch.channels_last) if v.ndim == 4 else v for n, v in batch.items()}
 
-    def _losses(self, index: Tensor) -> Tensor:
-        x0, t, cond = self.batch(index)
-        index, seed = index.to(self.device), self.options.seed
+    def _gradients(self, mover: Mover, step: int, stop: bool) -> tuple[dict[str, float], bool]:
+        """Leaves the turn's clipped gradients at its weights.
+
+        Returns:
+            Over all processes: means of what the losses named, and the gradient's norm; whether one was asked to stop.
+        """
+        accumulate, sums = self.options.accumulate, {}
+        mover.zero_grad()
+        with mover.alone():
+            for k in range(accumulate):
+                with mover.without_sync() if k < accumulate - 1 else contextlib.nullcontext():
+                    means = {name: values.mean() for name, values in self._losses(mover, step, k).items()}
+                    (means["loss"] / accumulate).backward()
+                for name, mean in means.items():
+                    sums.setdefault(name, torch.zeros(())).add_(mean.detach().cpu() / accumulate)
+        if distributed.size() > 1:
+            self._check_reached(mover)
+        numbers = distributed.mean(torch.stack([*sums.values(), torch.tensor(float(stop))])).tolist()
+        norm = torch.nn.utils.clip_grad_norm_(mover.weights, self.options.clip)
+        named = dict(zip(sums, numbers, strict=False))
+        return {**named, "gradient_norm": float(sharded.full(norm))}, numbers[-1] > 0
+
+    def _losses(self, mover: Mover, step: int, k: int) -> dict[str, Tensor]:
+        """What the objective says of this process's k-th piece of the step."""
+        options, which = self.options, self._movers.index(mover)
+        parts = options.accumulate * distributed.size()
+        part = distributed.rank() * options.accumulate + k
+        index = batches.positions(step, options.batch_size, part, parts)
+        if self._read is None or self._read[0] != k:  # turns that come one after another read a whole batch once
+            self._read = k, self.batch(index)
+        index = index.to(self.device)
         if self._has_dropout:
-            networks.set_dropout(self.denoiser, batches.derived_seed(seed, 3), index)
-        values = self.forward(x0, t, Stream(batches.derived_seed(seed, 1), index), cond)
-        self.levels.update(-self.denoiser.schedule.log_snr(t), values.detach().cpu())
+            networks.set_dropout(self.objective, batches.derived_seed(options.seed, 3, 0, which), index)
+        draws = Stream(batches.derived_seed(options.seed, 1, 0, which), index)
+        with precision.autocast(self.device, self._bf16):
+            values = mover.forward(self._read[1], draws, Now(mover.turn.name, step, options.steps))
+        if not (isinstance(values, dict) and "loss" in values):
+            raise ValueError(f"forward must return a dict with the 'loss' of each sample in it; got {type(values)}")
+        if taken := [name for name in RESERVED if name in values]:
+            raise ValueError(f"forward names {taken[0]!r}, which the log has of every step")
         return values
 
-    def _groups(self) -> list[dict[str, Any]]:
-        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+    def _logged(self, mover: Mover, numbers: dict[str, float]) -> dict[str, float]:
+        """What the log calls a turn's numbers: by the turn, where there are several."""
+        if len(self._movers) > 1:
+            return {f"{mover.turn.name}.{name}": value for name, value in numbers.items()}
+        return {name: value for name, value in numbers.items() if name not in ("loss", "gradient_norm")}
 
-    def _without_sync(self) -> contextlib.AbstractContextManager[None]:
-        return self.forward.no_sync() if hasattr(self.forward, "no_sync") else contextlib.nullcontext()  # type: ignore[operator,return-value]
+    def _trouble(self, mover: Mover, numbers: dict[str, float]) -> str:
+        """What is not finite of a turn; empty if all is well."""
+        whose = f" of {mover.turn.name!r}" if len(self._movers) > 1 else ""
+        bad = (name for name in ("loss", "gradient_norm") if not math.isfinite(numbers[name]))
+        return next((f"{name.replace('_', ' ')}{whose} is {numbers[name]}" for name in bad), "")
+
+    def _check_reached(self, mover: Mover) -> None:
+        """Refuses a loss that leaves a weight of its turn out: processes average gradients as they come, and wait."""
+        if not self.options.shard and any(p.grad is None for p in mover.weights):
+            left_out = {id(p) for p in mover.weights if p.grad is None}
+            name = next(name for name, p in self.objective.named_parameters() if id(p) in left_out)
+            raise ValueError(f"several processes need a gradient of every weight; the loss does not depend on {name!r}")
+
+    def _shard(self) -> None:
+        """Splits networks, averages and whatever else has weights among the processes."""
+        if own := [name for name, p in self.objective.named_parameters(recurse=False) if p.requires_grad]:
+            raise ValueError(f"to be sharded every weight must be in a module; {own[0]!r} is the objective's own")
+        for network in self._networks:
+            distributed.shard(network)
+        for name, (_, module) in self._kept.items():
+            if name in self.averages:
+                distributed.shard(self.objective.network(module))
+        held = {id(p) for network in self._networks for p in network.parameters()}
+        for child in self.objective.children():  # such as a loss: its weights' gradients are to be averaged too
+            if any(p.requires_grad and id(p) not in held for p in child.parameters()):
+                distributed.shard(child)
+        for name, average in self.averages.items():
+            average.follow(self._models[self._kept[name][0]])
 
     # What a checkpoint holds
 
     def files(self, meta: dict[str, Any]) -> dict[str, bytes]:
-        """The checkpoint's files: weights, averages, optimiser. All processes must call this together."""
-        kept = {"model": self.denoiser, **{name: average.module for name, average in self.averages.items()}}
+        """The checkpoint's files: weights, averages, optimisers. All processes must call this together."""
         files = {
-            f"{name}.safetensors": models.dumps(module, meta, transform=self.transform) for name, module in kept.items()
+            f"{name}.safetensors": self.objective.dumps(model, module, meta)
+            for name, (model, module) in self._kept.items()
         }
-        files["optim.safetensors"] = safetensors.torch.save(
-            {name: sharded.full(value) for name, value in self._optimizer_tensors().items()}
-        )
+        tensors = {**self._optimizer_tensors(), **self._other_weights()}
+        files["optim.safetensors"] = safetensors.torch.save({n: sharded.full(value) for n, value in tensors.items()})
         return files
 
     def state(self) -> dict[str, Any]:
-        """The plain values beside the files."""
-        return {
-            "averages": {name: average.state() for name, average in self.averages.items()},
-            "levels": self.levels.state(),
-        }
+        """The plain values beside the files.
+
+        Raises:
+            ValueError: if the objective's own take a name of the engine's.
+        """
+        own = self.objective.state()
+        if taken := [name for name in ("step", "seed", "averages") if name in own]:
+            raise ValueError(f"state must not hold {taken[0]!r}, which is the engine's")
+        return {"averages": {name: average.state() for name, average in self.averages.items()}, **own}
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
         """Takes up what `files` and `state` kept in `folder`.
@@ -247,46 +301,56 @@ class Engine:
         Raises:
             ValueError: if they are of another network, loss or set of averages.
         """
-        kept = {"model": self.denoiser, **{name: average.module for name, average in self.averages.items()}}
         with torch.no_grad():
-            for name, module in kept.items():
-                path, own = folder / f"{name}.safetensors", module.net.state_dict()
-                weights = models.load_weights(path) if path.is_file() else {}
+            for name, (model, module) in self._kept.items():
+                path, own = folder / f"{name}.safetensors", self.objective.network(module).state_dict()
+                weights = self.objective.loads(model, path) if path.is_file() else {}
                 _check_same(folder, name, weights, own)
                 for key, tensor in own.items():
                     tensor.copy_(sharded.like(tensor, weights[key]))
             saved = safetensors.torch.load_file(folder / "optim.safetensors")
-            for optimizer in self.optimizers:
+            for optimizer in self._optimizers():
                 for name, p in self._named(optimizer):
                     mine = {key: saved[f"{name}:{key}"] for key in _keys(saved, name)}
                     # a count of steps has no dimension: it is whole wherever the weight is split
                     optimizer.state[p] = {
                         key: sharded.like(p, value) if value.ndim else value.to(p.device) for key, value in mine.items()
                     }
-            own = dict(self._loss_weights())
-            _check_same(folder, "loss", {key: saved[f"loss:{key}"] for key in _keys(saved, "loss")}, own)
-            for name, p in own.items():
-                p.copy_(sharded.like(p, saved[f"loss:{name}"]))
+            own, parameters = self._other_weights(), dict(self.objective.named_parameters())
+            others = {key: value for key, value in saved.items() if key.rpartition(":")[0] not in parameters}
+            _check_same(folder, min(own.keys() ^ others.keys(), default="").partition(":")[0], others, own)
+            for key, tensor in own.items():
+                tensor.copy_(sharded.like(tensor, others[key]))
         for name, average in self.averages.items():
             average.load_state(state["averages"][name])
-        self.levels.load_state(state["levels"])
+        self.objective.load_state(state)
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
-        tensors = {
+        return {
             f"{name}:{key}": value
-            for optimizer in self.optimizers
+            for optimizer in self._optimizers()
             for name, p in self._named(optimizer)
             for key, value in optimizer.state.get(p, {}).items()
         }
-        return {**tensors, **{f"loss:{name}": p for name, p in self._loss_weights()}}
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return [optimizer for mover in self._movers for optimizer in mover.optimizers]
 
     def _named(self, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
         return [(name, p) for name, p in self.objective.named_parameters() if id(p) in held]
 
-    def _loss_weights(self) -> list[tuple[str, nn.Parameter]]:
-        loss = self.objective.loss
-        return list(loss.named_parameters()) if isinstance(loss, nn.Module) else []
+    def _other_weights(self) -> dict[str, Tensor]:
+        """Weights and buffers of the objective that are in no model, as `loss:linear.weight`."""
+        elsewhere = [*self._networks, *self.objective.frozen()]
+        held = {id(tensor) for module in elsewhere for tensor in (*module.parameters(), *module.buffers())}
+        tensors = self.objective.state_dict(keep_vars=True)
+        return {name.replace(".", ":", 1): tensor for name, tensor in tensors.items() if id(tensor) not in held}
+
+
+def _file(model: str, kind: str) -> str:
+    """The name of an average's file: `ema`, or `generator-ema` where the model has a name."""
+    return kind if model == "model" else f"{model}-{kind}"
 
 
 def _keys(saved: dict[str, Tensor], name: str) -> list[str]:
@@ -296,23 +360,3 @@ def _keys(saved: dict[str, Tensor], name: str) -> list[str]:
 def _check_same(folder: Path, name: str, kept: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
     if {key: t.shape for key, t in kept.items()} != {key: t.shape for key, t in own.items()}:
         raise ValueError(f"{folder} is of another run: {name!r} is missing there, or has other weights than this one's")
-
-
-def _check(denoiser: NoiseConditional, source: Source, options: Options, loss: Callable[..., Tensor]) -> None:
-    if len(source) < 1:
-        raise ValueError("data must not be empty; got 0 samples")
-    if {"t", "times", "weight"} & set(getattr(loss, "keywords", {})):
-        raise ValueError("give times and weight to fit itself, not to the loss")
-    if source.num_classes is None:
-        return
-    conditions = getattr(denoiser.net, "conditions", ())
-    takes_labels = "label" in conditions or "label" in inspect.signature(denoiser.net.forward).parameters
-    told = isinstance(denoiser, NetworkDenoiser)  # a classifier is asked, not told
-    if told and (not takes_labels or (options.condition_dropout and "label" not in conditions)):
-        raise ValueError(
-            "labels need a network that takes them, with 'label' in its `conditions`; "
-            f"{type(denoiser.net).__name__} takes {', '.join(conditions) or 'none'}"
-        )
-    classes = getattr(denoiser.net, "num_classes", None)
-    if classes is not None and source.num_classes > classes:
-        raise ValueError(f"labels must lie in 0..{classes - 1}; got 0..{source.num_classes - 1}")

@@ -1,4 +1,9 @@
-"""The loss at each noise level: which part of the range is learned, and which is not."""
+"""The loss at each noise level: which part of the range is learned, and which is not.
+
+    count_b <- min(count_b + n, memory),    mean_b <- mean_b + (n / count_b) (mean of the n new losses in b - mean_b)
+
+in bins b of log(sigma / alpha): a plain mean until `memory` losses have come, an exponential one from there on.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,11 @@ class Logger(Protocol):
 
 
 class TensorBoard:
-    """Event files for TensorBoard, in `folder`; needs the extra `tensorboard`."""
+    """Event files for TensorBoard, in `folder`; needs the extra `tensorboard`.
+
+    Raises:
+        ValueError: if the extra is not installed.
+    """
 
     def __init__(self, folder: Path) -> None:
         try:
@@ -34,7 +38,11 @@ class TensorBoard:
 
 
 class WandB:
-    """A Weights & Biases run; needs the extra `wandb`. `options` are those of `wandb.init`."""
+    """A Weights & Biases run; needs the extra `wandb`. `options` are those of `wandb.init`.
+
+    Raises:
+        ValueError: if the extra is not installed.
+    """
 
     def __init__(self, folder: Path, **options: Any) -> None:
         try:

@@ -1,18 +1,17 @@
-"""`fit`: from data to a denoiser, with or without a run folder that makes it survive."""
+"""`fit`: from data to what was learned of them, with or without a run folder that makes it survive."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scorefield import losses
 from scorefield.data import Arrays, Source, Transform
@@ -20,24 +19,38 @@ from scorefield.denoisers import NoiseConditional
 from scorefield.losses import TimeLaw
 from scorefield.losses.weights import Weight
 from scorefield.training import distributed
-from scorefield.training.engine import Augment, Engine, Options, Outcome
+from scorefield.training.engine import Engine, Options, Outcome
+from scorefield.training.objective import Augment, Curve, DenoisingObjective, Objective
 from scorefield.training.progress import History, Progress, bar
 from scorefield.training.run import Run
 
-M = TypeVar("M", bound=NoiseConditional)
+M = TypeVar("M", bound=nn.Module)
+D = TypeVar("D", bound=NoiseConditional)
 
 
 class Fit(NamedTuple, Generic[M]):
     """What `fit` returns."""
 
-    denoiser: M  # a copy with the averaged weights, in eval mode
+    model: M  # a copy with the averaged weights, in eval mode; of several models the first
     history: History
     interrupted: bool = False  # by a signal, before its last step
-    levels: list[tuple[float, float]] = []  # noqa: RUF012  (sigma / alpha, mean loss), the latest at each noise level
+    models: dict[str, nn.Module] = {}  # noqa: RUF012  by name, averaged where the objective has them averaged
+    curves: dict[str, Curve] = {}  # noqa: RUF012  what the objective has to show, points (x, y) by name
+
+    @property
+    def denoiser(self) -> M:
+        """The model, by the name it has where a denoiser was given."""
+        return self.model
+
+    @property
+    def levels(self) -> Curve:
+        """(sigma / alpha, mean loss) of a denoiser, the latest at each noise level."""
+        return self.curves.get("levels", [])
 
 
+@overload
 def fit(
-    denoiser: M,
+    denoiser: D,
     data: Tensor | Source,
     *,
     labels: Tensor | None = None,
@@ -46,19 +59,51 @@ def fit(
     weight: Weight | None = None,
     transform: Transform | None = None,
     augment: Augment | None = None,
+    condition_dropout: float = 0.1,
     run: Run | None = None,
     progress: bool = False,
     on_step: Callable[[Progress], None] | None = None,
     **options: Any,
-) -> Fit[M]:
-    """Trains `denoiser` in place and returns a copy with the averaged weights.
+) -> Fit[D]: ...
+
+
+@overload
+def fit(
+    denoiser: Objective,
+    data: Tensor | Source,
+    *,
+    labels: Tensor | None = None,
+    run: Run | None = None,
+    progress: bool = False,
+    on_step: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> Fit[nn.Module]: ...
+
+
+def fit(
+    denoiser: NoiseConditional | Objective,
+    data: Tensor | Source,
+    *,
+    labels: Tensor | None = None,
+    loss: Callable[..., Tensor] = losses.denoising,
+    times: TimeLaw | None = None,
+    weight: Weight | None = None,
+    transform: Transform | None = None,
+    augment: Augment | None = None,
+    condition_dropout: float = 0.1,
+    run: Run | None = None,
+    progress: bool = False,
+    on_step: Callable[[Progress], None] | None = None,
+    **options: Any,
+) -> Fit[Any]:
+    """Trains `denoiser`, or an `Objective`, in place and returns a copy with the averaged weights.
 
     SIGINT (Ctrl-C) or SIGTERM finishes the step, saves, and returns what is trained so far, marked `interrupted`; a
     second one leaves at once.
 
     Args:
         denoiser: trained in place; left with its last, not averaged, weights. A NetworkClassifier is trained with
-            `losses.classification`.
+            `losses.classification`. An Objective brings its losses: `loss` to `condition_dropout` do not go with one.
         data: a Source, or a tensor `(N, *event)`.
         labels: `(N,)` int64 beside a tensor, passed to the network as `label`.
         loss: any of `losses`, called as `loss(denoiser, x0, t=..., generator=..., cond=..., weight=...)`, `(B,)`.
@@ -66,24 +111,25 @@ def fit(
         weight: of the loss at each t.
         transform: raw data to the model's units, e.g. data.Scale; it is kept in checkpoints.
         augment: `augment(x0, generator)`, applied to each batch in the model's units.
+        condition_dropout: the share of samples whose conditions are made null, for guidance.
         run: a folder with checkpoints and logs; training goes on from its last checkpoint.
         progress: show a bar.
         on_step: called after every step.
         options: the fields of `Options`: steps, batch_size, lr, ...
 
     Raises:
-        ValueError: for empty data, labels of another length, or a network that cannot drop its labels.
+        ValueError: for empty data, labels of another length, a network that cannot drop its labels, or an objective
+            that is given a loss.
         FloatingPointError: when the loss or the gradient is not finite and neither passing over the step nor taking up
             the last checkpoint helped.
     """
-    engine = Engine(
-        denoiser, _source(data, labels), Options(**options),
-        loss=loss, times=times, weight=weight, transform=transform, augment=augment,
-    )  # fmt: skip
+    how = {"loss": loss, "times": times, "weight": weight, "transform": transform, "augment": augment}
+    objective = _objective(denoiser, {**how, "condition_dropout": condition_dropout})
+    engine = Engine(objective, _source(data, labels), Options(**options))
     history, steps, bad, rollbacks, stop = History(), engine.options.steps, 0, 0, False
     first = done = run.restore(engine) if run else 0
     for row in run.rows() if run else ():
-        history.append(**row)
+        history.append(row)
     start = time.perf_counter() - (history.seconds[-1] if history.seconds else 0.0)
     with _interruptible() as stopped, _own_random_state(engine.options.seed), bar(progress, first, engine) as show:
         for step in range(first, steps):
@@ -91,10 +137,10 @@ def fit(
             bad = 0 if outcome.finite else bad + 1
             report = Progress(
                 step + 1, steps, outcome.loss, outcome.lr, outcome.gradient_norm,
-                time.perf_counter() - start, not outcome.finite,
+                time.perf_counter() - start, not outcome.finite, outcome.values,
             )  # fmt: skip
             done = step + 1
-            history.append(**report._asdict())
+            history.append(report.row())
             show(report)
             if on_step:
                 on_step(report)
@@ -102,15 +148,26 @@ def fit(
                 run.after(report, engine)
             if bad > engine.options.patience:
                 if not (run and rollbacks < engine.options.rollbacks and run.take_up_last(engine)):
-                    raise FloatingPointError(_trouble(outcome, step, bad, run.dump(engine, step) if run else None))
+                    dump = run.dump(engine, step) if run else None
+                    raise FloatingPointError(_trouble(outcome, step, bad, objective.advice, dump))
                 bad, rollbacks = 0, rollbacks + 1
             # several processes must leave after the same step: what one was told they learn in the next
             if stop := (stopped() if distributed.size() == 1 else outcome.stop):
                 break
     if run and done:
         run.save(engine, done)
-    denoiser.eval()
-    return Fit(engine.averages["ema"].module, history, stop and done < steps, engine.levels.table())
+    objective.eval()
+    models = engine.models()
+    return Fit(next(iter(models.values())), history, stop and done < steps, models, objective.curves())
+
+
+def _objective(given: NoiseConditional | Objective, how: dict[str, Any]) -> Objective:
+    if not isinstance(given, Objective):
+        return DenoisingObjective(given, **how)
+    usual = {"loss": losses.denoising, "condition_dropout": 0.1}
+    if strange := [name for name, value in how.items() if value != usual.get(name)]:
+        raise ValueError(f"{strange[0]} goes with a denoiser; {type(given).__name__} brings what it needs itself")
+    return given
 
 
 def _source(data: Tensor | Source, labels: Tensor | None) -> Source:
@@ -125,10 +182,9 @@ def _source(data: Tensor | Source, labels: Tensor | None) -> Source:
     return Arrays(data, labels)
 
 
-def _trouble(outcome: Outcome, step: int, bad: int, dump: Any) -> str:
-    name, value = ("gradient norm", outcome.gradient_norm) if math.isfinite(outcome.loss) else ("loss", outcome.loss)
+def _trouble(outcome: Outcome, step: int, bad: int, advice: str, dump: Any) -> str:
     kept = f" What it saw is in {dump}." if dump else ""
-    return f"{name} is {value} at step {step + 1}, {bad} in a row; lower lr, or keep t away from 0 and 1.{kept}"
+    return f"{outcome.trouble} at step {step + 1}, {bad} in a row; {advice}.{kept}"
 
 
 @contextlib.contextmanager

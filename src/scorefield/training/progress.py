@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scorefield.training import distributed
@@ -14,17 +15,24 @@ from scorefield.training import distributed
 if TYPE_CHECKING:
     from scorefield.training.engine import Engine
 
+COLUMNS = ("step", "loss", "lr", "gradient_norm", "seconds")
+
 
 class Progress(NamedTuple):
     """What a step reports."""
 
     step: int  # done so far, 1 .. steps
     steps: int
-    loss: float  # of this batch
+    loss: float  # of this batch, in the first turn
     lr: float
-    gradient_norm: float  # before clipping
+    gradient_norm: float  # before clipping, in the first turn
     seconds: float  # of training, this run's earlier parts included
     skipped: bool = False  # loss or gradient was not finite: no weight was touched
+    values: Mapping[str, float] = MappingProxyType({})  # what else the objective names
+
+    def row(self) -> dict[str, float]:
+        """A line of the log."""
+        return {**{name: getattr(self, name) for name in COLUMNS}, **self.values}
 
 
 @dataclass
@@ -36,15 +44,19 @@ class History:
     lr: list[float] = field(default_factory=list)
     gradient_norm: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    values: dict[str, list[float]] = field(default_factory=dict)  # what else the objective names; NaN where it did not
 
-    def append(self, **row: Any) -> None:
-        for name in ("step", "loss", "lr", "gradient_norm", "seconds"):
+    def append(self, row: Mapping[str, Any]) -> None:
+        for name in COLUMNS:
             getattr(self, name).append(row[name])
+        for name in [name for name in {**self.values, **row} if name not in COLUMNS]:
+            before = [math.nan] * (len(self.step) - 1)
+            self.values.setdefault(name, before).append(row.get(name, math.nan))
 
 
 @contextlib.contextmanager
 def bar(show: bool, first: int, engine: Engine) -> Iterator[Callable[[Progress], None]]:
-    """Loss, loss at low, middle and high noise, samples a second, time left."""
+    """Loss, the objective's note on it, samples a second, time left."""
     if not show or distributed.rank():
         yield lambda p: None
         return
@@ -52,26 +64,19 @@ def bar(show: bool, first: int, engine: Engine) -> Iterator[Callable[[Progress],
 
     columns = (
         rich.TextColumn("training"), rich.BarColumn(), rich.TextColumn("{task.completed}/{task.total}"),
-        rich.TextColumn("loss {task.fields[loss]:.4f}{task.fields[levels]}  {task.fields[rate]:.0f} samples/s"),
+        rich.TextColumn("loss {task.fields[loss]:.4f}{task.fields[note]}  {task.fields[rate]:.0f} samples/s"),
         rich.TimeRemainingColumn(),
     )  # fmt: skip
     with rich.Progress(*columns, transient=True) as bar:
-        task = bar.add_task("", total=engine.options.steps, completed=first, loss=math.nan, levels="", rate=math.nan)
-        average, began, done, levels = 0.0, time.perf_counter(), 0, ""
+        task = bar.add_task("", total=engine.options.steps, completed=first, loss=math.nan, note="", rate=math.nan)
+        average, began, done, note = 0.0, time.perf_counter(), 0, ""
 
         def advance(p: Progress) -> None:
-            nonlocal average, done, levels
+            nonlocal average, done, note
             done += 1
             average += (p.loss - average) / min(done, 100)
             rate = done * engine.options.batch_size / (time.perf_counter() - began)
-            levels = _thirds(engine.levels.table()) if done % 20 == 0 else levels
-            bar.update(task, completed=p.step, loss=average, rate=rate, levels=levels)
+            note = engine.objective.note() if done % 20 == 0 else note
+            bar.update(task, completed=p.step, loss=average, rate=rate, note=note)
 
         yield advance
-
-
-def _thirds(table: list[tuple[float, float]]) -> str:
-    """The loss in the lower, middle and upper third of the noise levels seen, as the bar shows it."""
-    cut = [table[i * len(table) // 3 : (i + 1) * len(table) // 3] for i in range(3)]
-    means = [sum(loss for _, loss in part) / len(part) if part else math.nan for part in cut]
-    return " (low {:.3f}, middle {:.3f}, high {:.3f} noise)".format(*means)

@@ -1,6 +1,7 @@
 """A run folder: what training leaves behind, and what it goes on from.
 
-    checkpoints/step-000123/{model,ema,optim}.safetensors, state.json, manifest.json
+    checkpoints/step-000123/{model,ema,optim}.safetensors, state.json, manifest.json (of an objective with models of
+                            other names {generator,generator-ema,critic,optim}.safetensors, say)
     metrics.jsonl           one line a step; null for what was not finite
     dump-step-000123/       what a step saw whose loss was not finite, where nothing helped
 
@@ -41,7 +42,7 @@ class Run:
         checkpoint_every: steps between checkpoints; the last step is saved in any case.
         keep, keep_every: how many checkpoints stay, and of which steps all do (see `checkpoints.prune`).
         sample_every: steps between calls of `on_sample`.
-        on_sample: `on_sample(denoiser, step)` with the averaged weights: draws a grid, say.
+        on_sample: `on_sample(model, step)` with the averaged weights of the objective's first model: draws a grid, say.
         loggers: told the metrics of every step.
         warn: takes a line about a damaged checkpoint that was passed over.
     """
@@ -110,24 +111,27 @@ class Run:
         return state["step"]
 
     def rows(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`, once `restore` has cut it back."""
-        path = self.folder / METRICS
-        if not path.is_file():
-            return []
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [{k: math.nan if v is None else v for k, v in json.loads(line).items()} for line in lines]
+        """The lines of `metrics.jsonl`, less a last one that is not whole (yet)."""
+        path, rows = self.folder / METRICS, []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+            with contextlib.suppress(json.JSONDecodeError):
+                rows.append({k: math.nan if v is None else v for k, v in json.loads(line).items()})
+        return rows
 
     def after(self, report: Progress, engine: Engine) -> None:
-        """After every step: the log, and when their turn comes a checkpoint and samples."""
+        """After every step: the log, and when their turn comes a checkpoint and samples.
+
+        Raises:
+            OSError: if the log cannot be written.
+        """
         if distributed.rank() == 0:
-            row = report._asdict()
-            row = {name: row[name] for name in ("step", "loss", "lr", "gradient_norm", "seconds")}
+            row = report.row()
             self._log(row)
             for logger in self.loggers:
                 logger.log(report.step, {name: value for name, value in row.items() if name != "step"})
         if self.on_sample and self.sample_every and report.step % self.sample_every == 0:
             # in all processes: the weights may be split among them
-            self.on_sample(engine.averages["ema"].module, report.step)
+            self.on_sample(next(iter(engine.models().values())), report.step)
         if report.step % self.checkpoint_every == 0 and not report.skipped:
             self.save(engine, report.step)
 
@@ -149,11 +153,11 @@ class Run:
         files = engine.files({**self.meta, "step": step})
         if distributed.rank() == 0:
             folder.mkdir(exist_ok=True)
-            x0, t, cond = engine.batch(batches.positions(step, engine.options.batch_size))
-            tensors = {"x0": x0, "t": t, **cond}
-            plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+            batch = engine.batch(batches.positions(step, engine.options.batch_size))
+            plain = {name: value.detach().cpu().contiguous() for name, value in batch.items()}
             (folder / "batch.safetensors").write_bytes(safetensors.torch.save(plain))
-            (folder / "model.safetensors").write_bytes(files["model.safetensors"])
+            for name in (f"{model}.safetensors" for model in engine.models()):
+                (folder / name).write_bytes(files[name])
         return folder
 
     def _log(self, row: Mapping[str, float]) -> None:

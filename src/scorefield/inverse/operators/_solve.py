@@ -1,7 +1,8 @@
 """Conjugate gradients, each row by itself (Hestenes & Stiefel 1952).
 
 A row stops when its own residual is small, and its sums are trees of elementwise additions: its bits do not depend on
-the rest of the batch wherever those of the operator do not.
+the rest of the batch wherever those of the operator do not. Where those do (matrix and sparse products), rounding may
+end a row that stands at its tolerance an iteration earlier or later: by then it moves by no more than that tolerance.
 """
 
 from __future__ import annotations

@@ -1,4 +1,14 @@
-"""Areas of strips and pixels: the entries of `Radon`, as a sparse matrix or made anew for each angle."""
+"""Areas of strips and pixels: the entries of `Radon`, as a sparse matrix or made anew for each angle.
+
+    A_(theta, d), p = area(strip_d and pixel_p) / w = [F(upper - s_p) - F(lower - s_p)] / w,
+
+s_p = x_p cos(theta) + y_p sin(theta), upper and lower the edges of bin d, w its width, and F(s) the part of a unit
+square below the line s; with a = max(|cos|, |sin|), b = min(|cos|, |sin|) and u = |s|
+
+    1 - F(u) = 0                              (a + b)/2 <= u
+             = ((a + b)/2 - u)^2 / (2 a b)    (a - b)/2 <= u <= (a + b)/2
+             = 1/2 - u / a                    u <= (a - b)/2,              F(-u) = 1 - F(u).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""Operators of operators: one after another, side by side, times a number; and any function as an operator."""
+"""Operators of operators, and any function as an operator.
+
+    Stacked    A x = (A_1 x, A_2 x, ...)        A^T y = A_1^T y_1 + A_2^T y_2 + ...        `stack(A_1, A_2)`
+    Diagonal   A x = w x, entry by entry        A^T y = w y                                singular values |w|
+    Affine     scale x + shift                  not linear, for its shift
+    Nonlinear  any function, row by row
+
+One after another, (A B) x = A (B x), and times a number, (c A) x = c (A x), stand with the operator itself, in `base`.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +80,11 @@ class Affine(Operator):
 
 
 class Stacked(Operator):
-    """Several measurements of one x, flattened, one after another: `(M1 + M2 + ...,)`; `split(y)` parts them again."""
+    """Several measurements of one x, flattened, one after another: `(M1 + M2 + ...,)`; `split(y)` parts them again.
+
+    Raises:
+        ValueError: unless all operators have the same event_shape.
+    """
 
     def __init__(self, operators: Sequence[Operator]) -> None:
         shapes = {tuple(operator.event_shape) for operator in operators}
@@ -114,7 +126,11 @@ def stack(*operators: Operator) -> Stacked:
 
 
 def probed(fn: Callable[[Tensor], Tensor], event_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape that a function gives for one event."""
+    """The shape that a function gives for one event.
+
+    Raises:
+        ValueError: if that does not have a row for each row.
+    """
     with torch.no_grad():
         y = fn(torch.zeros(1, *event_shape))
     if not isinstance(y, Tensor) or y.ndim == 0 or len(y) != 1:
@@ -124,6 +140,11 @@ def probed(fn: Callable[[Tensor], Tensor], event_shape: tuple[int, ...]) -> tupl
 
 
 def broadcast(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """`value` in that shape, for entry-by-entry products.
+
+    Raises:
+        ValueError: for a value that does not broadcast to it.
+    """
     try:
         return value.expand(shape).contiguous()
     except RuntimeError:

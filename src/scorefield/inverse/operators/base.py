@@ -31,6 +31,9 @@ class Operator(abc.ABC):
     """x `(B, *event_shape)` to A(x) `(B, *output_shape)`, differentiable.
 
     `A @ B` is A after B, and `2 * A` is A times 2.
+
+    Raises:
+        ValueError: when called, for an x of another shape, or not floating point.
     """
 
     event_shape: tuple[int, ...]
@@ -143,6 +146,9 @@ class LinearOperator(Operator):
 
         Their equation is A^T A x = A^T y; `residual` is of that. Singular values below 1e-6 of the largest count as 0
         in closed form; conjugate gradients reach them last, and stop at `tolerance`.
+
+        Raises:
+            ValueError: for a y of another shape.
         """
         self._check("y", y, self.output_shape)
         svd = self._spectrum
@@ -161,7 +167,11 @@ class LinearOperator(Operator):
 
 
 class Composed(Operator):
-    """A(B(x))."""
+    """A(B(x)).
+
+    Raises:
+        ValueError: unless B's output_shape is A's event_shape.
+    """
 
     def __init__(self, outer: Operator, inner: Operator) -> None:
         if tuple(outer.event_shape) != tuple(inner.output_shape):
@@ -187,7 +197,11 @@ class LinearComposed(Composed, LinearOperator):
 
 
 class Scaled(Operator):
-    """c A(x)."""
+    """c A(x).
+
+    Raises:
+        ValueError: for a factor that is not finite.
+    """
 
     def __init__(self, operator: Operator, factor: float) -> None:
         if not math.isfinite(factor):

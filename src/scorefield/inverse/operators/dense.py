@@ -1,4 +1,4 @@
-"""A matrix as an operator."""
+"""A matrix as an operator: y = A x, A^T y, and A = U S V^T by LAPACK, of the flattened event."""
 
 from __future__ import annotations
 

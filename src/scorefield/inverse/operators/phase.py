@@ -1,4 +1,10 @@
-"""Phase retrieval: the modulus of the Fourier transform, as in diffraction imaging and ptychography."""
+"""Phase retrieval: the modulus of the Fourier transform, as in diffraction imaging and ptychography.
+
+    y = |F P x|,   P pads with zeros to H' x W',   F_kn = exp(-2 pi i (k_1 n_1 / H' + k_2 n_2 / W')) / sqrt(H' W')
+
+A detector counts photons, y^2, and loses the phase. x, -x, x shifted within the padding and x turned by 180 degrees
+give the same y.
+"""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class Radon(LinearOperator):
         return x.reshape(len(y), *self.event_shape)
 
     def _matrix(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """A and A^T, compressed rows both: one product then serves any number of columns, with the same bits."""
+        """A and A^T, compressed rows both: one product then serves any number of columns."""
         key = (like.dtype, like.device)
         if key not in self._matrices:
             self._matrices[key] = _strips.matrices(self._geometry, like.dtype, like.device)

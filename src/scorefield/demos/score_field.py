@@ -14,7 +14,7 @@ from matplotlib.quiver import Quiver
 from torch import Tensor
 
 from scorefield import grids, plots
-from scorefield.cli._names import SHAPES, resolve
+from scorefield.catalogue import SHAPES, make
 from scorefield.denoisers import ExactDenoiser, score
 from scorefield.distributions import Distribution, GaussianMixture
 from scorefield.plots.style import INK, MUTED
@@ -30,7 +30,7 @@ HIGHLIGHTED, TAIL = 5, 14  # particles with a trail; its length in the animation
 
 def pictures(distribution: str, *, seed: int, quick: bool = False) -> dict[str, Callable[[Path], Path]]:
     """Functions that write each picture to a path; `quick` draws the same with fewer frames and particles."""
-    law: Distribution = resolve("distribution", distribution, SHAPES)
+    law: Distribution = make("distribution", distribution, SHAPES)
     frames = 12 if quick else 64
     return {
         "score-field.png": lambda path: field(path, law, seed),
@@ -184,7 +184,7 @@ def low_density(path: Path, seed: int, *, chains: int = 4000, steps: int = 1000)
 
 def _low_density(seed: int, chains: int, steps: int, levels: int = 60) -> _LowDensity:
     weights = torch.arange(1.0, 9.0) / 36
-    law: GaussianMixture = resolve("distribution", "eight-gaussians", SHAPES, weights=weights)
+    law: GaussianMixture = make("distribution", "eight-gaussians", SHAPES, weights=weights)
     denoiser, half, times = _annealed(law, levels)
     start = float(law.variance.mean().sqrt()) * torch.randn(chains, 2, generator=torch.Generator().manual_seed(seed))
     width = float(law.covariances[0, 0, 0])  # the variance of a mode

@@ -1,16 +1,12 @@
-"""`report.html`: one file that shows a run. Pictures are embedded: it can be moved, mailed and opened anywhere."""
+"""A page of tables and pictures, one file that needs no other: it can be moved, mailed and opened anywhere."""
 
 from __future__ import annotations
 
 import base64
 import html
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
-
-from scorefield.recipes import Experiment, Recipe
-from scorefield.training.progress import History
 
 
 class Section(NamedTuple):
@@ -29,7 +25,7 @@ class Row(NamedTuple):
     note: str = ""
 
 
-def write_report(
+def write_page(
     path: Path, *, title: str, lead: str, rows: Sequence[Row], sections: Sequence[Section], facts: Sequence[Row]
 ) -> Path:
     """Writes the page and returns its path. `rows` is the table at the top, `facts` the small print at the bottom."""
@@ -44,60 +40,6 @@ def write_report(
     )
     path.write_text(page, encoding="utf-8")
     return path
-
-
-def of_training(folder: Path, experiment: Experiment, history: History) -> Path:
-    """`report.html` of a training run: what was trained, how the loss fell, and at which noise level it stands."""
-    recipe, last = experiment.recipe, recent(history)
-    parameters = sum(p.numel() for p in experiment.denoiser.parameters())
-    rows = []
-    if last:  # a run may have lost its log
-        seen = len(history.step) * recipe.training.batch_size
-        rows = [
-            Row("loss", f"{sum(last) / len(last):.4f}", f"mean of the last {len(last)} steps"),
-            Row("steps", f"{history.step[-1]:,}", f"{recipe.training.batch_size} samples each"),
-            Row("seconds", f"{history.seconds[-1]:.1f}", f"{seen / history.seconds[-1]:.0f} samples a second"),
-        ]
-    rows += [
-        Row("data", f"{len(experiment.source):,}", f"{recipe.data.source}, {tuple(experiment.source.event_shape)}"),
-        Row("network", f"{parameters:,}", f"parameters, {recipe.network.type}"),
-    ]
-    sections = [
-        Section("Training", "The loss of each batch, and its running mean.", folder / "training.png"),
-        Section(
-            "Loss against noise level",
-            "The latest mean at each sigma / alpha. It is not zero where the model is perfect: it is then what no "
-            "network can predict. A bump that a longer run does not flatten is a level to give more weight.",
-            folder / "levels.png",
-        ),
-        *(
-            Section(f"Samples after {int(picture.stem[5:]):,} steps", "The same noise each time.", picture)
-            for picture in sorted((folder / "samples").glob("step-*.png"))[-4:]
-        ),
-    ]
-    facts = [Row(key, "", line) for key, line in _recipe_lines(recipe)]
-    return write_report(
-        folder / "report.html",
-        title=f"Training run: {recipe.name}",
-        lead=f"Seed {recipe.seed}. Everything needed to repeat it is in recipe.toml.",
-        rows=rows,
-        sections=sections,
-        facts=facts,
-    )
-
-
-def recent(history: History) -> list[float]:
-    """The losses of the last 100 steps, less those that were not finite."""
-    return [loss for loss in history.loss[-100:] if math.isfinite(loss)]
-
-
-def _recipe_lines(recipe: Recipe) -> list[tuple[str, str]]:
-    tables = recipe.model_dump(mode="json", exclude_none=True)
-    return [
-        (name, ", ".join(f"{key} = {value}" for key, value in table.items()))
-        for name, table in tables.items()
-        if isinstance(table, dict)
-    ]
 
 
 def _section(section: Section) -> str:

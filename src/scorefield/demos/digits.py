@@ -1,4 +1,4 @@
-"""The quickstart's stages: train, sample, measure, draw, report."""
+"""The whole path on real digits: train, sample, measure, draw, report. What `scorefield quickstart` does."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from scorefield import __version__, data, grids, metrics, plots
-from scorefield.cli import _runs
-from scorefield.cli._report import Row, Section, write_report
+from scorefield import __version__, data, grids, metrics, plots, runs
 from scorefield.data import units
-from scorefield.denoisers import NetworkDenoiser
+from scorefield.denoisers import Denoiser
 from scorefield.likelihood import BitsPerDim, bits_per_dim
+from scorefield.plots.page import Row, Section, write_page
 from scorefield.recipes import override, presets
+from scorefield.runs import Trained
 
 PER_CLASS = 10  # images a row in samples.png
 SHOWN = 14  # pairs in neighbours.png
@@ -66,17 +66,46 @@ class Measured:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def run(folder: Path, *, seed: int, device: torch.device, steps: int | None, fast: bool) -> None:
-    """Everything, into `folder`."""
-    budget, console, clock = FAST if fast else Budget(), Console(highlight=False), Clock()
-    console.print(f"1,797 digits of 8x8 pixels, {device}, seed {seed}: writing to {folder}", soft_wrap=True)
+class Shown(NamedTuple):
+    """What `run` leaves."""
+
+    rows: list[Row]  # what was measured, as a table says it
+    report: Path
+
+
+def run(
+    folder: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    steps: int | None = None,
+    fast: bool = False,
+    progress: bool = False,
+    say: Callable[[str], object] = print,
+    warn: Callable[[str], None] = warnings.warn,
+) -> Shown:
+    """Everything, into `folder`: the run, its pictures, metrics.json and report.html.
+
+    Args:
+        steps: of training, instead of the preset's own.
+        fast: a rehearsal, whose numbers mean nothing.
+        progress: show bars.
+        say: takes a line about each stage.
+        warn: takes a line about what went wrong and did not matter.
+
+    Raises:
+        Interrupted: as `runs.train`.
+    """
+    budget, clock = FAST if fast else Budget(), Clock()
+    say(f"1,797 digits of 8x8 pixels, {device}, seed {seed}: writing to {folder}")
     with clock("training"):
         changes = [f"seed={seed}", *([] if steps is None else [f"training.steps={steps}"])]
-        trained = _runs.train_into(folder, override(presets.digits(), changes), device=device)
-    denoiser, transform, history = trained.denoiser, trained.experiment.transform, trained.history
-    assert isinstance(denoiser, NetworkDenoiser)  # the preset's task
-    assert isinstance(transform, data.Scale)
-    console.print(f"trained    {len(history.step)} steps, loss {np.mean(history.loss[-100:]):.3f}")
+        recipe = override(presets.digits(), changes)
+        trained = runs.train(folder, recipe, device=device, progress=progress, warn=warn)
+    assert trained is not None  # one process
+    denoiser, transform, history = trained.denoiser, trained.transform, trained.history
+    assert isinstance(transform, data.Scale)  # the preset's
+    say(f"trained    {len(history.step)} steps, loss {np.mean(history.loss[-100:]):.3f}")
 
     split = data.digits()
     n = min(budget.samples or len(split.test), len(split.test))
@@ -84,15 +113,14 @@ def run(folder: Path, *, seed: int, device: torch.device, steps: int | None, fas
     with clock("sampling"):
         rows = torch.arange(10).repeat_interleave(PER_CLASS)
         labels = torch.cat([rows, test_labels])  # the grid, then one sample for each held-out digit, of its class
-        shape = (len(labels), *split.test.shape[1:])
-        images = _runs.draw(denoiser, transform, shape, nfe=budget.nfe, label=labels, seed=seed)
+        images = trained.sample(len(labels), nfe=budget.nfe, label=labels, seed=seed, progress=progress)
         shown, drawn = images.raw[: len(rows)], images.raw[len(rows) :]
-    console.print(f"sampled    {len(labels)} digits, {images.nfe} evaluations each")
+    say(f"sampled    {len(labels)} digits, {images.nfe} evaluations each")
 
     with clock("likelihood"):
         held_out = bits(denoiser, transform, split.test, split.test_labels, budget, seed)
         on_train = bits(denoiser, transform, split.train, split.train_labels, budget, seed)
-    console.print(f"scored     {len(held_out.bits)} held-out digits and as many training digits")
+    say(f"scored     {len(held_out.bits)} held-out digits and as many training digits")
 
     with clock("measuring"):
         floor = metrics.sliced_wasserstein_floor(
@@ -125,14 +153,13 @@ def run(folder: Path, *, seed: int, device: torch.device, steps: int | None, fas
     with clock("pictures"):
         draw_samples(folder / "samples.png", units.unit(shown, transform))
         draw_forward(folder / "forward.png", denoiser, transform, split, seed)
-        draw_reverse(folder / "reverse.png", denoiser, transform, budget, seed)
+        draw_reverse(folder / "reverse.png", trained, transform, budget, seed)
         draw_neighbours(folder / "neighbours.png", made, train, test)
-        _runs.save_npz(folder / "samples.npz", grey=drawn.to(torch.uint8), label=test_labels, seed=seed, nfe=images.nfe)
+        grey = drawn.to(torch.uint8).numpy()
+        np.savez_compressed(folder / "samples.npz", grey=grey, label=test_labels.numpy(), seed=seed, nfe=images.nfe)
     clock.seconds["total"] = sum(clock.seconds.values())
     (folder / "metrics.json").write_text(json.dumps(asdict(measured), indent=2) + "\n", encoding="utf-8")
-    report = _report(folder, measured, held_out, device)
-    console.print(_table(measured))
-    console.print(f"report: {report}", soft_wrap=True)
+    return Shown(_rows(measured), _report(folder, measured, held_out, device))
 
 
 class Clock:
@@ -149,7 +176,7 @@ class Clock:
 
 
 def bits(
-    denoiser: NetworkDenoiser, transform: data.Scale, grey: Tensor, labels: Tensor, budget: Budget, seed: int
+    denoiser: Denoiser, transform: data.Scale, grey: Tensor, labels: Tensor, budget: Budget, seed: int
 ) -> BitsPerDim:
     """-log2 p(x | label) / d of a random part of `grey`, through the probability-flow ODE."""
     device = next(denoiser.parameters()).device
@@ -183,7 +210,7 @@ def draw_samples(path: Path, images: Tensor) -> None:
     plots.save(fig, path)
 
 
-def draw_forward(path: Path, denoiser: NetworkDenoiser, transform: data.Scale, split: data.Split, seed: int) -> None:
+def draw_forward(path: Path, denoiser: Denoiser, transform: data.Scale, split: data.Split, seed: int) -> None:
     """One path of the forward process for each of five digits."""
     chosen = [int((split.test_labels == c).nonzero()[0]) for c in (0, 2, 3, 5, 8)]
     x0 = transform(split.test[chosen].float() + 0.5)
@@ -196,21 +223,18 @@ def draw_forward(path: Path, denoiser: NetworkDenoiser, transform: data.Scale, s
     plots.save(fig, path)
 
 
-def draw_reverse(path: Path, denoiser: NetworkDenoiser, transform: data.Scale, budget: Budget, seed: int) -> None:
+def draw_reverse(path: Path, trained: Trained, transform: data.Scale, budget: Budget, seed: int) -> None:
     """Noise becoming digits: x_t, and below it the network's guess of where it will end, E[x0 | x_t]."""
     label = torch.tensor([0, 2, 3, 5, 8])
-    nfe = max(budget.nfe, FRAMES)
     seen: list[tuple[Tensor, Tensor, Tensor]] = []
-    _runs.draw(
-        denoiser,
-        transform,
-        (len(label), 1, 8, 8),
-        nfe=nfe,
+    trained.sample(
+        len(label),
         label=label,
+        nfe=max(budget.nfe, FRAMES),
         seed=seed,
-        progress=False,
         callback=lambda t, x, x0: seen.append((t, x.cpu(), x0.cpu())),
     )
+    denoiser = trained.denoiser
     moments = [seen[round(i)] for i in np.linspace(0, len(seen) - 1, FRAMES)]
     strips = [torch.stack([_rescaled(denoiser, x, t), x0], 1).flatten(0, 1) for t, x, x0 in moments]
     fig = plots.filmstrip(
@@ -234,7 +258,7 @@ def draw_neighbours(path: Path, made: Tensor, train: Tensor, test: Tensor) -> No
     plots.save(fig, path)
 
 
-def _rescaled(denoiser: NetworkDenoiser, x: Tensor, t: Tensor) -> Tensor:
+def _rescaled(denoiser: Denoiser, x: Tensor, t: Tensor) -> Tensor:
     """x_t brought to the data's mean and standard deviation, to be shown in the data's grey scale."""
     now = denoiser.schedule.prior(t, mean=denoiser.data_mean, std=denoiser.data_std)
     return (x - now.mean) * (denoiser.data_std / now.std) + denoiser.data_mean
@@ -246,7 +270,7 @@ def _shades(x: Tensor, transform: data.Scale) -> Tensor:
     return transform.inverse(x) / transform.levels
 
 
-def _levels(denoiser: NetworkDenoiser, times: Tensor) -> list[str]:
+def _levels(denoiser: Denoiser, times: Tensor) -> list[str]:
     ratios = denoiser.schedule.noise_ratio(times) / denoiser.data_std
     return [f"{r:.2g}" for r in ratios.tolist()]
 
@@ -281,16 +305,6 @@ def _rows(m: Measured) -> list[Row]:
             ", ".join(f"{name} {s:.1f}" for name, s in m.seconds.items() if name != "total"),
         ),
     ]
-
-
-def _table(m: Measured) -> Table:
-    table = Table(title=None, show_edge=True)
-    table.add_column("measured")
-    table.add_column("value", justify="right", style="bold", no_wrap=True)
-    table.add_column("beside it", style="dim")
-    for row in _rows(m):
-        table.add_row(*row)
-    return table
 
 
 def _report(folder: Path, m: Measured, held_out: BitsPerDim, device: torch.device) -> Path:
@@ -342,7 +356,7 @@ def _report(folder: Path, m: Measured, held_out: BitsPerDim, device: torch.devic
         Row("sliced W2", "256 directions", "pixels in [0, 1]; floor: 8 random splits of the real digits, same sizes"),
         Row("use it", "scorefield sample", f"scorefield sample {folder} --n 64 --solver heun --nfe 31 --label 3"),
     ]
-    return write_report(
+    return write_page(
         folder / "report.html",
         title="A score model of handwritten digits",
         lead="Trained on half of scikit-learn's 1,797 real 8x8 digits, measured on the other half.",

@@ -1,0 +1,29 @@
+"""A run: a recipe trained into a folder, and what is done with it afterwards.
+
+    run = runs.train("runs/mine", recipe)           the folder: recipe, checkpoints, log, pictures
+    run = runs.load("runs/mine")                    the same, any time later: `sf.load`
+    run.sample(16, label=3).raw                     samples, in the units of the data
+
+`Trained` is what the command line, benchmarks and examples stand on. The folder that training writes to is
+`training.Run`; a checkpoint by itself, without its folder, loads too.
+"""
+
+from scorefield.runs.data import HeldOut
+from scorefield.runs.device import device_of
+from scorefield.runs.drawing import Drawn, captions, draw, labels
+from scorefield.runs.trained import RECIPE, Trained, load
+from scorefield.runs.training import Interrupted, train
+
+__all__ = [
+    "RECIPE",
+    "Drawn",
+    "HeldOut",
+    "Interrupted",
+    "Trained",
+    "captions",
+    "device_of",
+    "draw",
+    "labels",
+    "load",
+    "train",
+]

@@ -1,0 +1,119 @@
+"""Samples in the units of the data, of the classes and captions asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scorefield import recipes
+from scorefield.catalogue import SOLVERS, make
+from scorefield.data import Transform, units
+from scorefield.denoisers import Denoiser
+from scorefield.recipes.schema import Part
+from scorefield.sampling import Samples, sample
+from scorefield.solvers import Bias, Solver
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Samples of a model, and how they were made."""
+
+    raw: Tensor  # (N, *event), the data's own units: grey values, int64, where the data have levels
+    made: Samples  # the same in the model's units, on the CPU
+
+    @property
+    def x(self) -> Tensor:
+        """`(N, *event)`, model units."""
+        return self.made.x
+
+    @property
+    def nfe(self) -> int:
+        """Network evaluations for each sample."""
+        return self.made.nfe
+
+    @property
+    def solver(self) -> Solver:
+        """Which made them."""
+        assert self.made.settings is not None
+        return self.made.settings.solver
+
+    @property
+    def bias(self) -> Bias:
+        """Of the solver's steps, on Gaussian data."""
+        return self.made.bias
+
+
+def draw(
+    denoiser: Denoiser,
+    transform: Transform | None,
+    shape: Sequence[int],
+    *,
+    solver: str | Solver | None = None,
+    cond: Mapping[str, Tensor] | None = None,
+    **options: Any,
+) -> Drawn:
+    """Samples of the given `shape` `(N, *event)`.
+
+    Args:
+        transform: the one the model was trained through.
+        solver: one, or its name in the catalogue; the best known for that many evaluations unless given.
+        cond: the denoiser's keyword arguments, on any device.
+        options: of `sample`: nfe, seed, first_index, chunk, progress, callback.
+
+    Raises:
+        ValueError: for an unknown solver; as `sample`.
+    """
+    device = next(denoiser.parameters()).device
+    made = sample(
+        denoiser,
+        shape,
+        solver=make("solver", solver, SOLVERS) if isinstance(solver, str) else solver,
+        cond={name: value.to(device) for name, value in (cond or {}).items()},
+        **options,
+    )
+    x = made.x.cpu()
+    return Drawn(units.raw(x, transform), made._replace(x=x))
+
+
+def labels(
+    asked: int | Sequence[int] | Tensor | None, n: int, classes: int | None, *, called: str = "label"
+) -> Tensor | None:
+    """`(n,)` int64, the classes asked for in turn, of a model of so many; None for none.
+
+    Raises:
+        ValueError: if it has none, or not that many; the message says `called`.
+    """
+    given = [] if asked is None else torch.as_tensor(asked).reshape(-1).tolist()
+    if not given:
+        return None
+    if classes is None:
+        raise ValueError(f"{called} was given, but this model was trained without labels")
+    wrong = [label for label in given if not 0 <= label < classes]
+    if wrong:
+        raise ValueError(f"{called} must lie in 0..{classes - 1}; got {wrong[0]}")
+    return torch.tensor([given[i % len(given)] for i in range(n)])
+
+
+def captions(
+    asked: str | Sequence[str] | None, n: int, encoder: Mapping[str, Any] | None, *, called: str = "text"
+) -> dict[str, Tensor]:
+    """What a network is told of the captions asked for, in turn, for `n` samples; nothing for none.
+
+    Args:
+        encoder: the one the model was trained with, as its checkpoint's meta describes it under "text".
+
+    Raises:
+        ValueError: if it was trained without; the message says `called`.
+    """
+    given = [asked] if isinstance(asked, str) else list(asked or ())
+    if not given:
+        return {}
+    if encoder is None:
+        raise ValueError(f"{called} was given, but this model was trained without captions")
+    condition = recipes.text_condition(Part.model_validate(encoder))
+    assert condition is not None
+    return condition([given[i % len(given)] for i in range(n)])

@@ -1,0 +1,393 @@
+"""What became of a recipe: a trained model, and everything that is known of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scorefield import inverse, recipes
+from scorefield.catalogue import METHODS, make
+from scorefield.data import Source, Transform
+from scorefield.denoisers import Denoiser, NoiseConditional
+from scorefield.guidance import ClassifierFreeGuidance, ClassifierGuidance, Interval, NetworkClassifier
+from scorefield.guidance.products import require_one_schedule
+from scorefield.inverse import Likelihood, Method, Posterior
+from scorefield.recipes import Data, Recipe
+from scorefield.runs import data, reporting, tunings
+from scorefield.runs.data import HeldOut
+from scorefield.runs.device import device_of
+from scorefield.runs.drawing import Drawn, captions, draw, labels
+from scorefield.sampling import sample
+from scorefield.sampling.tuning import Tuning, tune
+from scorefield.solvers import Solver, Tuned
+from scorefield.storage import checkpoints, models
+from scorefield.training import History, Run
+
+RECIPE = "recipe.toml"
+EXAMPLES = 64  # held-out data that a posterior's covariance is measured on
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A trained model with its folder, or a checkpoint by itself; made by `load` and by `train`.
+
+    A run of `train --task classifier` is one too: it has a `classifier` in the place of a `denoiser`.
+    """
+
+    model: Denoiser | NoiseConditional  # averaged weights, in eval mode
+    transform: Transform | None  # between the data's units and the model's
+    meta: Mapping[str, Any]  # what the checkpoint says of itself: recipe, seed, event_shape, step, ...
+    path: Path  # the file of the weights
+    folder: Path | None  # of the run; None for a checkpoint by itself
+    num_classes: int | None  # a label may name: 0 .. num_classes - 1; None for a model without labels
+    examples: int | None = field(default=None, repr=False)  # data it was trained on, where that is known
+
+    @cached_property
+    def recipe(self) -> Recipe | None:
+        """What was trained, read from the folder; None for a checkpoint by itself."""
+        path = None if self.folder is None else self.folder / RECIPE
+        return recipes.load(path) if path is not None and path.is_file() else None
+
+    @property
+    def name(self) -> str:
+        """The folder's or the file's, as messages call it."""
+        return str(self.folder or self.path)
+
+    @property
+    def checkpoint(self) -> str:
+        """Which of the run's checkpoints this is, or the file's name."""
+        return self.path.name if self.folder is None else self.path.parent.name
+
+    @property
+    def denoiser(self) -> Denoiser:
+        """E[x0 | x_t] with averaged weights.
+
+        Raises:
+            ValueError: if this is a classifier.
+        """
+        if not isinstance(self.model, Denoiser):
+            raise ValueError(
+                f"{self.path} is a classifier, not a denoiser: it can guide one (scorefield sample --classifier)"
+            )
+        return self.model
+
+    @property
+    def classifier(self) -> NetworkClassifier:
+        """The logits of p(y | x_t) with averaged weights.
+
+        Raises:
+            ValueError: if this is a denoiser.
+        """
+        if not isinstance(self.model, NetworkClassifier):
+            raise ValueError(f"{self.path} is a denoiser, not a classifier: train one with --task classifier")
+        return self.model
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Of one datum.
+
+        Raises:
+            ValueError: if the checkpoint does not say.
+        """
+        if "event_shape" not in self.meta:
+            raise ValueError(
+                f"{self.path} does not say the shape of its data: save it with event_shape in meta, "
+                'sf.save(path, denoiser, {"event_shape": [1, 28, 28]})'
+            )
+        return tuple(self.meta["event_shape"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the classes 0, 1, ...; () where the data had none."""
+        return tuple(self.meta.get("class_names", ()))
+
+    @property
+    def knows_null(self) -> bool:
+        """Whether its network learned to do without its conditions, as far as one can tell: the recipe says so."""
+        return self.recipe is None or self.recipe.training.condition_dropout > 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the file of the weights."""
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+    def to(self, device: torch.device | str | None) -> Trained:
+        """The same, with the model moved to that device; to the best there is for None.
+
+        Raises:
+            ValueError: if this machine has none of that name.
+        """
+        return replace(self, model=self.model.to(device_of(device)))
+
+    # Samples
+
+    def sample(
+        self,
+        n: int,
+        *,
+        label: int | Sequence[int] | Tensor | None = None,
+        text: str | Sequence[str] | None = None,
+        cond: Mapping[str, Tensor] | None = None,
+        nfe: int | None = None,
+        solver: str | Solver | None = None,
+        seed: int = 0,
+        first_index: int = 0,
+        tuned: bool = True,
+        warn: Warn = warnings.warn,
+        **options: Any,
+    ) -> Drawn:
+        """`n` samples: `.raw` in the units of the data, `.x` in the model's.
+
+        Args:
+            label: classes, in turn; no class is asked for unless given.
+            text: captions, in turn, for a model trained on text.
+            cond: other conditions, a row for each sample.
+            nfe: network evaluations a sample; 30 unless given.
+            solver: one, or its name: "heun", "dpm-solver++", ...; unless given what `tune` found for `nfe`, if `tuned`,
+                else the best known.
+            seed, first_index: sample i is a function of (seed, first_index + i) alone.
+            warn: takes a line about a tuned sampler that is of other weights.
+            options: of `sf.sample`: chunk, progress, callback.
+
+        Raises:
+            ValueError: for a label or text that the model does not take, an unknown solver; as `sf.sample`.
+        """
+        told = {**(cond or {}), **captions(text, n, self.meta.get("text"))}
+        if (classes := labels(label, n, self.num_classes)) is not None:
+            told["label"] = classes
+        if tuned and solver is None and nfe is not None:
+            solver = self.tuned(nfe, warn=warn)
+        shape = (n, *self.event_shape)
+        return draw(
+            self.denoiser, self.transform, shape, cond=told, nfe=nfe, solver=solver, seed=seed, first_index=first_index,
+            **options,
+        )  # fmt: skip
+
+    def guided(
+        self,
+        weight: float = 1.0,
+        *,
+        interval: tuple[float, float] | None = None,
+        classifier: Trained | None = None,
+    ) -> Trained:
+        """The same run with a guided model: by its own condition, or by a classifier's run.
+
+        Args:
+            weight: 1 is the conditional model, 0 the unconditional one.
+            interval: of sigma / alpha, where to guide; everywhere unless given.
+            classifier: of the same data and schedule; the model is not told the label then.
+
+        Raises:
+            ValueError: for a model without conditions or that never learned to do without, or a classifier of others.
+        """
+        where = weight if interval is None else Interval(weight, *interval)
+        if classifier is None:
+            if not self.conditions:
+                raise ValueError(f"{self.name} was trained without conditions: only a classifier can guide it")
+            if weight != 1:
+                self._require_null()
+            return replace(self, model=ClassifierFreeGuidance(self.denoiser, where))
+        if self.num_classes is not None:
+            self._require_null()  # the model is asked without its label
+        require_one_schedule(self.denoiser, classifier.classifier)
+        ours, theirs = (None if t is None else models.describe(t) for t in (self.transform, classifier.transform))
+        if self.meta.get("event_shape") != classifier.meta.get("event_shape") or ours != theirs:
+            raise ValueError(f"{classifier.name} was trained on other data, or in other units, than {self.name}")
+        guided = ClassifierGuidance(self.denoiser, classifier.classifier, where)
+        return replace(self, model=guided, num_classes=classifier.num_classes)
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What the network is told besides x and the noise level: of label, vector and tokens."""
+        return tuple(getattr(getattr(self.model, "net", None), "conditions", ()))
+
+    def _require_null(self) -> None:
+        if not self.knows_null:
+            raise ValueError(
+                f"{self.name} was trained with training.condition_dropout = 0: it does not know the unconditional "
+                "model that guidance needs. Train with --set training.condition_dropout=0.1"
+            )
+
+    # Tuned samplers
+
+    def tune(
+        self, nfe: int, *, paths: int = 128, seed: int = 0, progress: Callable[[float], None] | None = None
+    ) -> Tuning:
+        """A sampler of `nfe` evaluations fitted to this model, over its classes in turn; see `sampling.tune`."""
+        cond = {}
+        if self.num_classes is not None:
+            cond["label"] = torch.arange(2 * paths, device=self.device) % self.num_classes
+        return tune(self.denoiser, self.event_shape, nfe, paths=paths, seed=seed, cond=cond, progress=progress)
+
+    def keep(self, nfe: int, found: Tuning) -> Path:
+        """Writes what `tune` found into the run, for `sample` with as many evaluations; returns the file.
+
+        Raises:
+            ValueError: for a checkpoint by itself.
+        """
+        return tunings.write(self._own_folder(), nfe, found, self.fingerprint)
+
+    def tuned(self, nfe: int, *, warn: Warn = warnings.warn) -> Tuned | None:
+        """What `keep` kept for `nfe` evaluations of this very model; None, and a line why, if it is of other weights.
+
+        Raises:
+            ValueError: if the file can't be read.
+        """
+        if self.folder is None or not isinstance(self.model, NoiseConditional):  # a guided model is another one
+            return None
+        found = tunings.read(self.folder, nfe)
+        if found is None:
+            return None
+        solver, weights = found
+        if weights != self.fingerprint:
+            warn(f"{tunings.path_of(self.folder, nfe)} was tuned for other weights and is left aside; tune again")
+            return None
+        return solver
+
+    # Data, and posteriors
+
+    def held_out(self, named: str | None = None, *, data_dir: Path | None = None) -> HeldOut:
+        """Data that the run did not train on, where there are any, and what to call them.
+
+        Args:
+            named: other data, a name or a path, read as the recipe says.
+            data_dir: where downloaded sets lie.
+
+        Raises:
+            ValueError: without a recipe and a name; for data of another shape or other levels than the run's.
+            FileNotFoundError: for data that are not there.
+        """
+        if self.recipe is not None:
+            spec = self.recipe.data
+            spec = spec if named is None else spec.model_copy(update={"source": named, "test": None})
+        elif named is not None:
+            spec = Data(source=named)
+        else:
+            raise ValueError(f"{self.name} has no {RECIPE} to say which data")
+        found = data.held_out(spec, data_dir)
+        self.check(*found)
+        return found
+
+    def check(self, source: Source, what: str) -> None:
+        """Refuses data that are not of the run's shape and levels; `what` is what the message calls them.
+
+        Raises:
+            ValueError: for those.
+        """
+        data.check(source, self.event_shape, self.transform, what)
+
+    def to_model(self, raw: Tensor, rows: Tensor, *, seed: int = 0) -> Tensor:
+        """`raw` data `(N, *event)` as the model was trained to see them, on its device.
+
+        Where it was trained with the noise of dequantisation they get it, a function of (seed, row), `rows` `(N,)`.
+        """
+        return data.seen(raw, self.transform, rows, seed).to(self.device)
+
+    def posterior(
+        self,
+        likelihood: Likelihood,
+        method: str | Method | None = None,
+        *,
+        cond: Mapping[str, Tensor] | None = None,
+        seed: int = 0,
+        data_dir: Path | None = None,
+    ) -> Posterior:
+        """p(x0 | y) with this model as the prior.
+
+        Args:
+            likelihood: of numbers in the model's units; `inverse.Units` makes it of others.
+            method: one, or its name: "bridge", "ddnm", ...; unless given the best known, its covariance measured on
+                the last of the held-out data, or where there are none on the model's own draws.
+            cond: of the denoiser, a row for each observation.
+            seed: of the noise that measuring takes.
+            data_dir: where downloaded sets lie.
+
+        Raises:
+            ValueError: for an unknown method; as `inverse.condition`.
+        """
+        if method is None:
+            chosen = inverse.recommended(likelihood, self.denoiser, self._examples(seed, data_dir))
+        else:
+            chosen = make("method", method, METHODS) if isinstance(method, str) else method
+        return inverse.condition(self.denoiser, likelihood, chosen, cond=cond)
+
+    def _examples(self, seed: int, data_dir: Path | None) -> Tensor:
+        try:
+            source = self.held_out(data_dir=data_dir).source
+        except (ValueError, FileNotFoundError):  # a checkpoint by itself, or data that stayed elsewhere
+            return sample(self.denoiser, (EXAMPLES // 4, *self.event_shape), nfe=20).x
+        rows = torch.arange(max(0, len(source) - EXAMPLES), len(source))  # the last: users begin with the first
+        return self.to_model(source.batch(rows).x, rows, seed=seed)
+
+    # What training left
+
+    @property
+    def history(self) -> History:
+        """Of the training, from its log; empty where there is none."""
+        history = History()
+        for row in Run(self.folder).rows() if self.folder is not None else ():
+            history.append(row)
+        return history
+
+    def report(self, *, data_dir: Path | None = None) -> Path:
+        """Writes `report.html` of what the run's folder holds, and returns its path.
+
+        Raises:
+            ValueError: for a checkpoint by itself, or a folder without a recipe.
+        """
+        folder, recipe = self._own_folder(), self.recipe
+        if recipe is None:
+            raise ValueError(f"{folder} has no {RECIPE} to report on")
+        parameters = sum(p.numel() for p in self.model.parameters())
+        examples = self.examples if self.examples is not None else data.count(recipe, data_dir)
+        return reporting.write(
+            folder, recipe, self.history, parameters=parameters, examples=examples, shape=self.event_shape
+        )
+
+    def _own_folder(self) -> Path:
+        if self.folder is None:
+            raise ValueError(f"{self.path} is a checkpoint by itself; this needs a run folder")
+        return self.folder
+
+
+def load(path: str | os.PathLike[str], *, types: Iterable[type] = (), warn: Warn = warnings.warn) -> Trained:
+    """The run in a folder, with the averaged weights of its last whole checkpoint; or one checkpoint file.
+
+    Nothing that is read can run.
+
+    Args:
+        path: a run folder, or a file written by `sf.save`.
+        types: classes of yours (a network, a schedule) that the checkpoint may name.
+        warn: takes a line about a damaged checkpoint that was passed over.
+
+    Raises:
+        FileNotFoundError: if there is no run, or no checkpoint in it.
+        ValueError: if it is damaged, or names a class that is not known.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no run at {path}")
+    folder = path if path.is_dir() else None
+    if folder is not None:
+        newest = checkpoints.latest(folder / "checkpoints", warn)
+        if newest is None:
+            raise FileNotFoundError(f"no checkpoint in {folder / 'checkpoints'}")
+        path = newest / "ema.safetensors"
+    model, transform, meta = models.read(path, types)
+    return Trained(model, transform, meta, path, folder, getattr(model.net, "num_classes", None))

@@ -1,0 +1,284 @@
+"""What is trained: a module of everything that learns, and what a step of it is.
+
+A step takes the samples at the next positions of the run through one or several turns,
+
+    for each turn:    gradient of mean_i loss_i with respect to the turn's own weights,    its optimisers move these,
+
+in order: a later turn sees what an earlier one has moved. A denoiser, a flow map or an autoencoder has one turn; a
+generator and its critic have two. `training.engine` runs the turns, and needs of an objective what stands here.
+
+An objective keeps the promise that a run is a function of its seed by drawing all it draws from the `Stream` it is
+handed, which is keyed by the samples' positions; what else it remembers from step to step is a weight, a buffer, or
+in `state`. Its losses are `(B,)`, and no sample's depends on the rest of the batch: so pieces of a batch, and several
+processes, add up to the whole.
+"""
+
+from __future__ import annotations
+
+import abc
+import inspect
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from scorefield import losses
+from scorefield.conditions import Conditions
+from scorefield.data import Source, Transform
+from scorefield.denoisers import NetworkDenoiser, NoiseConditional
+from scorefield.losses import TimeLaw, Uniform
+from scorefield.losses.weights import Weight
+from scorefield.randomness import Randomness, Stream
+from scorefield.storage import models, weights
+from scorefield.storage.sharded import class_of
+from scorefield.training.levels import LossByLevel
+from scorefield.training.optimizers import Optimizer
+
+Augment = Callable[[Tensor, Randomness], Tensor]
+Curve = list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A loss within a step, and what it moves.
+
+    Args:
+        name: what `forward` is told, and the log calls it.
+        moves: submodules of the objective whose weights it moves, by name; "" is the objective itself. Every weight
+            belongs to one turn.
+        optimizer: `Options.optimizer` unless given.
+        lr_ratio: of its learning rate to `Options.lr`.
+        every: it runs in each `every`-th step; the first turn in all of them.
+
+    Raises:
+        ValueError: for an lr_ratio that is not positive, or an `every` below 1.
+    """
+
+    name: str = ""
+    moves: tuple[str, ...] = ("",)
+    optimizer: Optimizer | None = None
+    lr_ratio: float = 1.0
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if not (self.lr_ratio > 0 and self.every >= 1):
+            raise ValueError(f"lr_ratio must be positive and every at least 1; got {self.lr_ratio} and {self.every}")
+
+
+class Now(NamedTuple):
+    """When a loss is asked for."""
+
+    turn: str
+    step: int  # 0 .. steps - 1
+    steps: int
+
+
+class Objective(nn.Module, abc.ABC):
+    """Everything that is trained, and how. `models` and `forward` are yours; the rest has defaults.
+
+    Attributes:
+        turns: of a step, in order.
+        advice: what to try when the loss is not finite, for the line that says so.
+    """
+
+    turns: tuple[Turn, ...] = (Turn(),)
+    advice: str = "lower lr"
+
+    # What learns
+
+    @abc.abstractmethod
+    def models(self) -> dict[str, nn.Module]:
+        """What is trained to be used, by the names of its files, the most important first: `model`, or a `generator`.
+
+        Other weights of the objective (of a loss, say) are kept beside the optimisers.
+        """
+
+    def averaged(self) -> Collection[str]:
+        """Names of the models whose weights are averaged along training."""
+        return tuple(self.models())
+
+    def frozen(self) -> Sequence[nn.Module]:
+        """What is used but not trained, a teacher: in eval mode, without gradients, and not in checkpoints."""
+        return ()
+
+    def network(self, model: nn.Module) -> nn.Module:
+        """The part of a model that is called and has the weights: it is compiled, sharded, saved. The whole of it."""
+        return model
+
+    # What a step is
+
+    def check(self, source: Source) -> None:
+        """Refuses data that this can't be trained on, with a ValueError of one line."""
+
+    def batch(self, raw: Tensor, cond: Mapping[str, Tensor], draws: Stream) -> dict[str, Tensor]:
+        """What `forward` gets of some raw data and their conditions, each `(B, ...)`, where it is needed.
+
+        As they are, unless this is replaced: the data as `x0`, on `device`.
+        """
+        dtype = raw.dtype if raw.is_floating_point() else None
+        return {"x0": raw.to(self.device), **Conditions.of(cond, len(raw), dtype, self.device, what="data")}
+
+    @abc.abstractmethod
+    def forward(self, batch: dict[str, Tensor], draws: Stream, now: Now) -> dict[str, Tensor]:
+        """The turn's `loss`, `(B,)`: its mean is what the turn makes smaller. Anything else named is only logged."""
+
+    def updated(self, steps: int) -> None:
+        """Called when all turns of a step have moved their weights, `steps` being done: for a teacher that follows."""
+
+    # What is kept, and shown
+
+    def dumps(self, name: str, model: nn.Module, meta: Mapping[str, Any]) -> bytes:
+        """The file of a model, or of its average: safetensors."""
+        return weights.dumps(self.network(model), {"model": class_of(model).__name__, "name": name, "meta": dict(meta)})
+
+    def loads(self, name: str, path: Path) -> dict[str, Tensor]:
+        """The weights of `network(model)` in a file that `dumps` made."""
+        return weights.load(path).tensors
+
+    def state(self) -> dict[str, Any]:
+        """Plain values that are kept beside the weights; those of the first process, where there are several."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state` returned."""
+
+    def curves(self) -> dict[str, Curve]:
+        """What a report draws besides the loss: points (x, y) by name."""
+        return {}
+
+    def note(self) -> str:
+        """What a progress bar says after the loss."""
+        return ""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def train(self, mode: bool = True) -> Objective:
+        super().train(mode)
+        for module in self.frozen():
+            module.eval()
+        return self
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """How a raw batch becomes (x0, t, cond); apart from the objective, since a transform may have weights: not ours."""
+
+    times: TimeLaw
+    transform: Transform | None
+    augment: Augment | None
+    condition_dropout: float
+
+
+class DenoisingObjective(Objective):
+    """A denoiser, or a classifier of noisy data, and any of `losses`; its batch is x0, t and the conditions.
+
+    Args:
+        denoiser: what is trained.
+        loss: called as `loss(denoiser, x0, t=..., generator=..., cond=..., weight=...)`, `(B,)`; where it is a module,
+            its weights are trained too.
+        times: the law of t; Uniform() unless given.
+        weight: of the loss at each t.
+        transform: raw data to the model's units; it is kept in checkpoints.
+        augment: `augment(x0, generator)`, in the model's units.
+        condition_dropout: the share of samples whose conditions are made null, for guidance.
+
+    Raises:
+        ValueError: for a share outside [0, 1], or a loss that was given `times`, `t` or `weight` itself.
+    """
+
+    advice = "lower lr, or keep t away from 0 and 1"
+
+    def __init__(
+        self,
+        denoiser: NoiseConditional,
+        loss: Callable[..., Tensor] = losses.denoising,
+        *,
+        times: TimeLaw | None = None,
+        weight: Weight | None = None,
+        transform: Transform | None = None,
+        augment: Augment | None = None,
+        condition_dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if not 0 <= condition_dropout <= 1:
+            raise ValueError(f"condition_dropout must lie in [0, 1]; got {condition_dropout}")
+        if {"t", "times", "weight"} & set(getattr(loss, "keywords", {})):
+            raise ValueError("give times and weight to fit itself, not to the loss")
+        self.denoiser, self.loss = denoiser, loss
+        self._draws = _Draws(times or Uniform(), transform, augment, condition_dropout)
+        self._options = {} if weight is None else {"weight": weight}
+        self.levels = LossByLevel()
+
+    def models(self) -> dict[str, nn.Module]:
+        return {"model": self.denoiser}
+
+    def network(self, model: Any) -> nn.Module:
+        return model.net
+
+    def check(self, source: Source) -> None:
+        """Refuses labels that the network does not take.
+
+        Raises:
+            ValueError: if it has no place for them, cannot do without them where they are dropped, or has too few.
+        """
+        if source.num_classes is None:
+            return
+        net = self.denoiser.net
+        conditions = getattr(net, "conditions", ())
+        takes_labels = "label" in conditions or "label" in inspect.signature(net.forward).parameters
+        told = isinstance(self.denoiser, NetworkDenoiser)  # a classifier is asked, not told
+        if told and (not takes_labels or (self._draws.condition_dropout and "label" not in conditions)):
+            raise ValueError(
+                "labels need a network that takes them, with 'label' in its `conditions`; "
+                f"{type(net).__name__} takes {', '.join(conditions) or 'none'}"
+            )
+        classes = getattr(net, "num_classes", None)
+        if classes is not None and source.num_classes > classes:
+            raise ValueError(f"labels must lie in 0..{classes - 1}; got 0..{source.num_classes - 1}")
+
+    def batch(self, raw: Tensor, cond: Mapping[str, Tensor], draws: Stream) -> dict[str, Tensor]:
+        """x0, the conditions, `null` among them, and t, float64 on the CPU as all arithmetic of schedules."""
+        how = self._draws
+        x0 = how.transform.dequantize(raw, draws) if how.transform else raw
+        x0 = how.augment(x0, draws) if how.augment else x0
+        t = how.times.sample(len(raw), draws)
+        if cond and how.condition_dropout:
+            cond = {**cond, "null": draws.uniform() < how.condition_dropout}
+        return {**super().batch(x0, cond, draws), "t": t}
+
+    def forward(self, batch: dict[str, Tensor], draws: Stream, now: Now) -> dict[str, Tensor]:
+        cond = {name: value for name, value in batch.items() if name not in ("x0", "t")}
+        x0, t = batch["x0"], batch["t"]
+        values = self.loss(self.denoiser, x0, t=t, generator=draws, cond=cond, **self._options)
+        self.levels.update(-self.denoiser.schedule.log_snr(t), values.detach().cpu())
+        return {"loss": values}
+
+    def dumps(self, name: str, model: Any, meta: Mapping[str, Any]) -> bytes:
+        """What `storage.load` reads."""
+        return models.dumps(model, meta, transform=self._draws.transform)
+
+    def loads(self, name: str, path: Path) -> dict[str, Tensor]:
+        return models.load_weights(path)
+
+    def state(self) -> dict[str, Any]:
+        return {"levels": self.levels.state()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        self.levels.load_state(state["levels"])
+
+    def curves(self) -> dict[str, Curve]:
+        """`levels`: the latest mean loss against sigma / alpha."""
+        return {"levels": self.levels.table()}
+
+    def note(self) -> str:
+        """The loss in the lower, middle and upper third of the noise levels seen."""
+        table = self.levels.table()
+        cut = [table[i * len(table) // 3 : (i + 1) * len(table) // 3] for i in range(3)]
+        means = [sum(loss for _, loss in part) / len(part) if part else math.nan for part in cut]
+        return " (low {:.3f}, middle {:.3f}, high {:.3f} noise)".format(*means)
