@@ -19,6 +19,7 @@ from torch import Tensor
 
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import evaluating
 from scorefield.inverse.measurement import GaussianNoise, Likelihood
 from scorefield.inverse.method import SLOTS, Drawn, Method, Task
 from scorefield.inverse.recommended import recommended
@@ -127,7 +128,7 @@ class Posterior:
         parts = [range(low, min(low + at_once, batch * held)) for low in range(0, batch * held, at_once)]
         drawn: list[Drawn] = []
         chi2: list[Tensor | None] = []
-        with bar(progress, len(parts) * steps, "conditioning") as advance:
+        with evaluating(self.denoiser), bar(progress, len(parts) * steps, "conditioning") as advance:
             for part in parts:
                 task = self._task(part, held, seed, first_index, dtype, exact)
                 drawn.append(method.draw(task, nfe, advance))

@@ -29,6 +29,7 @@ from scorefield import grids
 from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import in_eval_mode
 from scorefield.likelihood.divergence import Divergence, Exact, Hadamard
 from scorefield.likelihood.flow import Flow
 from scorefield.likelihood.path import beyond, followed, near_end
@@ -75,6 +76,7 @@ class LogProb(NamedTuple):
         return self.log_prob - half, self.log_prob + half
 
 
+@in_eval_mode
 def log_prob(
     denoiser: Denoiser,
     x: Tensor,
@@ -151,7 +153,7 @@ def log_prob(
     if missing := int(fields[0].isnan().sum()):
         warnings.warn(
             f"log_prob: {missing} of {batch} samples have none: the model's predictions are not finite on their way",
-            stacklevel=2,
+            stacklevel=3,
         )
     return LogProb(*fields, nfe=int(evaluations.max()) if batch else 0, degrees=divergence.degrees)
 
