@@ -10,6 +10,7 @@ a method that stops, accepts or resamples by a threshold may turn into a sample 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,6 +114,7 @@ class Posterior:
         Raises:
             ValueError: for n, nfe or chunk too small.
         """
+        n, nfe, first_index = operator.index(n), operator.index(nfe), operator.index(first_index)  # of NumPy, too
         if n < 1:
             raise ValueError(f"n must be at least 1; got {n}")
         method, likelihood = self.method, self.likelihood
@@ -120,7 +122,7 @@ class Posterior:
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk must be at least 1; got {chunk}")
         per = -(-n // size)  # systems of an observation
-        rows = chunk or max(1, CHUNK_ELEMENTS // method.elements(dim))
+        rows = operator.index(chunk or 0) or max(1, CHUNK_ELEMENTS // method.elements(dim))
         if exact and not chunk:
             rows = min(rows, EXACT_CHUNK)
         at_once, steps = -(-rows // size) if chunk else max(1, rows // size), method.steps(nfe)

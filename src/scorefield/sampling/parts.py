@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -156,9 +157,11 @@ def placement(
         if not bool(torch.isfinite(start).all()):
             raise ValueError("start must be finite; got NaN or infinity")
         return tuple(start.shape), start.dtype, start.device
-    shape = tuple(start)
-    # the caller's types are a promise, not a fact
-    if not shape or any(not isinstance(n, int) or n < 0 for n in shape):  # pyright: ignore[reportUnnecessaryIsInstance]
+    try:
+        shape = tuple(operator.index(n) for n in start)
+    except TypeError:
+        shape = ()
+    if not shape or min(shape) < 0:
         raise ValueError(f"start must be a shape (B, *event) of integers >= 0, or a tensor; got {start!r}")
     own = next((p for p in denoiser.parameters() if p.is_floating_point()), None)
     dtype = dtype or (own.dtype if own is not None else torch.float32)
