@@ -65,6 +65,8 @@ class LogProb(NamedTuple):
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """(low, high), which hold log p with probability `level`: Student's t for few probes.
 
+        Normal estimates are assumed. Of 2 to 4 probes, where one direction dominates the divergence, 95% is 74 to 91%.
+
         Raises:
             ValueError: for a level outside (0, 1).
         """
