@@ -9,11 +9,15 @@ import typer
 
 
 def play(
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 8350,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
+    ] = 8350,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
     export: Annotated[
         Path | None,
-        typer.Option("--export", help="Write the page to this one file, which needs no server, and stop.", dir_okay=False),
+        typer.Option(
+            "--export", help="Write the page to this one file, which needs no server, and stop.", dir_okay=False
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
 ) -> None:

@@ -56,7 +56,9 @@ def joined() -> str:
     for name, text in modules().items():
         exported = ", ".join(word for _, word in _EXPORT.findall(text))
         body = _EXPORT.sub(r"\1", text)
-        body = _IMPORT.sub(lambda m, at=name: f"const {m[1]} = {number[_path(at, m[2])]};\n", body)
+        body = _IMPORT.sub(
+            lambda m, at=name: f"const {m[1].replace(' as ', ': ')} = {number[_path(at, m[2])]};\n", body
+        )
         parts.append(f"const {number[name]} = (() => {{\n{body}\nreturn {{{exported}}};\n}})();")
     return "\n".join(parts)
 
@@ -75,7 +77,8 @@ def page() -> str:
     packed = base64.b64encode(gzip.compress(shown().encode(), 9, mtime=0)).decode()
     html = source("index.html")
     html = html.replace(
-        '<meta charset="utf-8">', f'<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta charset="utf-8">',
+        f'<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{policy}">',
     )
     html = html.replace('<link rel="stylesheet" href="style.css">', f"<style>{style}</style>")
     return html.replace(

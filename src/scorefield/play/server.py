@@ -95,6 +95,8 @@ def listening(port: int) -> socket.socket:
 def serve(held: socket.socket, ready: Callable[[], None] = lambda: None) -> None:
     """Serves on `held` until Ctrl-C."""
     port = held.getsockname()[1]
-    config = uvicorn.Config(application(port, ready), log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        application(port, ready), log_level="warning", access_log=False, timeout_graceful_shutdown=1
+    )
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run([held])

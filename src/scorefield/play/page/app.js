@@ -1,7 +1,9 @@
 // @ts-check
 /** The page: one state, one canvas, one scene at a time. Scenes say what they are (see `Scene`); this file is the rest. */
 
+import {denoiser, field} from './exact.js';
 import {View, axesOf, colour, covarianceOf, ellipses} from './draw.js';
+import {learned} from './learn.js';
 import {MOST, PRESETS, fromHash, kernelDensity, readPoints, toHash} from './state.js';
 import {SCENES} from './scenes/index.js';
 
@@ -31,6 +33,7 @@ export class App {
     this.frames = /** @type {number[]} */ ([]); // milliseconds of work of the latest frames: what the tests read
     this.dirty = true;
     this.count = this.said = 0; // frames, and when the summary was last said
+    /** @type {{key: string, net: import('./learn.js').Net} | undefined} */ this.learned = undefined; // by scene `train`
     this.painted = /** @type {Component[]} */ ([]);
     /** @type {Scene} */ this.scene = SCENES[0];
     /** @type {Instance} */ this.instance = {draw: () => {}, summary: () => '', python: () => ''};
@@ -38,6 +41,19 @@ export class App {
 
   get components() { return this.state.components; }
   get seed() { return this.state.seed; }
+  /** Whether scenes show the field that was learned in `train`. */
+  get usesLearned() { return Boolean(this.learned && this.state.params.train?.use); }
+  /** E[x0 | x_t], exact or learned. @returns {import('./exact.js').Denoise} */
+  get denoise() { return this.usesLearned && this.learned ? learned(this.learned.net) : denoiser(this.components); }
+
+  /** The score, exact or learned; where it is learned at the smallest noise it knows, if there is less.
+   * @param {import('./exact.js').Level} level @param {Float64Array} x */
+  score(level, x) {
+    if (!this.usesLearned || !this.learned) return field(this.components, level, x).score;
+    const at = {alpha: level.alpha, sigma: Math.max(level.sigma, 0.03 * this.learned.net.data)}, d = this.denoise(x, at);
+    return d.map((v, i) => (at.alpha * v - x[i]) / at.sigma ** 2);
+  }
+
   /** The values of the scene's controls. @returns {Record<string, any>} */
   get params() { return this.state.params[this.scene.id] ??= {}; }
 
@@ -118,6 +134,7 @@ export class App {
   restart() {
     this.instance = this.scene.create(this);
     $('canvas').setAttribute('aria-label', this.scene.title);
+    $('chart').setAttribute('aria-label', `Chart: ${this.scene.title}`);
     $('play').disabled = $('step').disabled = !this.instance.tick;
     this.changed();
   }
@@ -136,7 +153,8 @@ export class App {
   }
 
   say() {
-    $('summary').textContent = this.instance.summary();
+    const whose = this.usesLearned && this.scene.id !== 'train' && this.scene.id !== 'field' ? 'The field is the learned one. ' : '';
+    $('summary').textContent = whose + this.instance.summary();
     $('python').textContent = this.instance.python();
     $('chart').hidden = $('chart-summary').hidden = !this.instance.chart;
     if (this.instance.chart) $('chart-summary').textContent = this.instance.chart();

@@ -36,8 +36,8 @@ never settle; with too few steps a level they lag behind.</p>`,
     return {
       tick() {
         if (k >= total) return;
-        const s = sigma(), e = p.size * s * s, f = field(app.components, {alpha: 1, sigma: s}, x), z = normals(seed, 0, N, k + 1);
-        x = x.map((v, i) => v + e / 2 * f.score[i] + Math.sqrt(e) * z[i]);
+        const s = sigma(), e = p.size * s * s, score = app.score({alpha: 1, sigma: s}, x), z = normals(seed, 0, N, k + 1);
+        x = x.map((v, i) => v + e / 2 * score[i] + Math.sqrt(e) * z[i]);
         k++;
       },
       changed() { app.restart(); },
@@ -67,7 +67,7 @@ never settle; with too few steps a level they lag behind.</p>`,
 ladder = torch.logspace(${Math.log10(p.top)}, ${Math.log10(p.bottom)}, ${p.levels}, dtype=f64).tolist()
 x = law.mean + ${wide} * torch.randn(${N}, 2, dtype=f64, generator=torch.Generator().manual_seed(${seed}))
 for i, sigma in enumerate(ladder):
-    x = sf.solvers.ula(lambda x: law.score_at(x, 1.0, sigma), x, steps=${p.each}, step_size=${p.size} * sigma**2, seed=${seed} + i).x
+    x = sf.ula(lambda x: law.score_at(x, 1.0, sigma), x, steps=${p.each}, step_size=${p.size} * sigma**2, seed=${seed} + i).x
 print("sliced W2", round(sf.metrics.sliced_wasserstein(x, law.sample(${N})), 3))
 `;
       },

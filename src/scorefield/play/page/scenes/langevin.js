@@ -44,7 +44,7 @@ low density</b>. What repairs it is noise, and is the next scene.</p>`,
     return {
       tick() {
         const p = app.params, e = p.convention.startsWith('ε/2') ? p.step : 2 * p.step, T = p.temperature;
-        const f = field(app.components, level, x), z = normals(seed, 0, N, k + 1), y = new Float64Array(2 * N);
+        const f = {...field(app.components, level, x), score: app.score(level, x)}, z = normals(seed, 0, N, k + 1), y = new Float64Array(2 * N);
         for (let i = 0; i < 2 * N; i++) y[i] = x[i] + e / 2 * f.score[i] + Math.sqrt(e * T) * z[i];
         if (p.mala && T > 0) {
           const g = field(app.components, level, y), u = uniforms(seed, 0, N, k + 1);
@@ -88,8 +88,8 @@ low density</b>. What repairs it is noise, and is the next scene.</p>`,
 
 start = 6 * torch.rand(${N}, 2, dtype=f64, generator=torch.Generator().manual_seed(${seed})) - 3
 ${app.params.mala
-    ? `chain = sf.solvers.mala(law.log_prob, start, steps=${Math.max(k, 1)}, step_size=${e}, seed=${seed})`
-    : `chain = sf.solvers.ula(law.score, start, steps=${Math.max(k, 1)}, step_size=${e}, seed=${seed})`}
+    ? `chain = sf.mala(law.log_prob, start, steps=${Math.max(k, 1)}, step_size=${e}, seed=${seed})`
+    : `chain = sf.ula(law.score, start, steps=${Math.max(k, 1)}, step_size=${e}, seed=${seed})`}
 parts = torch.stack([w.log() + sf.Gaussian(m, c).log_prob(chain.x) for w, m, c in zip(weights, means, covariances)])
 print("shares", (torch.bincount(parts.argmax(0), minlength=len(weights)) / ${N}).tolist())
 `;

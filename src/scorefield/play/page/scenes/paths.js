@@ -1,7 +1,7 @@
 // @ts-check
 /** Scene 5: the forward process, and two ways back from one start: the reverse SDE and the probability-flow ODE. */
 
-import {denoiser, draws, follow, moments, normals, start} from '../exact.js';
+import {draws, follow, normals, start} from '../exact.js';
 import {colour, dots, label, line, short} from '../draw.js';
 import {SCHEDULES, SCHEDULE_CODE, load, planOf} from '../plans.js';
 import {mixtureCode} from '../state.js';
@@ -34,7 +34,7 @@ Coordinates are x / √(α² + σ²) times the data's scale, so that no process 
     /** @type {number[]} */ let times = [];
     let way = 1, said = 'loading the plans', back = NaN;
     load().then((all) => {
-      const {mean} = moments(app.components), denoise = denoiser(app.components), zero = [0, 0], table = all.schedules[p.schedule];
+      const denoise = app.denoise, zero = [0, 0], table = all.schedules[p.schedule];
       if (p.direction === DIRECTIONS[0]) {
         const from = draws(app.components, N, seed);
         path = [from];
@@ -68,7 +68,6 @@ Coordinates are x / √(α² + σ²) times the data's scale, so that no process 
         const end = path[path.length - 1];
         said = `${solver}, ${plan.nfe} evaluations; sample 0 ends at (${end[0].toFixed(6)}, ${end[1].toFixed(6)}).`;
       }
-      void mean;
       app.changed();
     }).catch((error) => { said = String(error.message ?? error); app.changed(); });
     const shown = () => Math.min(Math.round(p.at * (path.length - 1)), path.length - 1);

@@ -1,7 +1,7 @@
 // @ts-check
 /** Scene 6: solvers from the same noise with the same number of evaluations. */
 
-import {denoiser, draws, follow, shares, slicedDistance, start} from '../exact.js';
+import {draws, follow, shares, slicedDistance, start} from '../exact.js';
 import {chart, colour, dots, label, short} from '../draw.js';
 import {BUDGETS, SCHEDULES, SCHEDULE_CODE, SOLVERS, load, planOf} from '../plans.js';
 import {mixtureCode} from '../state.js';
@@ -33,7 +33,7 @@ draws, which no sampler can be below on average.</p>
     const exact = draws(app.components, N, seed + 1), floor = slicedDistance(exact, draws(app.components, N, seed + 2));
     let share = 0, said = 'loading the plans';
     load().then((all) => {
-      const denoise = denoiser(app.components), zero = [0, 0];
+      const denoise = app.denoise, zero = [0, 0];
       const ends = (/** @type {import('../exact.js').Plan} */ plan) => follow(plan, start(plan, seed, 0, N, zero), denoise, seed, 0, zero);
       field = runners.map((name) => {
         const plan = planOf(all, name, p.schedule, Number(p.nfe));
