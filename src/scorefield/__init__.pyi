@@ -29,6 +29,7 @@ from .bijection import slerp as slerp
 from .conditions import shared as shared
 from .data.latent_space import PCA as PCA
 from .data.latent_space import LatentSpace as LatentSpace
+from .denoisers import ClippedDenoiser as ClippedDenoiser
 from .denoisers import Denoiser as Denoiser
 from .denoisers import ExactDenoiser as ExactDenoiser
 from .denoisers import NetworkDenoiser as NetworkDenoiser

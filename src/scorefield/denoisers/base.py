@@ -24,8 +24,17 @@ class Denoiser(nn.Module):
     Write your own by setting `schedule` and defining `forward(x_t, t, **cond)`: nothing else is required. What reaches
     it as a condition is what `scorefield.conditions` says: tensors `(B, ...)`, and what all samples share. `data_mean`
     and `data_std` describe the data (where sampling starts, and how solvers place their steps); 0 and 1 unless known.
+    `data_range` is the smallest and the largest entry the data can have, None where there is none or it is not known:
+    `sample` says how many samples left it, and `ClippedDenoiser` keeps predictions inside. A checkpoint's is that of
+    its transform.
     """
 
     schedule: Schedule
     data_mean: Tensor | float = 0.0
     data_std: float = 1.0
+    data_range: tuple[float, float] | None = None
+
+    def _like(self, denoiser: Denoiser) -> None:
+        """Takes over the schedule of another, and what it says of its data."""
+        self.schedule, self.data_mean, self.data_std = denoiser.schedule, denoiser.data_mean, denoiser.data_std
+        self.data_range = denoiser.data_range

@@ -7,6 +7,7 @@ batch, chunk or process: to rounding, and to the bit where all arithmetic is ele
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
+from scorefield.sampling import account
 from scorefield.sampling.parts import Normals, bar, cut, initial, placement
 from scorefield.schedules import Schedule, as_time
 from scorefield.solvers import Bias, Solver, discretisation_bias, recommended
@@ -29,6 +31,7 @@ class Settings(NamedTuple):
     times: Tensor  # (N + 1,)
     schedule: Schedule
     data_std: float
+    data_range: tuple[float, float] | None = None
 
 
 class Samples(NamedTuple):
@@ -43,6 +46,17 @@ class Samples(NamedTuple):
     settings: Settings | None = None
 
     @property
+    def failed(self) -> Tensor:
+        """`(B,)` bool: the samples that are NaN, in part or whole; a warning has said so, and the others are theirs."""
+        return account.failed(self.x)
+
+    @property
+    def escaped(self) -> Tensor | None:
+        """`(B,)` bool: those with an entry outside `Denoiser.data_range` by over a tenth of it; None if unknown."""
+        known = None if self.settings is None else self.settings.data_range
+        return None if known is None else account.escaped(self.x, known)
+
+    @property
     def bias(self) -> Bias:
         """The error budget: the mean and std these steps give Gaussian data of data_std, over the true ones.
 
@@ -53,7 +67,7 @@ class Samples(NamedTuple):
         """
         if self.settings is None:
             raise ValueError("these samples do not say how they were made; see solvers.discretisation_bias")
-        solver, times, schedule, data_std = self.settings
+        solver, times, schedule, data_std, _ = self.settings
         return discretisation_bias(solver, schedule, times, data_std=data_std)
 
 
@@ -76,7 +90,11 @@ def sample(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> Samples:
-    """Samples of the model, `(B, *event)`.
+    """Samples of the model, `(B, *event)`, detached: no gradient goes through the steps.
+
+    A sample that cannot be had, for predictions that are not finite or a solver that does not arrive, is NaN, costs the
+    others nothing and is marked in `Samples.failed`. One that left the range of the training data, where the denoiser
+    knows it, is in `Samples.escaped`. Each kind is said once, in a UserWarning.
 
     Args:
         denoiser: E[x0 | x_t].
@@ -147,6 +165,7 @@ def run(
     x: list[Tensor] = []
     paths: list[Tensor] = []
     counts: list[Tensor] = []
+    stops: list[Tensor] = []
     depth, differ = 0, False
     with bar(progress, len(plan) * len(parts), doing) as advance:
         for rows, kept, noise, denoise in parts:
@@ -160,20 +179,28 @@ def run(
                 if callback:
                     callback(step.s, state.x[kept], state.x0[kept])
                 advance()
+            stopped = state.stopped
+            if stopped is None:
+                stopped = torch.full((len(state.x),), math.nan, dtype=torch.float64)
+            else:  # whatever a denoiser makes of NaN
+                state.x[~stopped.isnan()] = math.nan
+            stops.append(stopped[kept])
             x.append(state.x[kept])
             if trajectory:
                 paths.append(torch.stack(path))
             counts.append(denoise.evaluations)
             depth, differ = max(depth, denoise.calls), differ or denoise.batch_calls < denoise.calls
     evaluations = torch.cat(counts)
+    made = torch.cat(x) if len(x) > 1 or exact else x[0]
+    account.tell(made, torch.cat(stops), denoiser.data_range, doing, stacklevel=5)  # of who called `sample`
     return Samples(
-        torch.cat(x) if len(x) > 1 or exact else x[0],
+        made,
         int(evaluations.max()) if len(evaluations) else depth,
         torch.cat(paths, 1) if trajectory else None,
         times if trajectory else None,
         evaluations if differ else None,
         depth,
-        Settings(solver, times, denoiser.schedule, denoiser.data_std),
+        Settings(solver, times, denoiser.schedule, denoiser.data_std, denoiser.data_range),
     )
 
 

@@ -43,6 +43,7 @@ class State(NamedTuple):
     x: Tensor
     x0: Tensor  # the latest prediction of the datum: a preview
     past: tuple[Any, ...] = ()  # whatever the method needs of earlier steps, newest first
+    stopped: Tensor | None = None  # (B,) float64: the time where a sample was left behind, NaN elsewhere; x is NaN then
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,12 @@ class Solver(abc.ABC):
 
     def init(self, x: Tensor) -> State:
         return State(x, x)
+
+
+def left_behind(stopped: Tensor | None, lost: Tensor, t: Tensor) -> Tensor:
+    """`State.stopped` once the samples `lost` `(B,)` bool stand at the times `t` `(B,)`; who stood before stays."""
+    before = torch.full_like(t, math.nan) if stopped is None else stopped
+    return torch.where(lost & before.isnan(), t, before)
 
 
 def default_grid(denoiser: Denoiser, steps: int, *, stochastic: bool = False, s_max: float = math.inf) -> Tensor:
