@@ -83,6 +83,11 @@ class Solver(abc.ABC):
         """Whether every sample chooses its own steps: a tolerance `rtol`, not the grid, then sets the error."""
         return False
 
+    @property
+    def increments(self) -> bool:
+        """Whether the noise of a step is `normals(step.index)` and no other: an increment of a Brownian motion."""
+        return False
+
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
         """This method and a grid for it, within `nfe` evaluations a sample (None: DEFAULT_NFE).
 
@@ -168,6 +173,10 @@ class AffineSolver(Solver):
     DDPM, DDIM, Euler and Euler-Maruyama are all of this form. Wherever sigma(s) = 0 the step
     is x_s = alpha(s) E[x0 | x_t].
     """
+
+    @property
+    def increments(self) -> bool:
+        return True
 
     @abc.abstractmethod
     def weights(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
