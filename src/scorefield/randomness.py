@@ -225,7 +225,8 @@ class BrownianMotion:
 
     def _octave(self, octave: int) -> tuple[float, float]:
         """(beginning, length)."""
-        return (2.0 ** (self.LOWEST + octave - 1),) * 2 if octave else (0.0, 2.0**self.LOWEST)
+        begin = 2.0 ** (self.LOWEST + octave - 1)
+        return (begin, begin) if octave else (0.0, 2.0**self.LOWEST)
 
     def _at_octave(self, octave: int) -> Tensor:
         known, start = self._start or (0, None)

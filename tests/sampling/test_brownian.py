@@ -77,9 +77,7 @@ def test_the_law_of_the_samples_is_that_of_independent_noise():
     exact = sf.ExactDenoiser(law, sf.VP())
     for solver, steps in ((sf.DDPM(), 6), (sf.EulerMaruyama(), 60), (sf.StochasticAdams(), 9)):
         times = grids.uniform_log_snr(sf.VP(), steps)
-        made = sf.sample(
-            sf.ExactDenoiser(law, sf.VP()), (20000, 1), solver=solver, times=times, brownian=True, dtype=f64
-        )
+        made = sf.sample(exact, (20000, 1), solver=solver, times=times, brownian=True, dtype=f64)
         assert float(made.x.std()) == pytest.approx(made.bias.std, rel=5 / (2 * 20000) ** 0.5)
         assert abs(float(made.x.mean())) < 5 / 20000**0.5
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import BrownianMotion, Noise
+from scorefield.schedules import floats
 
 CHUNK_ELEMENTS = 2**22  # numbers in x at a time, 16 MB in float32: a network needs some hundred times that besides
 EXACT_CHUNK = 32  # samples at a time where bits are wanted: what a single one costs then
@@ -107,7 +108,7 @@ class Increments:
     def __init__(self, noise: Noise, denoiser: Denoiser, times: Tensor) -> None:
         self.noise, self.motion = noise, BrownianMotion(noise)
         # where sigma = 0 no noise is added, and what W is there does not matter
-        self.snr = ((denoiser.data_std / denoiser.schedule.noise_ratio(times)) ** 2).clamp(max=2.0**94).tolist()
+        self.snr = floats(((denoiser.data_std / denoiser.schedule.noise_ratio(times)) ** 2).clamp(max=2.0**94))
         self.last: tuple[tuple[int, int], Tensor] | None = None  # where the step before ended
 
     def __call__(self, k: int) -> Tensor:
