@@ -99,8 +99,9 @@ def followed(flow: Flow, z: Tensor, start: Start, theta1: float, budget: float) 
     if len(stiff):
         other = _at_fixed_z(flow, z, start, theta1, budget, stiff)
         kept = zip((way.z, *way.rates, *way[2:5]), (other.z, *other.rates, *other[2:5]), strict=True)
-        z, f, q, *rest = (old.index_put((stiff,), new) for old, new in kept)
-        way = Way(z, Rates(f, q), *rest, way.evaluations.index_add(0, stiff, other.evaluations))
+        here, f, q, integral, error, arrived = (old.index_put((stiff,), new) for old, new in kept)
+        evaluations = way.evaluations.index_add(0, stiff, other.evaluations)
+        way = Way(here, Rates(f, q), integral, error, arrived, evaluations)
     by_flow = torch.ones(len(z), dtype=torch.bool)
     by_flow[stiff] = False
     return way, by_flow
