@@ -24,6 +24,7 @@ from torch import Tensor
 from scorefield import grids
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser, ExactDenoiser, NetworkDenoiser
+from scorefield.denoisers.base import in_eval_mode
 from scorefield.distributions import Distribution, Gaussian, GaussianMixture
 from scorefield.inverse.operators.contract import check_operator as check_operator
 from scorefield.networks import MLP
@@ -59,6 +60,7 @@ def check_schedule(schedule: Schedule) -> None:
     _close(whole.std**2, q**2 + (b * p) ** 2, "transition variances must compose", 1e-7)
 
 
+@in_eval_mode
 @torch.no_grad()
 def check_denoiser(denoiser: Denoiser, event_shape: Sequence[int], *, cond: Mapping[str, Any] | None = None) -> None:
     """Shape and dtype of x_t; a time for all or for each; no sample depends on its neighbours; empty batches.

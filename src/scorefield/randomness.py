@@ -12,6 +12,7 @@ NumPy's, the same operators at nearly twice torch's speed.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -63,12 +64,28 @@ def philox(
     return x0, x1, x2, x3
 
 
+def as_seed(seed: int) -> int:
+    """`seed`, an integer of Python, NumPy or torch, as Python's.
+
+    Raises:
+        TypeError: for anything else.
+        ValueError: outside [0, 2^64).
+    """
+    try:
+        whole = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"seed must be an integer; got {seed!r}") from None
+    if not 0 <= whole < 2**64:
+        raise ValueError(f"seed must lie in [0, 2^64); got {whole}")
+    return whole
+
+
 @dataclass(frozen=True)
 class Noise:
     """The random numbers of a batch: `normal(k)` and `uniform(k)` are its k-th draws, `(B, *event_shape)`.
 
     Args:
-        seed: in [0, 2^64).
+        seed: in [0, 2^64), an integer of Python, NumPy or torch.
         index: `(B,)` int64, which samples these are; on the device where the numbers are wanted.
 
     Raises:
@@ -82,8 +99,7 @@ class Noise:
     dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**64:
-            raise ValueError(f"seed must lie in [0, 2^64); got {self.seed}")
+        object.__setattr__(self, "seed", as_seed(self.seed))
         if self.index.ndim != 1 or self.index.dtype != torch.int64:
             raise ValueError(f"index must be int64 of shape (B,); got {self.index.dtype}, {tuple(self.index.shape)}")
         if not self.dtype.is_floating_point:
@@ -251,8 +267,7 @@ class Stream:
     """
 
     def __init__(self, seed: int, index: Tensor) -> None:
-        Noise(seed, index, ())  # checks both
-        self.seed, self.index, self.draw = seed, index, 0
+        self.seed, self.index, self.draw = Noise(seed, index, ()).seed, index, 0  # checked
 
     def normal(self, event_shape: Sequence[int] = (), dtype: torch.dtype = torch.float32) -> Tensor:
         """Standard normals, `(B, *event_shape)`."""

@@ -166,7 +166,7 @@ def test_a_denoiser_of_the_wrong_shape_is_named():
         def forward(self, x_t, t):
             return x_t[..., :1]
 
-    with pytest.raises(ValueError, match=r"the denoiser must return the shape of x_t, \(4, 2\); got \(4, 1\)"):
+    with pytest.raises(ValueError, match=r"Wrong must return the shape of x_t, \(4, 2\); got \(4, 1\)"):
         sf.sample(Wrong(), (4, 2), nfe=5)
 
 

@@ -221,7 +221,7 @@ def test_a_sample_that_does_not_arrive_is_marked_and_located_and_costs_the_other
             return torch.where(((x_t[:, 0] > 5) & (t < 0.5))[:, None], math.nan, 0 * x_t)
 
     x = torch.zeros(4, 2, dtype=f64)
-    x[2] = 50.0
+    x[2] = 6.0
     message = (
         r"sampling: 1 of 4 samples are NaN \(Samples.failed\); the first, number 2, did not get on from t = 0\.5.*"
     )

@@ -30,6 +30,7 @@ from scorefield import data
 from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import evaluating
 from scorefield.distributions import Distribution
 from scorefield.likelihood import elbo, log_prob
 from scorefield.likelihood.divergence import FIRST_DRAW
@@ -99,7 +100,7 @@ class Measurement(abc.ABC):
         told = Conditions.of(cond, batch, what="data")
         size = chunk or max(1, CHUNK_ELEMENTS // max(1, math.prod(x.shape[1:])))
         parts = [torch.empty(0, self.size, dtype=torch.float64)]
-        with torch.no_grad(), bar(progress, -(-batch // size), "measuring") as advance:
+        with evaluating(denoiser), torch.no_grad(), bar(progress, -(-batch // size), "measuring") as advance:
             for low in range(0, batch, size):
                 rows = slice(low, low + size)
                 index = torch.arange(first_index + low, first_index + min(low + size, batch), device=x.device)
@@ -273,7 +274,8 @@ class Under(Measurement):
         return self.measurement.size
 
     def measure(self, denoiser: Denoiser, given: Given) -> Tensor:
-        return self.measurement.measure(self.denoiser, given._replace(cond=Conditions()))
+        with evaluating(self.denoiser):
+            return self.measurement.measure(self.denoiser, given._replace(cond=Conditions()))
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from torch import Tensor
 
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import in_eval_mode
 from scorefield.randomness import Noise
 from scorefield.sampling import Samples, sample
 from scorefield.sampling.driver import run
@@ -88,6 +89,7 @@ def edit(
     return run(denoiser, schedule.perturb(x, times[0], noise.normal(0)), solver, times, doing="editing", **options)
 
 
+@in_eval_mode
 @torch.no_grad()
 def inpaint(
     denoiser: Denoiser,

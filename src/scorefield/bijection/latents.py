@@ -240,7 +240,7 @@ def _times(denoiser: Denoiser, nfe: int, s_min: float, s_max: float) -> Tensor:
 
 
 def _prior(denoiser: Denoiser, t: Tensor, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
-    mean, std = denoiser.schedule.prior(t, mean=denoiser.data_mean, std=denoiser.data_std)
+    mean, std = denoiser.prior(t)
     return (mean.to(like) if isinstance(mean, Tensor) else mean), std
 
 

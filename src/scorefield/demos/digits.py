@@ -260,7 +260,7 @@ def draw_neighbours(path: Path, made: Tensor, train: Tensor, test: Tensor) -> No
 
 def _rescaled(denoiser: Denoiser, x: Tensor, t: Tensor) -> Tensor:
     """x_t brought to the data's mean and standard deviation, to be shown in the data's grey scale."""
-    now = denoiser.schedule.prior(t, mean=denoiser.data_mean, std=denoiser.data_std)
+    now = denoiser.prior(t)
     return (x - now.mean) * (denoiser.data_std / now.std) + denoiser.data_mean
 
 

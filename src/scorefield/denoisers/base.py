@@ -13,9 +13,23 @@ so a model is whatever can denoise, and it carries the schedule of the noise it 
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import warnings
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar, cast
+
 from torch import Tensor, nn
 
-from scorefield.schedules import Schedule
+from scorefield.schedules import PriorMoments, Schedule
+
+OF_DATA = 10.0  # sigma / alpha below which the start is not noise alone: 1% of unit data's variance
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Unstated(float):
+    """What is taken for a statistic of the data that nobody gave; numbers made of it are plain floats."""
 
 
 class Denoiser(nn.Module):
@@ -27,14 +41,86 @@ class Denoiser(nn.Module):
     `data_range` is the smallest and the largest entry the data can have, None where there is none or it is not known:
     `sample` says how many samples left it, and `ClippedDenoiser` keeps predictions inside. A checkpoint's is that of
     its transform.
+
+    Whatever evaluates a model as a whole (`sample`, `log_prob`, `encode`, posteriors, ...) does so in eval mode, and
+    leaves each module in the mode it was in. The denoiser itself, the views of it (`score`, ...) and the losses run in
+    the mode it is in: those one differentiates and trains.
+
+    Raises:
+        ValueError: when called, where `forward` gives another shape than that of x_t.
     """
 
     schedule: Schedule
-    data_mean: Tensor | float = 0.0
-    data_std: float = 1.0
+    data_mean: Tensor | float = Unstated(0.0)
+    data_std: float = Unstated(1.0)
     data_range: tuple[float, float] | None = None
+
+    def __call__(self, x_t: Tensor, t: Tensor | float, *args: Any, **cond: Any) -> Tensor:
+        x0: Any = super().__call__(x_t, t, *args, **cond)
+        return shaped(type(self).__name__, x0, x_t)
+
+    def prior(self, t: Tensor | float = 1.0) -> PriorMoments:
+        """The Gaussian of x_t's mean and variance, N(alpha data_mean, alpha^2 data_std^2 + sigma^2): where sampling
+        starts. It says so where much of it hangs on statistics that nobody gave."""
+        share = float(self.schedule.noise_ratio(t))
+        if isinstance(self.data_std, Unstated) and share < OF_DATA:
+            warnings.warn(
+                f"at t = {float(t):g} sigma / alpha is {share:.3g}: where sampling starts depends on the data's "
+                "mean and standard deviation; 0 and 1 are taken, since none were given: set data_mean and data_std of "
+                f"{type(self).__name__}",
+                stacklevel=2,
+            )
+        return self.schedule.prior(t, mean=self.data_mean, std=self.data_std)
 
     def _like(self, denoiser: Denoiser) -> None:
         """Takes over the schedule of another, and what it says of its data."""
         self.schedule, self.data_mean, self.data_std = denoiser.schedule, denoiser.data_mean, denoiser.data_std
         self.data_range = denoiser.data_range
+
+
+def shaped(who: str, output: Any, x_t: Tensor) -> Tensor:
+    """`output`, a prediction for `x_t`; of objects that carry one as `sample`, and of 1-tuples, the tensor in them.
+
+    Raises:
+        ValueError: for another shape than that of x_t: broadcast against it, it would train and score without a word.
+        TypeError: for anything else.
+    """
+    if not isinstance(output, Tensor):
+        held = cast("tuple[Any, ...]", output) if isinstance(output, tuple) else (getattr(output, "sample", None),)
+        inner = held[0] if len(held) == 1 else None
+        if not isinstance(inner, Tensor):
+            kind = type(cast(object, output)).__name__
+            raise TypeError(f"{who} must return a tensor of the shape of x_t; got {kind}")
+        output = inner
+    if output.shape != x_t.shape:
+        half = x_t.ndim > 1 and output.shape == (len(x_t), 2 * x_t.shape[1], *x_t.shape[2:])
+        hint = "; if the second half predicts a variance, return the first alone" if half else ""
+        raise ValueError(f"{who} must return the shape of x_t, {tuple(x_t.shape)}; got {tuple(output.shape)}{hint}")
+    return output
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Generator[None, None, None]:
+    """In eval mode meanwhile, and every module in its own mode again afterwards."""
+    modes = [(m, m.training) for m in module.modules()]
+    if not any(training for _, training in modes):
+        yield
+        return
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(modes[0][1])
+        for m, training in modes:
+            m.training = training
+
+
+def in_eval_mode(function: F) -> F:
+    """A function of a `denoiser`, its first argument, which is in eval mode while it runs."""
+
+    @functools.wraps(function)
+    def evaluated(denoiser: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        with evaluating(denoiser):
+            return function(denoiser, *args, **kwargs)
+
+    return cast(F, evaluated)

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from scorefield.denoisers.base import Denoiser
+from scorefield.denoisers.base import Denoiser, shaped
 from scorefield.parameterizations import Parameterization
 from scorefield.schedules import Schedule, as_time, pad_right
 
@@ -27,7 +27,11 @@ class NoiseConditional(nn.Module):
         parameterization: what its output means, how its input is scaled and what `level` is.
         level: replaces the parameterisation's noise level by a function of t, for networks that expect another number,
             e.g. `lambda t: 1000 * t - 1` for DDPM's integer steps.
-        data_mean, data_std: of the data it was trained on.
+        data_mean, data_std: of the data it was trained on; 0 and 1 unless given, and `training.fit` measures them.
+
+    Raises:
+        ValueError: when called, for times that are not one for all, or one for each of x_t.
+        TypeError: when called, where the network fails on an x_t of another dtype than its parameters.
     """
 
     def __init__(
@@ -37,8 +41,8 @@ class NoiseConditional(nn.Module):
         parameterization: Parameterization,
         *,
         level: Callable[[Tensor], Tensor] | None = None,
-        data_mean: Tensor | float = 0.0,
-        data_std: float = 1.0,
+        data_mean: Tensor | float = Denoiser.data_mean,
+        data_std: float = Denoiser.data_std,
     ) -> None:
         super().__init__()
         self.net = net
@@ -53,17 +57,35 @@ class NoiseConditional(nn.Module):
 
         Raises:
             ValueError: for times that are not one for all, or one for each of x_t.
+            TypeError: where the network fails on an x_t of another dtype than its parameters.
         """
         t = as_time(t)
         if t.ndim and t.shape != x_t.shape[:1]:
             raise ValueError(f"t must have shape () or ({len(x_t)},), one time for each of x_t; got {tuple(t.shape)}")
         level = self.level(t) if self.level else self.parameterization.noise_level(self.schedule, t)
         level = level.to(x_t.device, x_t.dtype).expand(len(x_t))
-        return self.net(pad_right(self.parameterization.input_scale(self.schedule, t), x_t) * x_t, level, **cond)
+        try:
+            return self.net(pad_right(self.parameterization.input_scale(self.schedule, t), x_t) * x_t, level, **cond)
+        except RuntimeError as error:
+            own = next((p.dtype for p in self.net.parameters() if p.is_floating_point()), x_t.dtype)
+            if own == x_t.dtype:
+                raise
+            raise TypeError(
+                f"x_t is {x_t.dtype} and the parameters of {type(self.net).__name__} are {own}: convert one of them"
+            ) from error
 
 
 class NetworkDenoiser(NoiseConditional, Denoiser):
     """Any network, trained on any schedule and target, as a denoiser: `output` is a prediction of the target."""
+
+    def output(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
+        """The network's raw output, `(B, *event)`: what training losses compare with the target.
+
+        Raises:
+            ValueError: for an output of another shape than x_t's, or times that are not one for each of x_t.
+            TypeError: for an output that is no tensor, or an x_t of another dtype than the network's parameters.
+        """
+        return shaped(type(self.net).__name__, super().output(x_t, t, **cond), x_t)
 
     def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
         return self.parameterization.x0(self.schedule, x_t, self.output(x_t, t, **cond), t)

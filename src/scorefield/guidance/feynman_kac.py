@@ -37,6 +37,7 @@ from torch import Tensor
 
 from scorefield import particles
 from scorefield.conditions import Conditions
+from scorefield.denoisers.base import in_eval_mode
 from scorefield.guidance.products import Product, combine
 from scorefield.randomness import Noise
 from scorefield.schedules import as_time, pad_right
@@ -56,6 +57,7 @@ class WeightedSamples(NamedTuple):
     nfe: int  # evaluations of each expert, for each particle
 
 
+@in_eval_mode
 @torch.no_grad()
 def feynman_kac(
     denoiser: Product,
@@ -184,7 +186,7 @@ class _Run(NamedTuple):
 
     def _prior(self) -> Any:
         model = self.denoiser
-        return model.schedule.prior(self.times[0], mean=model.data_mean, std=model.data_std)
+        return model.prior(self.times[0])
 
 
 def _known(x0: Tensor) -> Denoise:

@@ -68,7 +68,7 @@ class Task:
 
     def initial(self, t: Tensor) -> Tensor:
         """x_t from the Gaussian of its mean and variance, draw 0, float64."""
-        mean, std = self.schedule.prior(t, mean=self.denoiser.data_mean, std=self.denoiser.data_std)
+        mean, std = self.denoiser.prior(t)
         z = self.normal(0)
         return std * z + (mean.to(z) if isinstance(mean, Tensor) else mean)
 

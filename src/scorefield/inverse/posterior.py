@@ -10,6 +10,7 @@ a method that stops, accepts or resamples by a threshold may turn into a sample 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import evaluating
 from scorefield.inverse.measurement import GaussianNoise, Likelihood
 from scorefield.inverse.method import SLOTS, Drawn, Method, Task
 from scorefield.inverse.recommended import recommended
@@ -112,6 +114,7 @@ class Posterior:
         Raises:
             ValueError: for n, nfe or chunk too small.
         """
+        n, nfe, first_index = operator.index(n), operator.index(nfe), operator.index(first_index)  # of NumPy, too
         if n < 1:
             raise ValueError(f"n must be at least 1; got {n}")
         method, likelihood = self.method, self.likelihood
@@ -119,7 +122,7 @@ class Posterior:
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk must be at least 1; got {chunk}")
         per = -(-n // size)  # systems of an observation
-        rows = chunk or max(1, CHUNK_ELEMENTS // method.elements(dim))
+        rows = operator.index(chunk or 0) or max(1, CHUNK_ELEMENTS // method.elements(dim))
         if exact and not chunk:
             rows = min(rows, EXACT_CHUNK)
         at_once, steps = -(-rows // size) if chunk else max(1, rows // size), method.steps(nfe)
@@ -127,7 +130,7 @@ class Posterior:
         parts = [range(low, min(low + at_once, batch * held)) for low in range(0, batch * held, at_once)]
         drawn: list[Drawn] = []
         chi2: list[Tensor | None] = []
-        with bar(progress, len(parts) * steps, "conditioning") as advance:
+        with evaluating(self.denoiser), bar(progress, len(parts) * steps, "conditioning") as advance:
             for part in parts:
                 task = self._task(part, held, seed, first_index, dtype, exact)
                 drawn.append(method.draw(task, nfe, advance))

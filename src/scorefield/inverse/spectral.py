@@ -37,6 +37,7 @@ from torch import Tensor
 
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import in_eval_mode
 from scorefield.inverse.linear import Whitened, linear_gaussian
 from scorefield.inverse.measurement import Likelihood
 from scorefield.inverse.method import Cost, Drawn, Method, Task, grid
@@ -87,6 +88,7 @@ class ErrorSpectrum:
         return torch.lerp(logs[high - 1], logs[high], part).exp()[radius(self.size)]
 
 
+@in_eval_mode
 @torch.no_grad()
 def calibrate_spectrum(
     denoiser: Denoiser, x0: Tensor, *, levels: int = 16, generator: Randomness = None, **cond: object

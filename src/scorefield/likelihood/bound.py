@@ -18,6 +18,7 @@ from scorefield import grids
 from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import in_eval_mode
 from scorefield.likelihood.divergence import FIRST_DRAW
 from scorefield.losses import Importance, continuous_bound
 from scorefield.randomness import Noise
@@ -32,6 +33,7 @@ class Elbo(NamedTuple):
     stderr: Tensor  # (B,) nats
 
 
+@in_eval_mode
 @torch.no_grad()
 def elbo(
     denoiser: Denoiser,

@@ -29,6 +29,7 @@ from scorefield import grids
 from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import in_eval_mode
 from scorefield.likelihood.divergence import Divergence, Exact, Hadamard
 from scorefield.likelihood.flow import Flow
 from scorefield.likelihood.path import beyond, followed, near_end
@@ -64,6 +65,8 @@ class LogProb(NamedTuple):
     def interval(self, level: float = 0.95) -> tuple[Tensor, Tensor]:
         """(low, high), which hold log p with probability `level`: Student's t for few probes.
 
+        Normal estimates are assumed. Of 2 to 4 probes, where one direction dominates the divergence, 95% is 74 to 91%.
+
         Raises:
             ValueError: for a level outside (0, 1).
         """
@@ -75,6 +78,7 @@ class LogProb(NamedTuple):
         return self.log_prob - half, self.log_prob + half
 
 
+@in_eval_mode
 def log_prob(
     denoiser: Denoiser,
     x: Tensor,
@@ -151,7 +155,7 @@ def log_prob(
     if missing := int(fields[0].isnan().sum()):
         warnings.warn(
             f"log_prob: {missing} of {batch} samples have none: the model's predictions are not finite on their way",
-            stacklevel=2,
+            stacklevel=3,
         )
     return LogProb(*fields, nfe=int(evaluations.max()) if batch else 0, degrees=divergence.degrees)
 

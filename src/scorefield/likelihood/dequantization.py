@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import evaluating
 from scorefield.losses import continuous_bound
 from scorefield.randomness import Stream
 
@@ -141,7 +142,8 @@ def fit_dequantizer(
         rows = (stream.uniform() * len(x_raw)).long().clamp(max=len(x_raw) - 1)
         k = x_raw[rows.to(x_raw.device)]
         u, log_q = dequantizer(k, stream.normal(tuple(k.shape[1:]), weights[0].dtype).to(k.device))
-        bound = continuous_bound(denoiser, transform(k + u), t_min=t_min, generator=stream, cond=told.rows(rows))
+        with evaluating(denoiser):
+            bound = continuous_bound(denoiser, transform(k + u), t_min=t_min, generator=stream, cond=told.rows(rows))
         loss = (bound + log_q).mean()
         gradients = torch.autograd.grad(loss, weights)  # none for the denoiser
         for weight, gradient in zip(weights, gradients, strict=True):

@@ -24,6 +24,7 @@ from scorefield import grids
 from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import in_eval_mode
 from scorefield.likelihood.density import CAUTION, CHUNK_ELEMENTS, OF_THE_END, S_MAX, End, LogProb, asked
 from scorefield.likelihood.divergence import Divergence
 from scorefield.likelihood.flow import Flow
@@ -44,6 +45,7 @@ class Sampled(NamedTuple):
         return self.density.log_prob
 
 
+@in_eval_mode
 @torch.no_grad()
 def sample_log_prob(
     denoiser: Denoiser,
@@ -87,6 +89,7 @@ def sample_log_prob(
     (batch, *event), dtype, device = placement(denoiser, shape, dtype, device)
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be at least 1; got {chunk}")
+    denoiser.prior(1.0)  # says so where the start hangs on statistics that nobody gave
     d = math.prod(event)
     jacobian = 0.0 if transform is None else transform.log_jacobian(d)
     size = chunk or max(1, CHUNK_ELEMENTS // max(1, d))
@@ -103,7 +106,7 @@ def sample_log_prob(
     if missing := int(fields[0].isnan().sum()):
         warnings.warn(
             f"sample_log_prob: {missing} of {batch} samples are NaN: predictions are not finite on their way",
-            stacklevel=3,
+            stacklevel=4,
         )
     density = LogProb(*fields, nfe=int(evaluations.max()) if batch else 0, degrees=divergence.degrees)
     return Sampled(x if transform is None else transform.inverse(x), density)

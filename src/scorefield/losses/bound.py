@@ -120,7 +120,7 @@ def _ends(denoiser: Denoiser, x0: Tensor, t_min: float, t_max: float) -> Tensor:
     ratio = float(schedule.noise_ratio(t_min))
     if not (ratio > 0 and alpha > 0):
         raise ValueError(f"sigma(t_min) and alpha(t_max) must be positive; got sigma/alpha = {ratio:g} and {alpha:g}")
-    mean, std = schedule.prior(t_max, mean=denoiser.data_mean, std=denoiser.data_std)
+    mean, std = denoiser.prior(t_max)
     mean = mean.to(x0) if isinstance(mean, Tensor) else mean
     prior = d * (math.log(float(std) / sigma) + (sigma / float(std)) ** 2 / 2 - 0.5)
     return (

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from scorefield.randomness import as_seed
+
 
 def sliced_wasserstein(x: Tensor, y: Tensor, *, projections: int = 256, seed: int = 0, order: float = 2) -> float:
     """SW_order between the samples `x` `(N, *event)` and `y` `(M, *event)`, in the units of x.
@@ -32,7 +34,7 @@ def sliced_wasserstein(x: Tensor, y: Tensor, *, projections: int = 256, seed: in
         raise ValueError(f"x and y must have the same event size; got {x.shape[1]} and {y.shape[1]}")
     if projections < 1 or order < 1:
         raise ValueError(f"projections and order must be at least 1; got {projections} and {order}")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(as_seed(seed))
     theta = torch.randn(projections, x.shape[1], dtype=torch.float64, generator=generator)
     theta = (theta / theta.norm(dim=1, keepdim=True)).to(x.device)
     a, b = (theta @ x.T).sort(1).values, (theta @ y.T).sort(1).values
@@ -73,7 +75,7 @@ def sliced_wasserstein_floor(
     n, m = sizes or (len(exact) // 2, len(exact) // 2)
     if min(n, m, repeats) < 1 or n + m > len(exact):
         raise ValueError(f"sizes must be positive and sum to at most {len(exact)}; got {n} and {m}")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(as_seed(seed))
     values = []
     for _ in range(repeats):
         order_of = torch.randperm(len(exact), generator=generator)

@@ -8,6 +8,7 @@ batch, chunk or process: to rounding, and to the bit where all arithmetic is ele
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import in_eval_mode
 from scorefield.sampling import account
 from scorefield.sampling.parts import Increments, Normals, bar, cut, initial, placement
 from scorefield.schedules import Schedule, as_time
@@ -71,6 +73,7 @@ class Samples(NamedTuple):
         return discretisation_bias(solver, schedule, times, data_std=data_std)
 
 
+@in_eval_mode
 @torch.no_grad()
 def sample(
     denoiser: Denoiser,
@@ -99,7 +102,8 @@ def sample(
 
     Args:
         denoiser: E[x0 | x_t].
-        start: the shape `(B, *event)`, or a tensor of that shape to start from at times[0].
+        start: the shape `(B, *event)`, or a tensor of that shape to start from at times[0]: draws of x_t there, of
+            scale `denoiser.prior(times[0])`. One of quite another scale is taken, and said.
         solver: `solvers.recommended` for that many evaluations unless given.
         times: the grid, decreasing, `(N + 1,)`; the solver ends at times[-1].
         nfe: instead of `times`: a grid of at most this many evaluations a sample (default 30); refused by solvers that
@@ -125,6 +129,8 @@ def sample(
     solver, times = _method(denoiser, solver, times, nfe)
     if brownian and not solver.increments:
         raise ValueError(f"brownian: {type(solver).__name__} has other noise than one draw a step; DDPM, for one, has")
+    if isinstance(start, Tensor) and start.is_floating_point():
+        _compare(denoiser, start, times[0])
     return run(
         denoiser,
         start,
@@ -144,6 +150,7 @@ def sample(
     )
 
 
+@in_eval_mode
 @torch.no_grad()
 def run(
     denoiser: Denoiser,
@@ -201,7 +208,7 @@ def run(
             depth, differ = max(depth, denoise.calls), differ or denoise.batch_calls < denoise.calls
     evaluations = torch.cat(counts)
     made = torch.cat(x) if len(x) > 1 or exact else x[0]
-    account.tell(made, torch.cat(stops), denoiser.data_range, doing, stacklevel=5)  # of who called `sample`
+    account.tell(made, torch.cat(stops), denoiser.data_range, doing, stacklevel=7)  # of who called `sample`
     return Samples(
         made,
         int(evaluations.max()) if len(evaluations) else depth,
@@ -211,6 +218,27 @@ def run(
         depth,
         Settings(solver, times, denoiser.schedule, denoiser.data_std, denoiser.data_range),
     )
+
+
+def _compare(denoiser: Denoiser, start: Tensor, t: Tensor) -> None:
+    """Says where `start` is of another scale than x_t: randn for a VE process, data for noise, other units.
+
+    The mean square of its standardised entries is 1 on average; beyond a factor of 4, and 6 standard deviations of what
+    n independent entries have, it is no draw of x_t. Where data are seen through the noise their entries go together,
+    and nothing is said.
+    """
+    ratio = float(denoiser.schedule.noise_ratio(t))
+    if not start.numel() or ratio < denoiser.data_std or not bool(torch.isfinite(start).all()):
+        return
+    mean, std = denoiser.schedule.prior(t, mean=denoiser.data_mean, std=denoiser.data_std)
+    z = (start.detach().double() - (mean.to(start) if isinstance(mean, Tensor) else mean)) / std
+    square = float(z.square().mean())
+    if not abs(math.log(max(square, 1e-300))) < math.log(4) + 6 * math.sqrt(2 / z.numel()):
+        warnings.warn(
+            f"start is {math.sqrt(square):.3g} times as large as x_t is at t = {float(t):g}, where its standard "
+            f"deviation is {float(std):.3g}: start from a shape, or from draws of denoiser.prior(t)",
+            stacklevel=5,  # past the two decorators of `sample`,
+        )
 
 
 def _method(denoiser: Denoiser, solver: Solver | None, times: Tensor | None, nfe: int | None) -> tuple[Solver, Tensor]:

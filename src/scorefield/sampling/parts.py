@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -61,7 +62,7 @@ def cut(
 
 def initial(denoiser: Denoiser, t: Tensor, noise: Noise) -> Tensor:
     """x_t from the Gaussian of its mean and variance: draw 0 of each sample's noise."""
-    mean, std = denoiser.schedule.prior(t, mean=denoiser.data_mean, std=denoiser.data_std)
+    mean, std = denoiser.prior(t)
     z = noise.normal(0)
     return std * z + (mean.to(z) if isinstance(mean, Tensor) else mean)
 
@@ -126,9 +127,6 @@ class Bound:
 
     Args:
         kept: where exact, which samples are counted: the others fill up the piece. Calls are of whole pieces then.
-
-    Raises:
-        ValueError: when called, for a denoiser that does not return the shape of x_t.
     """
 
     def __init__(self, denoiser: Denoiser, cond: Conditions, batch: int, kept: slice | None = None) -> None:
@@ -143,20 +141,14 @@ class Bound:
     def __call__(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor:
         if rows is None:
             self.calls, self.batch_calls = self.calls + 1, self.batch_calls + 1
-            return self._predicted(x_t, t, self.cond)
+            return self.denoiser(x_t, t, **self.cond)
         count = torch.bincount(rows.cpu(), minlength=self.batch)
         self.row_evaluations += count
         if self.kept is not None:
             self.calls += int(count[self.kept].max())
             return self._in_place(x_t, t, rows.cpu())
         self.calls += 1
-        return self._predicted(x_t, t, self.cond.rows(rows))
-
-    def _predicted(self, x_t: Tensor, t: Tensor, cond: Conditions) -> Tensor:
-        x0 = self.denoiser(x_t, t, **cond)
-        if x0.shape != x_t.shape:
-            raise ValueError(f"the denoiser must return the shape of x_t, {tuple(x_t.shape)}; got {tuple(x0.shape)}")
-        return x0
+        return self.denoiser(x_t, t, **self.cond.rows(rows))
 
     def _in_place(self, x_t: Tensor, t: Tensor, rows: Tensor) -> Tensor:
         """Each at its own place of a call of the whole piece, the other places filled with one of them.
@@ -171,7 +163,7 @@ class Bound:
             now = (turn == k).nonzero()[:, 0]
             held = now[:1].repeat(self.batch)
             held[rows[now]] = now
-            x0[now] = self._predicted(x_t[held], t if t.ndim == 0 else t[held], self.cond)[rows[now]]
+            x0[now] = self.denoiser(x_t[held], t if t.ndim == 0 else t[held], **self.cond)[rows[now]]
         return x0
 
 
@@ -192,9 +184,11 @@ def placement(
         if not bool(torch.isfinite(start).all()):
             raise ValueError("start must be finite; got NaN or infinity")
         return tuple(start.shape), start.dtype, start.device
-    shape = tuple(start)
-    # the caller's types are a promise, not a fact
-    if not shape or any(not isinstance(n, int) or n < 0 for n in shape):  # pyright: ignore[reportUnnecessaryIsInstance]
+    try:
+        shape = tuple(operator.index(n) for n in start)
+    except TypeError:
+        shape = ()
+    if not shape or min(shape) < 0:
         raise ValueError(f"start must be a shape (B, *event) of integers >= 0, or a tensor; got {start!r}")
     own = next((p for p in denoiser.parameters() if p.is_floating_point()), None)
     dtype = dtype or (own.dtype if own is not None else torch.float32)

@@ -23,6 +23,7 @@ from torch import Tensor
 from scorefield import grids
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import in_eval_mode
 from scorefield.randomness import Noise
 from scorefield.sampling.driver import Samples, sample
 from scorefield.sampling.parts import initial
@@ -59,6 +60,7 @@ class Tuning(NamedTuple):
         return self.tuned.rms * self.tuned.median < self.default.rms * self.default.median
 
 
+@in_eval_mode
 @torch.no_grad()
 def tune(
     denoiser: Denoiser,

@@ -26,6 +26,7 @@ from torch import Tensor
 from scorefield import grids
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import in_eval_mode
 from scorefield.randomness import Randomness, randn_like
 from scorefield.schedules import pad_right
 from scorefield.solvers.ancestral import DDIM
@@ -80,6 +81,7 @@ class CalibratedVariance(X0Variance):
         return torch.exp(torch.lerp(logs[low], logs[high], part))
 
 
+@in_eval_mode
 @torch.no_grad()
 def calibrate(
     denoiser: Denoiser,

@@ -8,6 +8,7 @@ is keyed by position too.
 from __future__ import annotations
 
 import functools
+import operator
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 def derived_seed(*key: int) -> int:
     """A well-mixed seed in [0, 2^63) from several integers."""
-    return int(np.random.SeedSequence([k % 2**64 for k in key]).generate_state(1, np.uint64)[0] >> 1)
+    return int(np.random.SeedSequence([operator.index(k) % 2**64 for k in key]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def positions(step: int, batch_size: int, part: int = 0, parts: int = 1) -> Tensor:

@@ -30,6 +30,7 @@ from scorefield import losses
 from scorefield.conditions import Conditions
 from scorefield.data import Source, Transform
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
+from scorefield.denoisers.base import Unstated
 from scorefield.losses import TimeLaw, Uniform
 from scorefield.losses.weights import Weight
 from scorefield.randomness import Randomness, Stream
@@ -40,6 +41,8 @@ from scorefield.training.optimizers import Optimizer
 
 Augment = Callable[[Tensor, Randomness], Tensor]
 Curve = list[tuple[float, float]]
+
+MEASURED = 2**24  # numbers looked at for statistics, 64 MB in float32: fewer data where each is large
 
 
 @dataclass(frozen=True)
@@ -222,11 +225,12 @@ class DenoisingObjective(Objective):
         return model.net
 
     def check(self, source: Source) -> None:
-        """Refuses labels that the network does not take.
+        """Refuses labels that the network does not take, and measures the statistics of the data that nobody gave.
 
         Raises:
             ValueError: if it has no place for them, cannot do without them where they are dropped, or has too few.
         """
+        self._measure(source)
         if source.num_classes is None:
             return
         net = self.denoiser.net
@@ -241,6 +245,23 @@ class DenoisingObjective(Objective):
         classes = getattr(net, "num_classes", None)
         if classes is not None and source.num_classes > classes:
             raise ValueError(f"labels must lie in 0..{classes - 1}; got 0..{source.num_classes - 1}")
+
+    def _measure(self, source: Source) -> None:
+        """Of up to 4,096 data spread over the source: one standard deviation about the mean, which is each entry's in
+        vectors and one for all in pictures and series, whose size is not the model's."""
+        model = self.denoiser
+        if not isinstance(model.data_std, Unstated):
+            return
+        count = max(64, min(4096, MEASURED // max(1, math.prod(source.event_shape))))
+        rows = torch.linspace(0, len(source) - 1, min(count, len(source)), dtype=torch.float64).round().long()
+        raw = source.batch(rows).x
+        x = (self._draws.transform(raw) if self._draws.transform else raw).double()
+        mean = x.mean(0) if x.ndim == 2 else x.mean()
+        std = float((x - mean).square().mean().sqrt())
+        if 0 < std < math.inf:
+            model.data_std = std
+            if isinstance(model.data_mean, Unstated):
+                model.data_mean = mean.float() if mean.ndim else float(mean)
 
     def batch(self, raw: Tensor, cond: Mapping[str, Tensor], draws: Stream) -> dict[str, Tensor]:
         """x0, the conditions, `null` among them, and t, float64 on the CPU as all arithmetic of schedules."""
