@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 
 import torch
 from scipy import special
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 import scorefield as sf
+from scorefield import data
 from scorefield.likelihood import Divergence, Exact, Hadamard, Rademacher
 
 OUT = Path(__file__).parent / "out"
@@ -88,8 +88,7 @@ def far_modes(d: int) -> sf.GaussianMixture:
 
 
 def digits() -> sf.Empirical:
-    x = torch.as_tensor(load_digits().data, dtype=f64) / 8 - 1
-    return sf.Empirical(x, bandwidth=0.1)
+    return sf.Empirical(data.digits().train.flatten(1).to(f64) / 8 - 1, bandwidth=0.1)
 
 
 class Learned(sf.Denoiser):

@@ -1,5 +1,7 @@
 """Integers of NumPy and torch as seeds, shapes and counts: the same numbers as Python's give."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -52,13 +54,14 @@ def test_a_shape_is_any_row_of_integers(shape):
 
 
 def test_what_is_no_integer_is_refused():
+    sample: Any = sf.sample
     for seed, line in ((0.5, "seed must be an integer; got 0.5"), ("1", "seed must be an integer; got '1'")):
         with pytest.raises(TypeError, match=line):
-            sf.sample(DENOISER, (6, 2), nfe=4, seed=seed)
+            sample(DENOISER, (6, 2), nfe=4, seed=seed)
     with pytest.raises(ValueError, match=r"seed must lie in \[0, 2\^64\); got -1"):
-        sf.sample(DENOISER, (6, 2), nfe=4, seed=np.int8(-1))
+        sample(DENOISER, (6, 2), nfe=4, seed=np.int8(-1))
     with pytest.raises(ValueError, match=r"start must be a shape \(B, \*event\) of integers >= 0, or a tensor"):
-        sf.sample(DENOISER, (6.0, 2.0), nfe=4)
+        sample(DENOISER, (6.0, 2.0), nfe=4)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint64, torch.tensor], ids=lambda k: k.__name__)

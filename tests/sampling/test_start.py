@@ -1,6 +1,7 @@
 """Where sampling starts: statistics of the data that nobody gave, and tensors that are no draws of x_t."""
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ class Shrink(torch.nn.Module):
         return 0.1 * x
 
 
-def network(schedule=SHORT, **statistics):
+def network(schedule: Any = SHORT, **statistics: Any):
     return sf.NetworkDenoiser(Shrink(), schedule, sf.V(), **statistics)
 
 
@@ -53,7 +54,7 @@ def test_fit_measures_what_was_not_given():
     """Without it a chain that ends at alpha_bar = 0.13 starts data of standard deviation 13 six times too narrow."""
     generator = torch.Generator().manual_seed(0)
     x = torch.tensor([5.0, -2.0]) + 13 * torch.randn(5000, 2, generator=generator)
-    options = {"steps": 1, "batch_size": 8}
+    options: Any = {"steps": 1, "batch_size": 8}
     net = sf.networks.MLP(2, hidden=8, depth=1)
     fitted = sf.training.fit(sf.NetworkDenoiser(net, SHORT, sf.V()), x, **options).denoiser
     assert abs(fitted.data_std / 13 - 1) < 5 / (2 * 2 * 4096) ** 0.5

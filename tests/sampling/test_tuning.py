@@ -37,7 +37,9 @@ def test_it_is_at_least_twice_as_near_on_noise_of_another_seed(tuned):
 
 def test_it_uses_as_many_evaluations_as_it_says_and_every_reading_of_the_model_agrees(tuned):
     vp, edm = mixture(sf.VP()), mixture(sf.EDM(sigma_max=float(sf.VP().noise_ratio(1.0))))
-    x = edm.schedule.sigma_max * torch.randn(8, 2, dtype=f64, generator=torch.Generator().manual_seed(0))
+    x = edm.schedule.sigma(torch.ones((), dtype=f64)) * torch.randn(
+        8, 2, dtype=f64, generator=torch.Generator().manual_seed(0)
+    )
     first = sf.sample(vp, vp.schedule.alpha(torch.ones((), dtype=f64)) * x, solver=tuned.solver, nfe=6)
     assert first.nfe == 6
     torch.testing.assert_close(first.x, sf.sample(edm, x, solver=tuned.solver).x, rtol=1e-9, atol=1e-9)

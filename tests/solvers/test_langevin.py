@@ -116,3 +116,26 @@ def test_the_same_with_learned_scores(dim):
 def test_bad_input_gets_one_clear_line(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_mala_refuses_a_density_that_is_summed_over_the_batch():
+    """Its gradient would be right, and all chains would be accepted or refused at once."""
+    x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"log_density\(x\) must be of shape \(5,\), one for each; got \(\)"):
+        sf.mala(lambda x: -(x**2).sum() / 2, x, steps=1, step_size=0.1)
+    with pytest.raises(ValueError, match=r"one for each; got \(5, 1\)"):
+        sf.mala(lambda x: -(x**2).sum(1, keepdim=True) / 2, x, steps=1, step_size=0.1)
+
+
+def test_mala_and_the_covariance_work_in_inference_mode():
+    x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    denoiser = sf.ExactDenoiser(sf.Gaussian(torch.zeros(2), torch.eye(2)), sf.VP())
+
+    def both():
+        start = x.clone()
+        chain = sf.mala(lambda x: -(x**2).sum(1) / 2, start, steps=3, step_size=0.1)
+        return chain.x, sf.covariance(denoiser, start, 0.5, start + 1)
+
+    expected = both()
+    with torch.inference_mode():
+        assert all(torch.equal(a, b) for a, b in zip(both(), expected, strict=True))

@@ -5,7 +5,8 @@ All are functions of D(x_t, t) = E[x0 | x_t]; the formulas are those of `denoise
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Generator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -47,6 +48,13 @@ def _view(
     return convert(X0(), goal, denoiser.schedule, x_t, denoiser(x_t, t, **cond), t)
 
 
+@contextlib.contextmanager
+def differentiable() -> Generator[None, None, None]:
+    """Derivatives can be taken here, whatever the caller is in: no_grad, or inference mode, whose tensors to clone."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
 def covariance(
     denoiser: Denoiser,
     x_t: Tensor,
@@ -62,17 +70,20 @@ def covariance(
     mode) agree; where a trained network's do not, their difference measures how far its score is from a gradient.
 
     Raises:
-        ValueError: for another mode.
+        ValueError: for another mode, or where alpha = 0 and D does not depend on x_t.
     """
     alpha, sigma = denoiser.schedule(t)
+    if bool((alpha == 0).any()):
+        raise ValueError("the covariance can't be had from D where alpha = 0, at t = 1: evaluate it at a smaller t")
 
     def denoise(x: Tensor) -> Tensor:
         return denoiser(x, t, **cond)
 
     if mode == "vjp":
-        x = x_t.detach().requires_grad_()
-        with torch.enable_grad():
-            (product,) = torch.autograd.grad(denoise(x), x, u)
+        with differentiable():
+            cond = {name: v.clone() if isinstance(v, Tensor) and v.is_inference() else v for name, v in cond.items()}
+            x = x_t.detach().clone().requires_grad_()
+            (product,) = torch.autograd.grad(denoise(x), x, u.clone() if u.is_inference() else u)
     elif mode == "jvp":
         with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward mode
             product: Tensor = torch.func.jvp(denoise, (x_t,), (u,))[1]

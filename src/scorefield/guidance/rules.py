@@ -53,7 +53,7 @@ class Rescaled:
     def __call__(self, c: Tensor, b: Tensor, w: Tensor | float) -> Tensor:
         d = line(c, b, w)
         target, size = _norm(c), _norm(d)
-        ratio = torch.where(size > 0, target / size, 1.0)
+        ratio = torch.where(size > 0, target / size.where(size > 0, 1.0), 1.0)
         return d * (1 + self.amount * (ratio - 1))
 
 
@@ -92,8 +92,10 @@ class Projected:
 
 
 def _norm(x: Tensor) -> Tensor:
-    """Euclidean norm of each sample, shaped to multiply x."""
-    return x.flatten(1).square().sum(1).sqrt().reshape(-1, *(1,) * (x.ndim - 1))
+    """Euclidean norm of each sample, shaped to multiply x; with the derivative 0 at 0, where the two predictions of an
+    unconditional sample, or of a new network, meet."""
+    square = x.flatten(1).square().sum(1)
+    return square.where(square > 0, 1.0).sqrt().where(square > 0, 0.0).reshape(-1, *(1,) * (x.ndim - 1))
 
 
 @dataclass(frozen=True)
@@ -118,4 +120,5 @@ class Interval:
     def __call__(self, noise_ratio: Tensor) -> Tensor:
         """The weight at `noise_ratio` = sigma / alpha, of its shape."""
         inside = (noise_ratio >= self.low) & (noise_ratio <= self.high)
-        return torch.where(inside, self.weight, 1.0).to(noise_ratio.dtype)
+        weight = torch.full_like(noise_ratio, self.weight)
+        return torch.where(inside, weight, torch.ones_like(weight))

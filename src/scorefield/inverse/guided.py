@@ -33,9 +33,10 @@ from torch import Tensor
 
 from scorefield.conditions import Conditions, for_each
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.views import differentiable
 from scorefield.inverse.linear import Whitened, isotropic, linear_gaussian
 from scorefield.inverse.measurement import Likelihood
-from scorefield.inverse.method import Cost, Drawn, Method, Task
+from scorefield.inverse.method import PURE, Cost, Drawn, Method, Task, below_pure_noise
 from scorefield.inverse.operators import conjugate_gradients
 from scorefield.randomness import Noise
 from scorefield.sampling.parts import Bound, initial
@@ -170,7 +171,8 @@ class DiffPIR(Guided):
 
     def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
         x0 = self.denoiser(x_t, t, **cond)
-        c = _one(self.schedule.noise_ratio(t).reshape(-1) ** 2, "DiffPIR") / self.weight
+        most = (PURE * self.data_std) ** 2  # where alpha = 0, all that y does not say is open
+        c = min(_one(self.schedule.noise_ratio(t).reshape(-1) ** 2, "DiffPIR"), most) / self.weight
         return x0 + (c * system.adjoint(isotropic(system, c).solve(system.residual(x0.flatten(1))))).reshape(x0.shape)
 
 
@@ -219,8 +221,10 @@ class Guidance(Method):
 
     def _plan(self, denoiser: Denoiser, nfe: int) -> tuple[Solver, Tensor]:
         if self.solver is None:
-            return recommended(denoiser.schedule, nfe, data_std=denoiser.data_std)
-        return self.solver.within(denoiser, nfe)
+            solver, times = recommended(denoiser.schedule, nfe, data_std=denoiser.data_std)
+        else:
+            solver, times = self.solver.within(denoiser, nfe)
+        return solver, below_pure_noise(denoiser, times)
 
     def cost(self, nfe: int, dim: int) -> Cost:
         most = self.options.get("limit", 20) + 1 if self.guided is MomentMatching else self.guided.vjps
@@ -251,13 +255,18 @@ def _tweedie(
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """(D, v -> Cov[x0 | x_t] v for v flattened or not), of one forward pass kept for the reverse ones."""
     alpha, sigma = guided.schedule(t)
-    x = x_t.detach().requires_grad_()
-    with torch.enable_grad():
+    with differentiable():
+        x = x_t.detach().clone().requires_grad_()
         x0 = guided.denoiser(x, t, **cond)
 
     def covariance(v: Tensor) -> Tensor:
-        (product,) = torch.autograd.grad(x0, x, v.reshape(x0.shape).to(x0), retain_graph=True)
-        return pad_right(sigma**2 / alpha, product) * product
+        with differentiable():
+            v = v.reshape(x0.shape).to(x0).clone()
+            (product,) = torch.autograd.grad(x0, x, v, retain_graph=True)
+        # at alpha = 0 D does not depend on x_t, and x0 varies as the data do
+        blind = pad_right(alpha == 0, product).to(product.device, torch.bool)
+        gain = pad_right(torch.where(alpha == 0, 0.0, sigma**2 / alpha), product)
+        return torch.where(blind, guided.data_std**2 * v, gain * product)
 
     return x0.detach(), covariance
 

@@ -132,8 +132,9 @@ class DDRM(_Walk):
 class DAPS(Method):
     """Decoupled annealing: at each level the ODE's end x0^, then x0 ~ N(x0^, r^2 I) given y, then noise of the next.
 
-    r = sigma / alpha. For a linear operator with Gaussian noise the middle step is exact; otherwise `langevin` steps of
-    size `rate` r^2.
+    1 / r^2 = (alpha / sigma)^2 + 1 / data_std^2: the paper's r = sigma / alpha, but no wider than the data, or x0 is
+    thrown far off at high noise. For a linear operator with Gaussian noise the middle step is exact; otherwise
+    `langevin` steps of size `rate` r^2.
 
     Args:
         ode: evaluations for each ODE.
@@ -163,16 +164,17 @@ class DAPS(Method):
         for k, (t, s) in enumerate(pairwise(times)):
             ratio = float(schedule.noise_ratio(t))
             x0 = self._ode(task, x, ratio)
+            r = 1 / math.hypot(1 / ratio, 1 / task.denoiser.data_std)
             first = 1 + k * (self.langevin + 2)  # of the draws of this level
             z = task.normal(first)
             if system is not None:
-                free = (x0 + ratio * z).flatten(1)
+                free = (x0 + r * z).flatten(1)
                 error = task.normal(first + 1, (system.size,))
-                innovation = isotropic(system, ratio**2)
-                x0 = free + ratio**2 * system.adjoint(innovation.solve(system.residual(free) - error))
+                innovation = isotropic(system, r**2)
+                x0 = free + r**2 * system.adjoint(innovation.solve(system.residual(free) - error))
                 x0, residual = x0.reshape(-1, *event), worst(residual, innovation)
             else:
-                x0 = self._langevin(task, x0, ratio, first)
+                x0 = self._langevin(task, x0, r, first)
             alpha, sigma = (float(v) for v in schedule(s))
             x = alpha * x0 + sigma * task.normal(first + self.langevin + 1)
             advance()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from scorefield.randomness import Noise
 from scorefield.schedules import Schedule
 
 SLOTS = 2**32  # of one observation
+PURE = 1e3  # sigma / alpha, in the data's standard deviations, that passes for pure noise
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,4 +125,17 @@ class Method(abc.ABC):
 
 def grid(denoiser: Denoiser, nfe: int) -> Tensor:
     """nfe steps for a stochastic sampler that ends at t = 0: even in the angle, a little finer near the data."""
-    return grids.angular(denoiser.schedule, nfe, power=1.2, scale=denoiser.data_std, onset=1.0)
+    times = grids.angular(denoiser.schedule, nfe, power=1.2, scale=denoiser.data_std, onset=1.0)
+    return below_pure_noise(denoiser, times)
+
+
+def below_pure_noise(denoiser: Denoiser, times: Tensor) -> Tensor:
+    """`times`, but for a start where alpha = 0: there D does not depend on x_t, and its derivative says nothing of x0.
+
+    It moves to a noise of PURE standard deviations of the data, where x_t is noise to one part in a million.
+    """
+    schedule = denoiser.schedule
+    if float(schedule.alpha(times[0])) > 0:
+        return times
+    ratio = max(PURE * denoiser.data_std, 2 * float(schedule.noise_ratio(times[1])))
+    return torch.cat([schedule.time_of_log_snr(-math.log(ratio)).reshape(1), times[1:]])

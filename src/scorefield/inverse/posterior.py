@@ -130,7 +130,9 @@ class Posterior:
         parts = [range(low, min(low + at_once, batch * held)) for low in range(0, batch * held, at_once)]
         drawn: list[Drawn] = []
         chi2: list[Tensor | None] = []
-        with evaluating(self.denoiser), bar(progress, len(parts) * steps, "conditioning") as advance:
+        told = bar(progress, len(parts) * steps, "conditioning")
+        # methods differentiate, which inference mode forbids: what is made from here on is none of its tensors
+        with torch.inference_mode(False), torch.no_grad(), evaluating(self.denoiser), told as advance:
             for part in parts:
                 task = self._task(part, held, seed, first_index, dtype, exact)
                 drawn.append(method.draw(task, nfe, advance))

@@ -33,7 +33,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from scorefield.inverse.method import Cost, Drawn, Method, Task, grid
+from scorefield.inverse.method import Cost, Drawn, Method, Task, below_pure_noise, grid
 from scorefield.particles import effective_size, log_mean, shuffled, systematic, truncated
 from scorefield.schedules import as_time
 
@@ -92,7 +92,7 @@ class ParticleMethod(Method):
         return Cost(self.steps(nfe))
 
     def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
-        times = grid(task.denoiser, nfe) if self.times is None else as_time(self.times)
+        times = grid(task.denoiser, nfe) if self.times is None else below_pure_noise(task.denoiser, as_time(self.times))
         systems, size = task.systems, task.size
         first = (size * torch.arange(systems, device=task.index.device))[:, None]
         stay = torch.arange(size, device=task.index.device).expand(systems, size)

@@ -40,7 +40,7 @@ from scorefield.denoisers import Denoiser
 from scorefield.denoisers.base import in_eval_mode
 from scorefield.inverse.linear import Whitened, linear_gaussian
 from scorefield.inverse.measurement import Likelihood
-from scorefield.inverse.method import Cost, Drawn, Method, Task, grid
+from scorefield.inverse.method import Cost, Drawn, Method, Task, below_pure_noise, grid
 from scorefield.inverse.operators.blur import hartley
 from scorefield.randomness import Randomness, randn_like
 from scorefield.schedules import as_time
@@ -175,7 +175,7 @@ class SpectralBridge(Method):
         return 4 * dim
 
     def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
-        times = grid(task.denoiser, nfe) if self.times is None else as_time(self.times)
+        times = grid(task.denoiser, nfe) if self.times is None else below_pure_noise(task.denoiser, as_time(self.times))
         system = Whitened(linear_gaussian(task.likelihood, "SpectralBridge"), task.observation, task.dtype)
         gain = _gain(system)
         x, left = task.initial(times[0]).to(task.dtype), torch.zeros(len(task.index), dtype=task.dtype)

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from scorefield.denoisers.views import differentiable
 from scorefield.randomness import Noise
 
 
@@ -131,15 +132,18 @@ def mala(
     on its batch may have a move accepted in one and refused in another: the two chains part, both with the law p.
 
     Raises:
-        ValueError: for a step_size that is not positive, or a start that is not finite.
+        ValueError: for a step_size that is not positive, a start that is not finite, or a log_density of another shape
+            than (B,): summed over the batch, it would accept or refuse all chains at once.
     """
     noise = _noise(x, seed, step_size)
     event = tuple(range(1, x.ndim))
 
     def value_and_score(x: Tensor) -> tuple[Tensor, Tensor]:
-        x = x.detach().requires_grad_()
-        with torch.enable_grad():
+        with differentiable():
+            x = x.detach().clone().requires_grad_()
             value = log_density(x)
+            if value.shape != x.shape[:1]:
+                raise ValueError(f"log_density(x) must be of shape ({len(x)},), one for each; got {tuple(value.shape)}")
             (gradient,) = torch.autograd.grad(value.sum(), x)
         return value.detach(), gradient
 

@@ -16,6 +16,8 @@ from scorefield.inverse.operators.algebra import Nonlinear, probed
 from scorefield.inverse.operators.base import LinearOperator, Operator
 from scorefield.inverse.operators.dense import Dense
 
+OFF = 1e-3  # of |A x|^2, that <x, A^T A x> may differ: rounding in float32, not an approximate adjoint
+
 
 class Linear(LinearOperator):
     """A map and its adjoint, as two functions of batches; derivatives are made of the two, whatever computes them.
@@ -23,19 +25,67 @@ class Linear(LinearOperator):
     Args:
         forward, adjoint: `(B, *event_shape)` to `(B, *output_shape)` and back, row by row.
         output_shape: what `forward` gives for one event of zeros, unless given.
+
+    Raises:
+        ValueError: where `adjoint` is not the adjoint of `forward`, to OFF of |A x|^2, or not of its shape.
     """
 
     def __init__(
         self, forward: Any, adjoint: Any, event_shape: Sequence[int], output_shape: Sequence[int] | None = None
     ) -> None:
-        self._forward, self._adjoint, self.event_shape = forward, adjoint, tuple(event_shape)
-        self.output_shape = probed(forward, self.event_shape) if output_shape is None else tuple(output_shape)
+        self.event_shape, known = tuple(event_shape), type(self) is not Linear  # what is built here is ours
+        self._forward = forward if known else in_any_dtype(forward, self.event_shape)
+        self.output_shape = probed(self._forward, self.event_shape) if output_shape is None else tuple(output_shape)
+        self._adjoint = adjoint if known else in_any_dtype(adjoint, self.output_shape)
+        if not known:
+            self._check_adjoint()
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self._forward, self._adjoint)
 
     def adjoint(self, y: Tensor) -> Tensor:
         return linear(y, self._adjoint, self._forward)
+
+    @torch.no_grad()
+    def _check_adjoint(self) -> None:
+        """|A x|^2 = <x, A^T A x> for three x: a factor between the two would be a factor in every posterior."""
+        generator = torch.Generator("cpu").manual_seed(0)
+        x = torch.randn(3, *self.event_shape, dtype=torch.float64, generator=generator, device="cpu")
+        y = self._forward(x)
+        back = self._adjoint(y)
+        if back.shape != x.shape:
+            sizes = ", ".join(map(str, self.event_shape))
+            raise ValueError(f"the adjoint must give (B, {sizes}); got {tuple(back.shape)} for B = 3")
+        square, product = (v.flatten(1).sum(1) for v in (y.double() ** 2, x * back))
+        factor = product / square.where(square > 0, 1.0)
+        if bool(((factor - 1).abs() > OFF).logical_and(square > 0).any()):
+            raise ValueError(
+                f"the adjoint is not that of the operator: <x, A^T A x> is {float(factor.mean()):.4g} times |A x|^2, "
+                "not 1; give A alone where there is no exact adjoint, and it will be differentiated"
+            )
+
+
+def in_any_dtype(fn: Map, shape: Sequence[int]) -> Map:
+    """`fn` in the dtype of what it is given; where it computes in one alone, as others' do in float32, in that.
+
+    Its result comes back in the dtype of what it was given.
+    """
+    known, failure = [], None
+    for dtype in (torch.float64, torch.float32):
+        try:
+            with torch.no_grad():
+                fn(torch.zeros(1, *shape, dtype=dtype, device="cpu"))
+            known.append(dtype)
+        except (RuntimeError, TypeError, ValueError) as error:
+            failure = error
+    if failure is not None and not known:
+        raise failure
+    own = known[0] if len(known) == 1 else None
+    return lambda x: _returned(fn(x if own is None else x.to(own)), x)
+
+
+def _returned(y: Any, x: Tensor) -> Any:
+    return y.to(x.dtype) if isinstance(y, Tensor) and y.is_floating_point() else y
 
 
 class Sparse(Linear):
@@ -77,10 +127,10 @@ def as_operator(obj: Any, event_shape: Sequence[int]) -> Operator:
 
     What it may be, in this order: an `Operator`; a matrix `(M, D)` of torch, NumPy or SciPy, dense or sparse; a SciPy
     LinearOperator `(M, D)`; an object with methods `A` and `A_adjoint` on batches (deepinv's linear physics), or with
-    `A` alone; a function of batches, which is taken to be nonlinear.
+    `A` alone; a function of batches, which is taken to be nonlinear. One that computes in float32 alone is given that.
 
     Raises:
-        ValueError: for shapes that do not fit.
+        ValueError: for shapes that do not fit, or an adjoint that is not the operator's.
         TypeError: for anything else.
     """
     import scipy.sparse
@@ -106,10 +156,10 @@ def as_operator(obj: Any, event_shape: Sequence[int]) -> Operator:
         back = lambda y: _columns(obj.rmatmat, y).reshape(len(y), *shape)  # noqa: E731
         return Linear(lambda x: _columns(obj.matmat, x.flatten(1)), back, shape, (obj.shape[0],))
     forward, adjoint = getattr(obj, "A", None), getattr(obj, "A_adjoint", None)
-    if callable(forward):
-        return Linear(forward, adjoint, shape) if callable(adjoint) else Nonlinear(cast(Map, forward), shape)
-    if callable(obj):
-        return Nonlinear(cast(Map, obj), shape)
+    if callable(forward) and callable(adjoint):
+        return Linear(forward, adjoint, shape)
+    if callable(forward) or callable(obj):
+        return Nonlinear(in_any_dtype(cast(Map, forward if callable(forward) else obj), shape), shape)
     raise TypeError(
         f"obj must be an operator, a matrix, an object with A and A_adjoint, or a function; got {type(obj).__name__}"
     )
