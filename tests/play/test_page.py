@@ -22,6 +22,12 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
 ]
 SCENES = ("field", "matching", "langevin", "annealed", "paths", "race", "guidance", "train", "theory")
+COLOURS = """(() => {  // how many different ones a sample of the picture has
+  const canvas = document.getElementById('canvas'), seen = new Set();
+  const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  for (let i = 0; i < data.length; i += 400) seen.add(data.slice(i, i + 4).join());
+  return seen.size;
+})()"""
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
@@ -117,11 +123,7 @@ def test_every_scene_loads_without_a_word_in_the_console(browser, file, scene, s
         width = at.page.evaluate("document.documentElement.scrollWidth")
         assert width <= size[0]  # nothing sticks out to the side
         assert at.page.evaluate("app.playing") == (motion != "reduce")  # and what moves can be started by hand
-        colours = at.page.evaluate(
-            "(() => { const c = document.getElementById('canvas'), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
-            " const seen = new Set(); for (let i = 0; i < d.length; i += 400) seen.add(d[i] + ',' + d[i + 1] + ',' + d[i + 2] + ',' + d[i + 3]);"
-            " return seen.size; })()"
-        )
+        colours = at.page.evaluate(COLOURS)
         assert colours > 3
 
 
