@@ -33,7 +33,7 @@ from torch import Tensor
 
 from scorefield.conditions import Conditions, for_each
 from scorefield.denoisers import Denoiser
-from scorefield.denoisers.views import differentiable
+from scorefield.denoisers.gradients import differentiable
 from scorefield.inverse.linear import Whitened, isotropic, linear_gaussian
 from scorefield.inverse.measurement import Likelihood
 from scorefield.inverse.method import PURE, Cost, Drawn, Method, Task, below_pure_noise
