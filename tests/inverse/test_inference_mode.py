@@ -9,6 +9,7 @@ from posterior_cases import condition, f64
 import scorefield as sf
 from scorefield import guidance, inverse
 from scorefield.inverse import operators as ops
+from scorefield.likelihood import sample_log_prob
 
 METHODS = {
     "bridge": inverse.Bridge(particles=4),
@@ -103,7 +104,8 @@ def test_covariances_chains_and_likelihoods_of_networks_made_in_it():
         null: dict[str, Any] = {"null": torch.tensor([True, False, True, False])}
         chain = sf.mala(lambda y: -denoiser(y, 0.5).square().sum(1), x, steps=2, step_size=0.1).x
         covariance = sf.covariance(denoiser, x, 0.5, x + 1, **null)
-        return torch.cat([chain, covariance, sf.log_prob(denoiser, x, tolerance=0.1).log_prob[:, None].expand(4, 2)])
+        log_p = sf.log_prob(denoiser, x, tolerance=0.1).log_prob[:, None].expand(4, 2)
+        return torch.cat([chain, covariance, log_p, sample_log_prob(denoiser, (4, 2), tolerance=0.1).x])
 
     in_both(one)
 

@@ -165,6 +165,8 @@ def read(path: Path, types: Iterable[type] = ()) -> tuple[NoiseConditional, Tran
             data_std=description["data_std"],
         )
         transform = None if description["transform"] is None else _transform(description["transform"], known, tensors)
+        if isinstance(model, NetworkDenoiser):
+            model.data_range = getattr(transform, "data_range", None)
         model.net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in tensors.items()})
         return model.eval(), transform, description["meta"]
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
