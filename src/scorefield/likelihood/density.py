@@ -30,6 +30,7 @@ from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.denoisers.base import in_eval_mode
+from scorefield.denoisers.gradients import outside_inference
 from scorefield.likelihood.divergence import Divergence, Exact, Hadamard
 from scorefield.likelihood.flow import Flow
 from scorefield.likelihood.path import beyond, followed, near_end
@@ -143,7 +144,7 @@ def log_prob(
     size = chunk or max(1, CHUNK_ELEMENTS // max(1, d))
     told = Conditions.of(cond, batch, x.dtype, x.device)
     parts = []
-    with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
+    with outside_inference(), torch.set_grad_enabled(differentiable):
         for low in range(0, max(batch, 1), size):
             rows = slice(low, min(low + size, batch))
             index = torch.arange(first_index + low, first_index + rows.stop, device=x.device)

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from scorefield.denoisers.views import differentiable
+from scorefield.denoisers.gradients import differentiable
 from scorefield.randomness import Noise
 from scorefield.tensors import require_batch
 
