@@ -202,7 +202,7 @@ def in_memory(source: Source) -> Arrays:
     """The same data as one tensor: read once, then as fast as indexing."""
     batches = [source.batch(rows) for rows in chunks(source)]
     cond = {name: torch.cat([b.cond[name] for b in batches]) for name in batches[0].cond}
-    names = {name: getattr(source, name, ()) for name in ("class_names", "columns")}
+    names: dict[str, Any] = {name: getattr(source, name, ()) for name in ("class_names", "columns")}
     label = cond.pop("label", None)
     x = torch.cat([b.x for b in batches])
     return Arrays(x, label, cond=cond, levels=source.levels, num_classes=source.num_classes, **names)
@@ -241,6 +241,8 @@ def _count(value: Any) -> int | None:
 
 def _stored(x: Tensor, levels: int | None, dtype: torch.dtype = torch.float32) -> Tensor:
     if levels is None:
+        if x.is_complex():
+            raise ValueError(f"x must be real; got {x.dtype}: give the two parts as channels, torch.view_as_real")
         x = x.to(dtype)
         if not bool(torch.isfinite(x).all()):
             name = str(dtype).removeprefix("torch.")
@@ -282,7 +284,7 @@ def as_tensor(name: str, value: Any) -> Tensor:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold numbers; got {type(value).__name__} of {array.dtype}")
     if not (array.flags.writeable and array.dtype.isnative and min(array.strides, default=0) >= 0):
-        array = array.astype(array.dtype.newbyteorder("="))  # torch shares memory, and not with any array
+        array = np.array(array, array.dtype.newbyteorder("="))  # torch shares memory, and not with any array
     return torch.from_numpy(array)
 
 

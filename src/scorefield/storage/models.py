@@ -15,7 +15,7 @@ import inspect
 import json
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -244,11 +244,25 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Raises:
         ValueError: if it is damaged, or no such file.
     """
+    return {name.removeprefix("net."): tensor for name, tensor in load_tensors(path, ("net",)).items()}
+
+
+def load_tensors(path: str | os.PathLike[str], parts: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors of some parts in a file written by `save`, by their names in it: "net.entry.weight".
+
+    Raises:
+        ValueError: if it is damaged, or no such file.
+    """
     try:
         tensors = safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is damaged or not a scorefield checkpoint ({error})") from None
-    return {name.removeprefix("net."): tensor for name, tensor in tensors.items() if name.startswith("net.")}
+    return {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in parts}
+
+
+def modules(denoiser: NoiseConditional) -> dict[str, nn.Module]:
+    """The parts of a denoiser that have weights, by the names that these have in a file."""
+    return {name: part for name, part in _parts(denoiser, None).items() if isinstance(part, nn.Module)}
 
 
 def describe(value: Any) -> dict[str, Any]:

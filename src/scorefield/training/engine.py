@@ -233,17 +233,16 @@ class Engine:
     def _recorded(self) -> dict[str, Any]:
         """What the run is a function of, by name, as plain values, before it begins; see `training.record`."""
         options, source = self.options, self.source
+        names = [f.name for f in fields(options) if f.name not in record.FREE]
         return {
-            **self.objective.record(),
-            **{
-                f.name: record.described(getattr(options, f.name)) for f in fields(options) if f.name not in record.FREE
-            },
+            **{name: record.described(getattr(options, name)) for name in names},
             "data": {
                 "count": len(source),
                 "event_shape": list(source.event_shape),
                 "levels": source.levels,
                 "num_classes": source.num_classes,
             },
+            **self.objective.record(),
         }
 
     def state(self) -> dict[str, Any]:
@@ -271,7 +270,7 @@ class Engine:
             raise ValueError(f"{folder} is of another run: {name} is {there} there; got {here}")
         with torch.no_grad():
             for name, (model, module) in self._kept.items():
-                path, own = folder / f"{name}.safetensors", self.objective.network(module).state_dict()
+                path, own = folder / f"{name}.safetensors", self.objective.saved(module).state_dict()
                 weights = self.objective.loads(model, path) if path.is_file() else {}
                 _check_same(folder, name, weights, own)
                 for key, tensor in own.items():

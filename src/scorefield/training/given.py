@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sequent
 
 from scorefield.conditions import for_each
 from scorefield.data import Arrays, Mapped, Source
+from scorefield.data.sources import as_tensor
 from scorefield.storage.models import uncompiled
 
 KINDS = "a tensor or array (N, *event), a torch Dataset or DataLoader, or a source of scorefield.data"
@@ -43,10 +45,10 @@ def source_of(data: Any, labels: Any = None, *, told: nn.Module | None = None, d
         raise ValueError(f"labels go with a tensor or an array; {type(data).__name__} brings its own")
     if isinstance(data, Source):
         return data
-    if isinstance(data, IterableDataset) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
-        raise TypeError(
-            f"data must be {KINDS}; got {type(data).__name__}, which has no rows to read by number: dataset[i] and len"
-        )
+    if isinstance(data, IterableDataset):
+        raise TypeError(f"data must have rows to read by number, len and dataset[i]; got {type(data).__name__}")
+    if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")) or isinstance(data, str | bytes | Mapping):
+        raise TypeError(f"data must be {KINDS}; got {type(data).__name__}")
     return _mapped(data, uncompiled(told))
 
 
@@ -57,13 +59,15 @@ def batch_size_of(data: Any) -> dict[str, int]:
 
 
 def takes_labels(net: nn.Module) -> bool:
-    """Whether a network has a place for `label`."""
-    return "label" in getattr(net, "conditions", ()) or "label" in inspect.signature(net.forward).parameters
+    """Whether a network has a place for `label`: by its `conditions`, or where it has none by its arguments."""
+    conditions = getattr(net, "conditions", None)
+    return "label" in (inspect.signature(net.forward).parameters if conditions is None else conditions)
 
 
 def _arrays(data: Any, labels: Any, dtype: torch.dtype) -> Arrays:
-    if len(data) < 1:
-        raise ValueError("data must not be empty; got 0 samples")
+    data = as_tensor("data", data)
+    if not data.ndim or len(data) < 1:
+        raise ValueError(f"data must be (N, *event) and not empty; got shape {tuple(data.shape)}")
     source = Arrays(data, dtype=dtype)
     if labels is None:
         return source
@@ -89,6 +93,8 @@ def _dataset(loader: DataLoader[Any]) -> Any:
         own = None if plain else f"the sampler {type(loader.sampler).__name__}"
         if loader.collate_fn is not default_collate:
             own = "a collate_fn"
+        if loader.batch_size is None:
+            own = "batches of its own"
     if own is not None:
         raise ValueError(
             f"fit shuffles and makes batches itself, and the DataLoader brings {own}: give its dataset, fit(..., "

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from scorefield import losses
+from scorefield.catalogue import nearest
 from scorefield.data import Source, Transform
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.losses import TimeLaw
@@ -135,6 +136,8 @@ def fit(
     """
     how = {"loss": loss, "times": times, "weight": weight, "transform": transform, "augment": augment}
     objective = _objective(denoiser, {**how, "condition_dropout": condition_dropout})
+    if strange := [name for name in options if name not in Options.__dataclass_fields__]:
+        raise TypeError(f"fit takes no {strange[0]!r}. {nearest(strange[0], [*Options.__dataclass_fields__, *how])}")
     told = denoiser.net if isinstance(denoiser, NetworkDenoiser) else None
     dtype = torch.float64 if objective.dtype == torch.float64 else torch.float32
     source = source_of(data, labels, told=told, dtype=dtype)

@@ -113,6 +113,10 @@ class Objective(nn.Module, abc.ABC):
         """The part of a model that is called and has the weights: it is compiled, sharded, saved. The whole of it."""
         return model
 
+    def saved(self, model: nn.Module) -> nn.Module:
+        """What `loads` gives the weights of: all of a model that its file holds. `network(model)`."""
+        return self.network(model)
+
     # What a step is
 
     def check(self, source: Source) -> None:
@@ -145,7 +149,7 @@ class Objective(nn.Module, abc.ABC):
         return ""
 
     def loads(self, name: str, path: Path) -> dict[str, Tensor]:
-        """The weights of `network(model)` in a file that `dumps` made."""
+        """The weights of `saved(model)` in a file that `dumps` made."""
         return weights.load(path).tensors
 
     def state(self) -> dict[str, Any]:
@@ -242,6 +246,10 @@ class DenoisingObjective(Objective):
     def network(self, model: Any) -> nn.Module:
         return models.uncompiled(model.net)
 
+    def saved(self, model: Any) -> nn.Module:
+        """The network, and a schedule or a parameterisation that learns."""
+        return nn.ModuleDict(models.modules(model))
+
     def check(self, source: Source) -> None:
         """Refuses labels that the network does not take, and measures the statistics of the data that nobody gave.
 
@@ -306,7 +314,7 @@ class DenoisingObjective(Objective):
         return models.reminder(missing) if missing else ""
 
     def loads(self, name: str, path: Path) -> dict[str, Tensor]:
-        return models.load_weights(path)
+        return models.load_tensors(path, tuple(models.modules(self.denoiser)))
 
     def state(self) -> dict[str, Any]:
         return {"levels": self.levels.state()}
@@ -316,7 +324,7 @@ class DenoisingObjective(Objective):
 
     def record(self) -> dict[str, Any]:
         denoiser, how = self.denoiser, self._draws
-        named = ("schedule", "parameterization", "level", "data_mean", "data_std")
+        named, measured = ("schedule", "parameterization", "level"), ("data_std", "data_mean")
         return {
             "model": type(denoiser).__name__,
             "net": described(self.network(denoiser)),
@@ -324,6 +332,8 @@ class DenoisingObjective(Objective):
             "loss": described(self.loss),
             "weight": described(self._options.get("weight")),
             **{f.name: described(getattr(how, f.name)) for f in fields(how)},
+            # last: where data or transform are others, these are as well
+            **{name: described(getattr(denoiser, name)) for name in measured},
         }
 
     def curves(self) -> dict[str, Curve]:

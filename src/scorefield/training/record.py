@@ -102,11 +102,15 @@ def _unlike(there: Any, here: Any) -> Difference | None:
     if isinstance(there, list) and isinstance(here, list):
         pair = cast("tuple[list[Any], list[Any]]", (there, here))
         same = len(pair[0]) == len(pair[1]) and not any(map(_unlike, *pair))
-    elif isinstance(there, float) and isinstance(here, float | int) and not isinstance(here, bool):
+    elif _is_number(there) and _is_number(here):
         same = math.isclose(there, here, rel_tol=CLOSE, abs_tol=1e-12) or (math.isnan(there) and math.isnan(here))
     else:
-        same = there == here
+        same = there == here and isinstance(there, bool) == isinstance(here, bool)
     return None if same else Difference("", _shown(there), _shown(here))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _shown(value: Any) -> str:
