@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -289,7 +290,7 @@ def test_a_part_that_is_given_takes_the_place_of_the_one_in_the_file(tmp_path):
 
 
 def test_a_compiled_network_is_saved_as_what_it_was_made_of(tmp_path):
-    model = denoiser()
+    model: Any = denoiser()
     model.net = torch.compile(model.net, backend="eager")
     storage.save(tmp_path / "m", model)
     assert type(storage.load(tmp_path / "m").denoiser.net) is networks.MLP
@@ -308,8 +309,9 @@ def test_numbers_of_other_libraries_are_numbers(tmp_path, number):
 
 
 def test_a_mean_may_be_an_array_and_sizes_numpys_integers(tmp_path):
-    mean = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
-    net = networks.MLP(np.int64(16), np.int32(8), torch.tensor(1), num_classes=np.int64(3))
+    mean: Any = np.arange(16, dtype=np.float32).reshape(1, 4, 4)
+    mlp: Any = networks.MLP
+    net = mlp(np.int64(16), np.int32(8), torch.tensor(1), num_classes=np.int64(3))
     storage.save(tmp_path / "m", sf.NetworkDenoiser(scrambled(net), sf.VP(), sf.V(), data_mean=mean))
     assert_same(denoiser(schedule=sf.VP(), data_mean=torch.from_numpy(mean)), storage.load(tmp_path / "m").denoiser)
 
@@ -325,7 +327,8 @@ def test_weights_come_back_in_their_own_precision(tmp_path, dtype):
 
 
 def test_a_schedule_that_learned_comes_back_as_it_is(tmp_path):
-    model = sf.NetworkDenoiser(networks.MLP(2, 8, 1), Ramp(), sf.V())
+    model: Any = sf.NetworkDenoiser(networks.MLP(2, 8, 1), Ramp(), sf.V())
     model.schedule.w.data.fill_(3.0)
     storage.save(tmp_path / "m", model)
-    assert float(storage.load(tmp_path / "m", types=[Ramp]).denoiser.schedule.w) == 3.0
+    back: Any = storage.load(tmp_path / "m", types=[Ramp]).denoiser
+    assert float(back.schedule.w) == 3.0

@@ -1,5 +1,7 @@
 """What `fit` takes for data, labels and numbers, and in which precision it trains."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -125,7 +127,8 @@ def test_a_network_that_takes_no_labels_goes_without_those_of_a_data_set():
 def test_a_loader_brings_its_batch_size_unless_one_is_given():
     loader = DataLoader(TensorDataset(X), batch_size=5)
     assert trained(loader, batch_size=12) == trained(X)
-    short = [training.fit(denoiser(), given, steps=2, **more) for given, more in ((loader, {}), (X, {"batch_size": 5}))]
+    train: Any = training.fit
+    short = [train(denoiser(), given, steps=2, **more) for given, more in ((loader, {}), (X, {"batch_size": 5}))]
     assert short[0].history.loss == short[1].history.loss
 
 

@@ -4,6 +4,7 @@ import functools
 import os
 import shutil
 import signal
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def image_denoiser():
 
 
 def compiled():
-    model = denoiser()
+    model: Any = denoiser()
     model.net = torch.compile(model.net, backend="eager")
     return model
 

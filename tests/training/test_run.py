@@ -6,6 +6,7 @@ import math
 import os
 import re
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -282,7 +283,8 @@ def test_what_cannot_be_saved_is_found_out_before_the_first_step(tmp_path, how, 
 
 
 def test_numbers_of_a_run_are_whole_and_of_any_library(tmp_path):
-    run = training.Run(
+    make: Any = training.Run
+    run = make(
         str(tmp_path / "run"), meta={"n": np.int64(3)}, checkpoint_every=np.int64(2), keep=torch.tensor(2),
         keep_every=np.int32(4),
     )  # fmt: skip
@@ -291,9 +293,9 @@ def test_numbers_of_a_run_are_whole_and_of_any_library(tmp_path):
     assert sf.load(tmp_path / "run").meta == {"n": 3, "step": 9, "steps": 9}
     for name in ("checkpoint_every", "keep", "keep_every", "sample_every"):
         with pytest.raises(ValueError, match=f"{name} must be at least 1; got 0"):
-            training.Run(tmp_path, **{name: 0})
+            make(tmp_path, **{name: 0})
         with pytest.raises(TypeError, match=f"{name} must be a whole number; got 1.5"):
-            training.Run(tmp_path, **{name: 1.5})
+            make(tmp_path, **{name: 1.5})
 
 
 def test_a_checkpoint_of_another_format_stops_a_run_and_is_kept(tmp_path):

@@ -147,7 +147,7 @@ class Mapped:
         self.class_names = tuple(str(name) for name in getattr(dataset, "classes", ()))
         self.num_classes = (num_classes or len(self.class_names) or None) if "label" in cond else None
         if "label" in cond and self.num_classes is None:
-            raise ValueError("dataset has labels but no `classes`: data.Mapped(dataset, num_classes=...) takes it")
+            raise ValueError("dataset has labels but no `classes`: pass num_classes, Mapped(dataset, num_classes=...)")
         self.levels = levels if levels is not None else {torch.uint8: 256, torch.uint16: 65536}.get(array.dtype)
         self.event_shape = tuple(array.shape)
 

@@ -180,7 +180,8 @@ def read(
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError, TypeError: as `load`, but for the kind of model.
+        ValueError: as `load`, but for the kind of model.
+        TypeError: for a part of another name.
     """
     if strange := sorted(parts.keys() - {*PARTS, "level"}):
         raise TypeError(f"load takes types, {', '.join(PARTS)} and level; got {strange[0]!r}")

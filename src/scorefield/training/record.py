@@ -15,7 +15,7 @@ import functools
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeGuard, cast
 
 import numpy as np
 import torch
@@ -109,7 +109,7 @@ def _unlike(there: Any, here: Any) -> Difference | None:
     return None if same else Difference("", _shown(there), _shown(here))
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

@@ -18,7 +18,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, SupportsIndex
 
 import safetensors.torch
 
@@ -58,10 +58,10 @@ class Run:
         folder: str | os.PathLike[str],
         *,
         meta: Mapping[str, Any] | None = None,
-        checkpoint_every: int = 1000,
-        keep: int = 3,
-        keep_every: int | None = None,
-        sample_every: int | None = None,
+        checkpoint_every: SupportsIndex = 1000,
+        keep: SupportsIndex = 3,
+        keep_every: SupportsIndex | None = None,
+        sample_every: SupportsIndex | None = None,
         on_sample: Callable[[Any, int], None] | None = None,
         loggers: Sequence[Logger] = (),
         warn: Callable[[str], None] = print,
