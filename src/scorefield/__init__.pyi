@@ -29,6 +29,7 @@ from .bijection import slerp as slerp
 from .conditions import shared as shared
 from .data.latent_space import PCA as PCA
 from .data.latent_space import LatentSpace as LatentSpace
+from .denoisers import ClippedDenoiser as ClippedDenoiser
 from .denoisers import Denoiser as Denoiser
 from .denoisers import ExactDenoiser as ExactDenoiser
 from .denoisers import NetworkDenoiser as NetworkDenoiser
@@ -49,6 +50,7 @@ from .guidance import ClassifierGuidance as ClassifierGuidance
 from .likelihood import bits_per_dim as bits_per_dim
 from .likelihood import elbo as elbo
 from .likelihood import log_prob as log_prob
+from .likelihood import sample_log_prob as sample_log_prob
 from .parameterizations import X0 as X0
 from .parameterizations import EDMPreconditioning as EDMPreconditioning
 from .parameterizations import Eps as Eps

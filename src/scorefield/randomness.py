@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -177,6 +177,81 @@ class Noise:
         batch, size = len(self.index), math.prod(self.event_shape)
         flat = numbers.permute(1, 2, 0, 3).reshape(draws, rows, 4 * blocks)[:, :batch, :size]
         return flat.reshape(draws, batch, *self.event_shape).to(self.dtype)
+
+
+class BrownianMotion:
+    """W(u), u >= 0, of each sample of a `Noise`: one path, whatever times are asked for and in whatever order.
+
+    The half-line is cut into [0, 2^-32) and octaves [2^k, 2^(k+1)). The increment over each is a draw of its own, and
+    within it a path is known by halving (Levy): given the ends of [a, b], W at the middle is
+
+        (W(a) + W(b)) / 2 + sqrt(b - a) / 2 z,    z the draw that bears the number of this interval.
+
+    Times are rounded to 2^-20 of their octave; the law between the rounded ones is exact.
+
+    Args:
+        noise: of the samples; numbers are of its dtype, float32 at least.
+    """
+
+    LOWEST, OCTAVES, DEPTH = -32, 128, 20
+    FIRST_DRAW = 2**29  # far from those of solvers, and below those of probes
+
+    def __init__(self, noise: Noise) -> None:
+        self.noise = replace(noise, dtype=torch.promote_types(noise.dtype, torch.float32))
+        self._start: tuple[int, Tensor] | None = None  # W where an octave begins
+
+    def node(self, u: float) -> tuple[int, int]:
+        """(octave, cell) of `u` rounded: from 0 on, and cells of 2^-20 of it.
+
+        Raises:
+            ValueError: for a time outside [0, 2^95).
+        """
+        if not 0 <= u < 2.0 ** (self.LOWEST + self.OCTAVES - 1):
+            raise ValueError(f"u must lie in [0, 2^{self.LOWEST + self.OCTAVES - 1}); got {u}")
+        fraction, exponent = math.frexp(u)
+        octave, part = exponent - self.LOWEST, 2 * fraction - 1
+        if octave < 1:
+            octave, part = 0, u * 2.0**-self.LOWEST
+        cell = round(part * 2**self.DEPTH)
+        return (octave + 1, 0) if cell == 2**self.DEPTH else (octave, cell)
+
+    def time(self, node: tuple[int, int]) -> float:
+        """What `u` was rounded to."""
+        begin, length = self._octave(node[0])
+        return begin + length * node[1] * 2.0**-self.DEPTH
+
+    def __call__(self, node: tuple[int, int]) -> Tensor:
+        """W there, `(B, *event_shape)`."""
+        octave, cell = node
+        low = self._at_octave(octave)
+        if not cell:
+            return low
+        length = self._octave(octave)[1]
+        high = low + math.sqrt(length) * self.noise.normal(self.FIRST_DRAW + octave)
+        interval = 1  # as in a heap: the halves of interval i are 2 i and 2 i + 1
+        for bit in reversed(range(self.DEPTH)):
+            draw = self.FIRST_DRAW + self.OCTAVES + (octave << self.DEPTH) + interval
+            middle = (low + high) / 2 + math.sqrt(length) / 2 * self.noise.normal(draw)
+            upper = cell >> bit & 1
+            low, high = (middle, high) if upper else (low, middle)
+            interval, length = 2 * interval + upper, length / 2
+            if not cell & (2**bit - 1):
+                break  # it is where what is left begins
+        return low
+
+    def _octave(self, octave: int) -> tuple[float, float]:
+        """(beginning, length)."""
+        begin = 2.0 ** (self.LOWEST + octave - 1)
+        return (begin, begin) if octave else (0.0, 2.0**self.LOWEST)
+
+    def _at_octave(self, octave: int) -> Tensor:
+        known, start = self._start or (0, None)
+        if start is None or known > octave:
+            known, start = 0, torch.zeros_like(self.noise.normal(self.FIRST_DRAW))
+        for k in range(known, octave):  # one after another: the same sum, whichever was known
+            start = start + math.sqrt(self._octave(k)[1]) * self.noise.normal(self.FIRST_DRAW + k)
+        self._start = octave, start
+        return start
 
 
 class Stream:

@@ -165,3 +165,45 @@ def test_damaged_files_get_one_line(tmp_path):
 def test_bad_references(share, n, line):
     with pytest.raises(ValueError, match=line):
         anomaly.Detector.from_features(TYPICALITY, torch.zeros(n, 1, dtype=f64), share)
+
+
+@pytest.mark.parametrize(
+    "statistic", [LIKELIHOOD, TYPICALITY, anomaly.score_norms(), anomaly.denoising_error()], ids=str
+)
+@pytest.mark.parametrize("dtype", [torch.float32, f64], ids=str)
+def test_outliers_get_the_smallest_p_value_and_never_cost_the_batch(statistic, dtype):
+    """100 and 1e6 standard deviations out, and where the model has no number: a hole in it."""
+
+    class Hole(sf.Denoiser):
+        schedule = sf.VP()
+
+        def forward(self, x_t, t):
+            return torch.where((x_t[:, :1] > 1e5) & (x_t[:, 1:2] < 0), math.nan, NORMAL(x_t, t))
+
+    x = torch.randn(100, D, dtype=f64, generator=seeded(3)).to(dtype)
+    detector = anomaly.Detector.fit(statistic, Hole(), x[:80])
+    new = x[80:88].clone()
+    expected = detector.p_value(Hole(), new)
+    new[2], new[4], new[6] = 100.0, 1e6, 1e6
+    new[6, 1::2] = -1e6
+    p = detector.p_value(Hole(), new)
+    least = 1 / (len(detector.reference) + 1)
+    assert p[[2, 4, 6]].tolist() == [least] * 3
+    keep = torch.tensor([0, 1, 3, 5, 7])
+    assert torch.equal(p[keep], expected[keep])
+
+
+def test_a_reference_with_a_hole_still_makes_a_detector(tmp_path):
+    features = torch.randn(41, 1, dtype=f64, generator=seeded(4))
+    features[30] = math.nan
+    detector = anomaly.Detector.from_features(TYPICALITY, features)
+    assert detector.reference[-1] == math.inf
+    # exchangeable: a new datum without a number is as anomalous as that one, p = (1 + 1) / (n + 1)
+    p = detector.p_value_of(torch.tensor([math.inf], dtype=f64))
+    assert p.tolist() == [2 / (len(detector.reference) + 1)]
+    detector.save(tmp_path / "d.json")
+    assert torch.equal(anomaly.Detector.load(tmp_path / "d.json").reference, detector.reference)
+    group = torch.cat([features[:5, 0], features[30]])
+    assert anomaly.group_typicality(group, features[:30, 0], resamples=99) == 0.01
+    usual = anomaly.group_typicality(features[:5, 0], features[5:30, 0], resamples=99)
+    assert anomaly.group_typicality(features[:5, 0], features[5:31, 0], resamples=99) == usual

@@ -102,6 +102,27 @@ def test_nobody_s_score_depends_on_the_batch(name):
     same(law.score(f[:33]), law.score(f)[:33], bound)
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e200], ids=str)
+@pytest.mark.parametrize("name", LAWS)
+def test_what_has_no_number_is_the_most_anomalous_and_leaves_the_others_theirs(name, bad):
+    size = 1 if name == "typicality" else 3
+    f = features(60, size)
+    broken = torch.cat([f, torch.full((2, size), math.nan, dtype=f64)])
+    law = LAWS[name].fit(broken)
+    assert law == LAWS[name].fit(f)  # the reference loses nothing either
+    new = features(9, size, seed=1)
+    expected = law.score(new)
+    new[4, -1] = bad
+    scores = law.score(new)
+    keep = torch.arange(9) != 4
+    assert torch.equal(scores[keep], expected[keep])
+    assert bool((scores[4] > scores[keep]).all())
+    if not math.isfinite(bad):
+        assert scores[4] == math.inf
+    p = anomaly.conformal(scores, law.score(f))
+    assert p[4] == 1 / 61
+
+
 def test_ties_make_a_p_value_larger_not_smaller():
     reference = torch.tensor([1.0, 2.0, 2.0, 3.0])
     p = anomaly.conformal(torch.tensor([0.0, 2.0, 2.5, 9.0]), reference)
@@ -155,7 +176,10 @@ def test_the_group_test_keeps_its_level_and_sees_what_no_single_test_does(m):
         (lambda: anomaly.Typicality().fit(features(9, 2)), "this law judges one feature; got 2"),
         (lambda: anomaly.Upper().score(features(9, 2)), "this law judges one feature; got 2"),
         (lambda: anomaly.KernelLaw().fit(features(9, 2)).score(features(9, 3)), "was fitted to 2 features; got 3"),
-        (lambda: anomaly.Typicality().fit(features(9, 1) * math.nan), "features must be finite"),
+        (
+            lambda: anomaly.Typicality().fit(features(9, 1) * math.nan),
+            "Typicality needs at least 2 reference data; got 0",
+        ),
         (lambda: anomaly.Standardised().fit(torch.ones(5, 2)), "must vary"),
         (lambda: anomaly.conformal(torch.ones(2), torch.ones(0)), "n at least 1"),
         (lambda: anomaly.benjamini_hochberg(torch.tensor([2.0])), "p must be p-values in"),

@@ -138,3 +138,14 @@ def test_a_classifier_needs_labels_and_a_network_with_a_half(cli, refused, tmp_p
         "train", "--preset", "digits", "--set", "network.type=UNetEncoder", "--out", "c"
     )
     assert refused("train", "--task", "clasifier") == "error: unknown task 'clasifier'. Did you mean 'classifier'?\n"
+
+
+def test_clipping_keeps_predictions_in_the_range_of_the_pictures(runs, sampled, refusal):
+    model = storage.load(weights(runs / "model")).denoiser
+    assert model.data_range is not None
+    for name, dynamic in {"range": None, "dynamic": 0.995}.items():
+        ours = sampled("model", "--label", 3, "--guidance", 6, "--clip", name)
+        guided = sf.ClassifierFreeGuidance(model, 6.0)
+        np.testing.assert_allclose(ours, drawn(sf.ClippedDenoiser(guided, dynamic=dynamic), 3), atol=1e-5)
+        assert abs(ours).max() <= model.data_range[1]
+    assert "unknown --clip 'dynamik'. Did you mean 'dynamic'?" in refusal("model", "--clip", "dynamik")

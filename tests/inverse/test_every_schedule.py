@@ -1,7 +1,7 @@
 """Every way to draw from a posterior on every process, against the posterior in closed form: values, not shapes.
 
 Grids are laid in the noise ratio, so a method gives nearly the same numbers wherever it is read; where alpha(1) = 0 the
-start has no noise ratio, and there it used to be NaN. The biases admitted are the methods' own (docs/inverse.md), as
+start has no noise ratio, and there it used to be NaN. The biases admitted are the methods' own, as
 they are on VP.
 """
 

@@ -8,7 +8,7 @@ import torch
 import scorefield as sf
 from scorefield import grids
 from scorefield.distributions import eight_gaussians
-from scorefield.solvers.adaptive import Integrated, StepError, integrate, rms
+from scorefield.solvers.adaptive import Integrated, integrate, rms
 from scorefield.solvers.tableaus import BOGACKI_SHAMPINE, CLASSICAL, DORMAND_PRINCE
 
 f64 = torch.float64
@@ -210,7 +210,7 @@ def test_conditions_go_with_the_samples_that_are_left():
     torch.testing.assert_close(result.x[:, 0], width / torch.hypot(alpha * width, sigma), rtol=1e-4, atol=1e-6)
 
 
-def test_a_sample_that_does_not_arrive_is_named_and_located():
+def test_a_sample_that_does_not_arrive_is_marked_and_located_and_costs_the_others_nothing():
     class Broken(sf.Denoiser):
         """Finite but for one sample, below t = 0.5."""
 
@@ -221,19 +221,32 @@ def test_a_sample_that_does_not_arrive_is_named_and_located():
             return torch.where(((x_t[:, 0] > 5) & (t < 0.5))[:, None], math.nan, 0 * x_t)
 
     x = torch.zeros(4, 2, dtype=f64)
-    x[2] = 50.0
-    message = r"1 of 4 samples did not reach t = .*the first, number 2, stands at t = 0\.5.*Is the denoiser finite"
-    with pytest.raises(RuntimeError, match=message) as error:
-        sf.sample(Broken(), x, solver=sf.Adaptive())
-    assert "\n" not in str(error.value)
+    x[2] = 6.0
+    message = (
+        r"sampling: 1 of 4 samples are NaN \(Samples.failed\); the first, number 2, did not get on from t = 0\.5.*"
+    )
+    with pytest.warns(UserWarning, match=message) as said:
+        made = sf.sample(Broken(), x, solver=sf.Adaptive())
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    assert made.failed.tolist() == [False, False, True, False]
+    keep = ~made.failed
+    alone = sf.sample(Broken(), x[keep], solver=sf.Adaptive())
+    assert torch.equal(made.x[keep], alone.x)
+    assert made.evaluations is not None
+    assert alone.evaluations is not None
+    assert torch.equal(made.evaluations[keep], alone.evaluations)
+    assert not bool(alone.failed.any())
 
 
-def test_a_limit_on_steps_says_how_many_samples_it_stopped(start):
-    with pytest.raises(
-        StepError, match=r"[12] of 7 samples did not arrive: the first, sample [56], stands at u = "
-    ) as error:
-        integrate(rotation, start, 0.0, 2.0, rtol=1e-6, atol=1e-6, max_steps=40)
-    assert error.value.rows.tolist()[-1] == 6  # the highest frequency
+def test_a_limit_on_steps_leaves_behind_those_that_need_more(start):
+    whole = integrate(rotation, start, 0.0, 2.0, rtol=1e-6, atol=1e-6)
+    cut = integrate(rotation, start, 0.0, 2.0, rtol=1e-6, atol=1e-6, max_steps=40)
+    assert bool(whole.arrived.all())
+    assert not cut.arrived[6]  # the highest frequency
+    assert bool(cut.arrived[:5].all())
+    assert bool((cut.u[~cut.arrived] < 2).all())
+    assert torch.equal(cut.x[cut.arrived], whole.x[cut.arrived])
 
 
 def test_an_empty_batch_is_integrated(start):

@@ -9,11 +9,15 @@
 
 All but Upper learn from a reference: `fit` returns the fitted value. What they learn is affine invariant but for the
 first two and the mixture's start, so features may have any units.
+
+A datum that the model has no numbers for (a log p that is NaN or -inf, a prediction that overflows) is none it was
+trained on: its score is infinite, its p-value the smallest there is, and the others' are what they are without it.
 """
 
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -29,19 +33,20 @@ class Law(abc.ABC):
     learns: ClassVar[bool] = True
 
     def fit(self, features: Tensor) -> Self:
-        """Learns from the features `(n, L)` of reference data.
+        """Learns from the features `(n, L)` of reference data; those that are not finite are left out.
 
         Raises:
-            ValueError: for fewer data than this law needs, or features that are not finite.
+            ValueError: for fewer data than this law needs.
         """
         features = _checked(features)
+        features = features[torch.isfinite(features).all(1)]
         least = self.needs(features.shape[1])
         if len(features) < least:
             raise ValueError(f"{type(self).__name__} needs at least {least} reference data; got {len(features)}")
         return replace(self, **self.learned(features))  # type: ignore[type-var]
 
     def score(self, features: Tensor) -> Tensor:
-        """`(B,)` float64, of features `(B, L)`.
+        """`(B,)` float64, of features `(B, L)`; infinite, more anomalous than any other, where they are not finite.
 
         Raises:
             ValueError: if this law is not fitted, or was fitted to another number of features.
@@ -49,7 +54,9 @@ class Law(abc.ABC):
         features = _checked(features)
         if any(v is None for v in vars(self).values()):
             raise ValueError(f"{type(self).__name__} is not fitted: fit it to reference data first")
-        return self.of(features)
+        known = torch.isfinite(features).all(1)
+        scores = self.of(torch.where(known[:, None], features, 0.0))
+        return torch.where(known & ~scores.isnan(), scores, math.inf)
 
     @abc.abstractmethod
     def learned(self, features: Tensor) -> dict[str, Any]: ...
@@ -62,8 +69,8 @@ class Law(abc.ABC):
 
 
 def _checked(features: Tensor) -> Tensor:
-    if features.ndim != 2 or not bool(torch.isfinite(features).all()):
-        raise ValueError(f"features must be finite, of shape (B, L); got {tuple(features.shape)}, or NaN or infinity")
+    if features.ndim != 2:
+        raise ValueError(f"features must be of shape (B, L); got {tuple(features.shape)}")
     return features.double()
 
 

@@ -58,21 +58,23 @@ def group_typicality(group: Tensor, reference: Tensor, *, resamples: int = 9999,
 
     The statistic is |mean(group) - mean(reference)|. Its law is bootstrapped: M of the reference redrawn, less its
     mean, whose own error, std / sqrt(n), is added as a normal, so that a group as large as the reference is no alarm.
+    Numbers of the reference that are not finite are left out; a group that has one gets the smallest p.
 
     Raises:
-        ValueError: for a group or a reference that is not one-dimensional, an empty group, less than two of the
-            reference, or less than one resample.
+        ValueError: for a group or a reference that is not one-dimensional, an empty group, less than two finite ones of
+            the reference, or less than one resample.
 
     References:
         Nalisnick et al. 2019, Detecting out-of-distribution inputs to deep generative models using typicality.
     """
-    if group.ndim != 1 or reference.ndim != 1 or not len(group) or len(reference) < 2:
+    if group.ndim != 1 or reference.ndim != 1 or not len(group) or int(torch.isfinite(reference).sum()) < 2:
         raise ValueError(
-            f"group and reference must be (M,) and (n,), n at least 2; got {tuple(group.shape)} and "
+            f"group and reference must be (M,) and (n,), n at least 2 and finite; got {tuple(group.shape)} and "
             f"{tuple(reference.shape)}"
         )
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1; got {resamples}")
+    reference = reference[torch.isfinite(reference)]
     values, m = reference.double().cpu().numpy(), len(group)
     centre = float(values.mean())
     observed = abs(float(group.double().mean()) - centre)

@@ -27,6 +27,7 @@ from scorefield.cli import (
     interpolate,
     likelihood,
     move,
+    play,
     quickstart,
     reconstruct,
     sample,
@@ -56,6 +57,7 @@ app.command("edit")(edit.edit)
 app.command("inpaint")(inpaint.inpaint)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("anomaly")(anomaly.anomaly)
+app.command("play")(play.play)
 app.add_typer(data.app, name="data")
 app.add_typer(demo.app, name="demo")
 

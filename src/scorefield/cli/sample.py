@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from scorefield.runs import Trained
 
 _NOTICEABLE = 0.01  # of the standard deviation
+_DYNAMIC = 0.995  # Saharia et al. 2022
+_CLIPS = {"range": None, "dynamic": _DYNAMIC}
 
 
 def sample(
@@ -51,6 +53,14 @@ def sample(
             "--classifier", help="Guide by this run of `train --task classifier`, not by the model's own label."
         ),
     ] = None,
+    clip: Annotated[
+        str | None,
+        typer.Option(
+            "--clip",
+            help="Keep predictions in the data's range: `range` cuts them off, `dynamic` draws a picture in with its "
+            f"{_DYNAMIC:g} quantile, for strong guidance.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Sample i depends on the seed and i alone.")] = 0,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
     out: Annotated[
@@ -65,6 +75,8 @@ def sample(
     """Sample a trained model with any solver: a PNG grid, and the numbers as .npz."""
     if solver is not None and solver not in SOLVERS:
         raise unknown("solver", solver, SOLVERS)
+    if clip is not None and clip not in _CLIPS:
+        raise unknown("--clip", clip, _CLIPS)
     if not run.exists():
         raise FileNotFoundError(f"no run at {run}")
     if out is None:
@@ -83,6 +95,11 @@ def sample(
 
     loaded = load(run, warn=warn)
     model = _guided(loaded, guidance, guidance_interval, classifier, bool(label), bool(text)).to(device)
+    guided = model.denoiser is not loaded.denoiser
+    if clip is not None:
+        if model.denoiser.data_range is None:
+            raise ValueError("--clip is for data of a known range, as pictures have; this model's have none")
+        model = model.clipped(dynamic=_CLIPS[clip])
     asked = labels(label, n, model.num_classes, called="--label")
     told = captions(text, n, loaded.meta.get("text"), called="--text")
     drawn = model.sample(
@@ -94,7 +111,7 @@ def sample(
     numbers = {"samples": drawn.x, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}
     save_npz(arrays, **numbers, **({} if asked is None else {"label": asked}))
     written = arrays if figure is None else f"{out}, {arrays.name}"
-    how = ", tuned" if isinstance(drawn.solver, Tuned) else "" if model.denoiser is loaded.denoiser else ", guided"
+    how = ", tuned" if isinstance(drawn.solver, Tuned) else ", guided" * guided + ", clipped" * (clip is not None)
     typer.echo(f"{n} samples, {drawn.nfe} evaluations each{how}: {written}")
     off = drawn.bias.std - 1
     if abs(off) > _NOTICEABLE:

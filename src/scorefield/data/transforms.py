@@ -122,6 +122,14 @@ class Scale:
             raise ValueError(f"to_standard needs data that vary; every entry is {mean:g}")
         return cls(1.0 / std, -mean / std, levels, 0.0, 1.0, noise)
 
+    @property
+    def data_range(self) -> tuple[float, float] | None:
+        """(least, largest) entry of any data in model units; None for continuous data."""
+        if self.levels is None:
+            return None
+        ends = (self.shift, self.scale * self.levels + self.shift)
+        return min(ends), max(ends)
+
     def __call__(self, y: Tensor) -> Tensor:
         """Model units, floating point (float32 for integers)."""
         y = y if y.is_floating_point() else y.float()

@@ -38,6 +38,9 @@ class Denoiser(nn.Module):
     Write your own by setting `schedule` and defining `forward(x_t, t, **cond)`: nothing else is required. What reaches
     it as a condition is what `scorefield.conditions` says: tensors `(B, ...)`, and what all samples share. `data_mean`
     and `data_std` describe the data (where sampling starts, and how solvers place their steps); 0 and 1 unless known.
+    `data_range` is the smallest and the largest entry the data can have, None where there is none or it is not known:
+    `sample` says how many samples left it, and `ClippedDenoiser` keeps predictions inside. A checkpoint's is that of
+    its transform.
 
     Whatever evaluates a model as a whole (`sample`, `log_prob`, `encode`, posteriors, ...) does so in eval mode, and
     leaves each module in the mode it was in. The denoiser itself, the views of it (`score`, ...) and the losses run in
@@ -50,6 +53,7 @@ class Denoiser(nn.Module):
     schedule: Schedule
     data_mean: Tensor | float = Unstated(0.0)
     data_std: float = Unstated(1.0)
+    data_range: tuple[float, float] | None = None
 
     def __call__(self, x_t: Tensor, t: Tensor | float, *args: Any, **cond: Any) -> Tensor:
         x0: Any = super().__call__(x_t, t, *args, **cond)
@@ -67,6 +71,11 @@ class Denoiser(nn.Module):
                 stacklevel=2,
             )
         return self.schedule.prior(t, mean=self.data_mean, std=self.data_std)
+
+    def _like(self, denoiser: Denoiser) -> None:
+        """Takes over the schedule of another, and what it says of its data."""
+        self.schedule, self.data_mean, self.data_std = denoiser.schedule, denoiser.data_mean, denoiser.data_std
+        self.data_range = denoiser.data_range
 
 
 def shaped(who: str, output: Any, x_t: Tensor) -> Tensor:

@@ -49,8 +49,7 @@ class PatchDenoiser(Denoiser):
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk must be at least 1; got {chunk}")
         self.denoiser, self.patch, self.stride, self.chunk = denoiser, patch, stride, chunk
-        self.schedule = denoiser.schedule
-        self.data_std = denoiser.data_std
+        self._like(denoiser)
         mean = torch.as_tensor(denoiser.data_mean)
         self.data_mean = denoiser.data_mean if mean.ndim == 0 else float(mean.mean())  # an image has no places in it
 

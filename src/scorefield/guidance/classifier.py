@@ -54,7 +54,7 @@ class ClassifierGuidance(Denoiser):
     ) -> None:
         super().__init__()
         self.denoiser, self.classifier, self.weight = denoiser, classifier, weight
-        self.schedule, self.data_mean, self.data_std = denoiser.schedule, denoiser.data_mean, denoiser.data_std
+        self._like(denoiser)
 
     def forward(self, x_t: Tensor, t: Tensor | float, *, label: Tensor | int | None = None, **cond: Any) -> Tensor:
         told = Conditions.of({"label": label, **cond}, len(x_t), x_t.dtype, x_t.device)

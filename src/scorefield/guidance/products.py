@@ -56,9 +56,6 @@ class Product(Denoiser, abc.ABC):
         which, weights = self.active()
         return combine(self.experts(which, x_t, t, **told), weights, x_t, self.schedule, t)
 
-    def _like(self, denoiser: Denoiser) -> None:
-        self.schedule, self.data_mean, self.data_std = denoiser.schedule, denoiser.data_mean, denoiser.data_std
-
 
 def combine(
     parts: Sequence[Tensor], weights: Sequence[float], x_t: Tensor, schedule: Schedule, t: Tensor | float

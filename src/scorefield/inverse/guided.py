@@ -66,7 +66,7 @@ class Guided(Denoiser):
     def __init__(self, denoiser: Denoiser, likelihood: Likelihood) -> None:
         super().__init__()
         self.denoiser, self.likelihood = denoiser, linear_gaussian(likelihood, type(self).__name__)
-        self.schedule, self.data_mean, self.data_std = denoiser.schedule, denoiser.data_mean, denoiser.data_std
+        self._like(denoiser)
 
     def forward(self, x_t: Tensor, t: Tensor | float, observation: Any = None, **cond: Any) -> Tensor:
         told = Conditions.of({"observation": observation, **cond}, len(x_t), x_t.dtype, x_t.device)

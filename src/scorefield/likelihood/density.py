@@ -93,11 +93,13 @@ def log_prob(
     end: End = "model",
     s_min: float = grids.S_MIN,
     s_max: float = S_MAX,
+    differentiable: bool = False,
     chunk: int | None = None,
 ) -> LogProb:
     """log p of `x` `(B, *event)` in nats: the density of what `sample` draws by the ODE.
 
-    A sample that cannot be had (a prediction that is not finite) is NaN, and costs the others nothing.
+    A sample that cannot be had (a prediction that is not finite) is NaN, and costs the others nothing. All numbers are
+    detached unless `differentiable`.
 
     Args:
         denoiser: any; the numbers are of its flow, from a start that the tolerance asks for to t = 1.
@@ -115,6 +117,10 @@ def log_prob(
             a guess for a network that was never asked beyond. `LogProb.end` is the difference.
         s_min: the noise ratio to begin at, in units of the data's standard deviation; lower where data are thinner.
         s_max: the largest noise ratio at which the network is asked.
+        differentiable: keeps the graph of the steps, for gradients of `log_prob` and `latent` in x and in the network's
+            parameters: those of the numbers returned, the steps' lengths held, so that their error falls with the
+            tolerance. It is memory for every evaluation, and a second derivative of the network. A sample that is
+            NaN may make the gradient in the parameters NaN: leave it out of x.
         chunk: samples at a time; chosen by memory unless given.
 
     Raises:
@@ -128,13 +134,7 @@ def log_prob(
         raise ValueError(f"x must be floating point of shape (B, *event); got {x.dtype}, {tuple(x.shape)}")
     if not bool(torch.isfinite(x).all()):
         raise ValueError("x must be finite; got NaN or infinity")
-    if not tolerance > 0:
-        raise ValueError(f"tolerance must be positive, nats for each dimension; got {tolerance:g}")
-    if end not in get_args(End):
-        raise ValueError(f"end must be one of {', '.join(get_args(End))}; got {end!r}")
-    if probes is not None and divergence is not None:
-        raise ValueError("give either probes or divergence, not both")
-    divergence = divergence or (Exact() if probes is None else Hadamard(probes))
+    divergence = asked(tolerance, end, probes, divergence)
     batch, d = len(x), math.prod(x.shape[1:])
     jacobian = 0.0 if transform is None else transform.log_jacobian(d)
     x = x if transform is None else transform(x)
@@ -143,12 +143,12 @@ def log_prob(
     size = chunk or max(1, CHUNK_ELEMENTS // max(1, d))
     told = Conditions.of(cond, batch, x.dtype, x.device)
     parts = []
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
         for low in range(0, max(batch, 1), size):
             rows = slice(low, min(low + size, batch))
             index = torch.arange(first_index + low, first_index + rows.stop, device=x.device)
             vectors = divergence.directions(x[rows], seed, index)
-            flow = Flow(denoiser, vectors, divergence, told.rows(rows))
+            flow = Flow(denoiser, vectors, divergence, told.rows(rows), differentiable)
             parts.append(_log_prob(flow, x[rows], tolerance, end, s_min, s_max, jacobian))
     fields = [torch.cat(values) for values in zip(*parts, strict=True)]
     evaluations = fields[-1]
@@ -158,6 +158,21 @@ def log_prob(
             stacklevel=3,
         )
     return LogProb(*fields, nfe=int(evaluations.max()) if batch else 0, degrees=divergence.degrees)
+
+
+def asked(tolerance: float, end: str, probes: int | None, divergence: Divergence | None) -> Divergence:
+    """The estimator of what `log_prob` and `sample_log_prob` are told.
+
+    Raises:
+        ValueError: for a tolerance that is not positive, another end, or both probes and a divergence.
+    """
+    if not tolerance > 0:
+        raise ValueError(f"tolerance must be positive, nats for each dimension; got {tolerance:g}")
+    if end not in get_args(End):
+        raise ValueError(f"end must be one of {', '.join(get_args(End))}; got {end!r}")
+    if probes is not None and divergence is not None:
+        raise ValueError("give either probes or divergence, not both")
+    return divergence or (Exact() if probes is None else Hadamard(probes))
 
 
 def _log_prob(
@@ -178,10 +193,10 @@ def _log_prob(
     device = x.device
     return (
         torch.where(way.arrived.to(device), log_p, math.nan),
-        flow.divergence.stderr(columns, d),
+        flow.divergence.stderr(columns.detach(), d),
         CAUTION * way.error.to(device),
-        start.tail.error + far.error,
-        (pure[0].value - own[0].value).mean(1).abs() + pure[0].error,
+        (start.tail.error + far.error).detach(),
+        ((pure[0].value - own[0].value).mean(1).abs() + pure[0].error).detach(),
         torch.where(by_flow.to(device)[:, None], latent, math.nan).to(x.dtype).reshape(x.shape),
         by_flow,
         start.evaluations + way.evaluations + sum(phi > theta1 for phi in (flow.limits[1], math.pi / 2)),

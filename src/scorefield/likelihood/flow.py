@@ -67,13 +67,15 @@ class Rates(NamedTuple):
 class Flow:
     """The flow of some samples, with their condition and their probes bound.
 
-    `directions` `(K, B, *event)` also fixes the dtype the network sees.
+    `directions` `(K, B, *event)` also fixes the dtype the network sees. Where `differentiable`, what is returned keeps
+    its graph: gradients go through z and the network's parameters, those of the products too.
     """
 
     denoiser: Denoiser
     directions: Tensor
     divergence: Divergence
     cond: Conditions
+    differentiable: bool = False
 
     def ends(self, s_min: float, s_max: float) -> tuple[float, float]:
         """(theta_0, theta_1): the range the process covers within the noise ratios s_min sd and s_max sd.
@@ -118,7 +120,9 @@ class Flow:
             vectors = vectors[:, rows.to(vectors.device)]
         cond = self.cond.rows(rows)
         with torch.enable_grad():
-            point = z.detach().to(vectors.dtype).reshape(vectors.shape[1:]).requires_grad_()
+            point = z.to(vectors.dtype).reshape(vectors.shape[1:])
+            if not (self.differentiable and point.requires_grad):
+                point = point.detach().requires_grad_()
             mean = mean.to(point) if isinstance(mean, Tensor) else mean
             # sqrt, not hypot: its last bit depends on where in its vector a number stands
             scale = torch.sqrt((alpha * sd) ** 2 + sigma * sigma)
@@ -130,10 +134,16 @@ class Flow:
             prediction = (x0 - mean) / sd
             products = []
             for k, v in enumerate(vectors):
-                (g,) = torch.autograd.grad(prediction, point, v, retain_graph=k + 1 < len(vectors)) if len(v) else (v,)
+                again = k + 1 < len(vectors) or self.differentiable
+                (g,) = (
+                    torch.autograd.grad(prediction, point, v, retain_graph=again, create_graph=self.differentiable)
+                    if len(v)
+                    else (v,)
+                )
                 # (cos v - J^T v) . v: the difference first, it is small
                 products.append((v * (pad_right(cos, v) * v - g)).flatten(1).double().sum(1))
-        f = pad_right(cos, z) * z - prediction.detach().flatten(1).double()
+        prediction = prediction if self.differentiable else prediction.detach()
+        f = pad_right(cos, z) * z - prediction.flatten(1).double()
         q = self.divergence.combine(torch.stack(products, 1))
         return Rates(f / pad_right(sin, f), q / pad_right(sin, q))
 

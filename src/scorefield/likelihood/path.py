@@ -31,6 +31,7 @@ DEPTH = 5  # quarters of theta_0 that are tried
 ROUNDING = 1e3  # in units of the rounding error: below this angle (z - D) / theta is made of it
 NOISE = 10.0  # what differences of fourth order make of a rounding error, at most
 PRECISION = 1e-6  # of a density integrated at a fixed z, relative: it may be some millions of nats from any other
+FIRST_FALL = 0.8  # of the budget, which the way back down to theta_0 may take; the rest is for what follows
 TRIES = 250  # steps of the flow, refused ones included; what takes more is stiff
 
 
@@ -76,8 +77,9 @@ def near_end(flow: Flow, z: Tensor, theta0: float, theta1: float, allowed: float
             start.evaluations[rows] += 1
             known, before = start.tail.error[rows], start.tail.smooth[rows]
             better = tail.smooth & (~before | (tail.error < known))
-            for kept, new in zip((*start.rates, *start.tail), (*rates, *tail), strict=True):
-                kept[rows[better]] = new[better]
+            kept = zip((*start.rates, *start.tail), (*rates, *tail), strict=True)
+            f, q, *rest = (old.index_put((rows[better],), new[better]) for old, new in kept)
+            start = start._replace(rates=Rates(f, q), tail=Tail(*rest))
             start.theta[rows[better]] = theta
         left, theta = ~(tail.smooth & (tail.error <= allowed)), theta / 4
         rows, kappas = rows[left], [kappa[left] for kappa in kappas]
@@ -89,16 +91,61 @@ def near_end(flow: Flow, z: Tensor, theta0: float, theta1: float, allowed: float
 
 def followed(flow: Flow, z: Tensor, start: Start, theta1: float, budget: float) -> tuple[Way, Tensor]:
     """(the way of every sample, `(B,)` bool: by the flow; the others' is at a fixed z)."""
-    way = _along_flow(flow, z, start, theta1, budget)
+    every, d = torch.arange(len(z)), z.shape[1]
+    done = _along_flow(flow, z, start.rates, start.theta, theta1, budget, TRIES, every)
+    rates = Rates(*(done.rate / pad_right(angle_rate(_all(z, theta1)), z)).split((d, start.rates.q.shape[1]), 1))
+    way = Way(done.x[:, :d], rates, done.x[:, d:], done.error, done.arrived, done.evaluations)
     stiff = (~way.arrived).nonzero()[:, 0]
     if len(stiff):
         other = _at_fixed_z(flow, z, start, theta1, budget, stiff)
-        for kept, new in zip((way.z, *way.rates, *way[2:5]), (other.z, *other.rates, *other[2:5]), strict=True):
-            kept[stiff] = new
-        way.evaluations[stiff] += other.evaluations
+        kept = zip((way.z, *way.rates, *way[2:5]), (other.z, *other.rates, *other[2:5]), strict=True)
+        here, f, q, integral, error, arrived = (old.index_put((stiff,), new) for old, new in kept)
+        evaluations = way.evaluations.index_add(0, stiff, other.evaluations)
+        way = Way(here, Rates(f, q), integral, error, arrived, evaluations)
     by_flow = torch.ones(len(z), dtype=torch.bool)
     by_flow[stiff] = False
     return way, by_flow
+
+
+class Fall(NamedTuple):
+    """What has been integrated from theta_1 down to where the rest is known."""
+
+    z: Tensor  # (n, d), at the end: a datum, read at theta = 0
+    integral: Tensor  # (n, C): of q, from the end up to theta_1
+    error: Tensor  # (n,), as estimated
+    tail: Tail
+    arrived: Tensor  # (n,) bool
+    evaluations: Tensor  # (n,) int64
+
+
+def fallen(flow: Flow, z: Tensor, rates: Rates, theta0: float, theta1: float, budget: float, allowed: float) -> Fall:
+    """The way back, from `z` and its `rates` at theta1 to theta0, or theta0 / 4, ... as far as `near_end` would ask."""
+    d, rows, theta = z.shape[1], torch.arange(len(z)), theta0
+    lowest = max(flow.limits[0], ROUNDING * torch.finfo(flow.directions.dtype).eps)
+    z, f, q = z.clone(), rates.f.clone(), rates.q.clone()
+    none = torch.zeros_like(z[:, 0])
+    tail = Tail(torch.zeros_like(q), none.clone(), none > 0)
+    fall = Fall(z, torch.zeros_like(q), none.cpu(), tail, torch.ones(len(z)) > 0, torch.zeros_like(rows))
+    at = _all(z, theta1)
+    for turn in range(DEPTH + 1):
+        share = FIRST_FALL if turn == 0 else (1 - FIRST_FALL) / DEPTH
+        done = _along_flow(flow, z[rows], Rates(f[rows], q[rows]), at[rows], theta, share * budget, 1000, rows)
+        here = z[rows] = done.x[:, :d]
+        fall.integral[rows] -= done.x[:, d:]
+        fall.error[rows] += done.error
+        fall.arrived[rows] = done.arrived
+        angles = [_all(here, k * theta) for k in (1, 4, 16, 64) if k * theta <= theta1]
+        near = [flow(here, a, rows) for a in angles]
+        f[rows], q[rows], at[rows] = near[0].f, near[0].q, theta
+        found = near_tail([r.kappa(here, a) for r, a in zip(near, angles, strict=True)], theta, allowed)
+        for kept, new in zip(fall.tail, found, strict=True):
+            kept[rows] = new
+        fall.evaluations[rows] += done.evaluations + len(angles)
+        left = ~(found.smooth & (found.error <= allowed)).cpu() & done.arrived
+        rows, theta = rows[left], theta / 4
+        if not len(rows) or theta < lowest:
+            break
+    return fall
 
 
 def beyond(flow: Flow, z: Tensor, rates: Rates, theta: float, end: float) -> tuple[Tail, Tensor]:
@@ -113,26 +160,27 @@ def beyond(flow: Flow, z: Tensor, rates: Rates, theta: float, end: float) -> tup
     return tail, z + phi * rates.f + phi**2 / (2 * gap) * (rates.f - earlier.f)
 
 
-def _along_flow(flow: Flow, z: Tensor, start: Start, theta1: float, budget: float) -> Way:
-    d = z.shape[1]
+def _along_flow(
+    flow: Flow, z: Tensor, rates: Rates, begin: Tensor, end: float, budget: float, tries: int, rows: Tensor
+) -> Followed:
+    """(z, int q) of the samples `rows` from the angles `begin` to `end`, larger or smaller, as `(n, d + C)`."""
+    d, sign = z.shape[1], 1.0 if bool((begin < end).all()) else -1.0  # what is integrated along rises
 
-    def slope(y: Tensor, u: Tensor, rows: Tensor) -> Tensor:
-        theta = angle(u)
-        rate = torch.cat(flow(y[:, :d], theta, rows), 1)
-        return rate * pad_right(angle_rate(theta), rate)  # dtheta/du
+    def slope(y: Tensor, u: Tensor, some: Tensor) -> Tensor:
+        theta = angle(sign * u)
+        rate = torch.cat(flow(y[:, :d], theta, rows[some]), 1)
+        return rate * pad_right(sign * angle_rate(theta), rate)  # dtheta/du
 
     def judge(step: AdamsStep) -> Verdict:
-        theta, z = angle(step.u), step.x[:, :d]
-        f = step.rate[:, :d] / pad_right(angle_rate(theta), step.rate)
+        theta, z = angle(sign * step.u), step.x[:, :d]
+        f = step.rate[:, :d] / pad_right(sign * angle_rate(theta), step.rate)
         score = Rates(f, f).score(z, theta)
         effects = [(score * e[:, :d]).sum(1).abs() + e[:, d:].mean(1).abs() for e in step.differences]
         noise = (score * z).abs().sum(1) * (angle_rate(theta) / torch.sin(theta)).to(z)
         return Verdict(torch.stack(effects), _rounding(flow, noise, step))
 
-    y = torch.cat([z, torch.zeros_like(start.rates.q)], 1)
-    done = _integrated(slope, y, torch.cat(start.rates, 1), start.theta, theta1, judge, budget, TRIES)
-    rates = Rates(*(done.rate / pad_right(angle_rate(_all(z, theta1)), z)).split((d, start.rates.q.shape[1]), 1))
-    return Way(done.x[:, :d], rates, done.x[:, d:], done.error, done.arrived, done.evaluations)
+    y = torch.cat([z, torch.zeros_like(rates.q)], 1)
+    return _integrated(slope, y, torch.cat(rates, 1), begin, end, judge, budget, tries)
 
 
 def _at_fixed_z(flow: Flow, z: Tensor, start: Start, theta1: float, budget: float, rows: Tensor) -> Way:
@@ -164,10 +212,11 @@ def _at_fixed_z(flow: Flow, z: Tensor, start: Start, theta1: float, budget: floa
 
 
 def _integrated(
-    slope: Slope, y: Tensor, rates: Tensor, begin: Tensor, theta1: float, judge: Judge, budget: float, tries: int
+    slope: Slope, y: Tensor, rates: Tensor, begin: Tensor, end: float, judge: Judge, budget: float, tries: int
 ) -> Followed:
-    first, last = torch.asinh(begin / BEND), math.asinh(theta1 / BEND)
-    opening = pad_right(angle_rate(begin), rates) * rates
+    sign = 1.0 if bool((begin < end).all()) else -1.0
+    first, last = sign * torch.asinh(begin / BEND), sign * math.asinh(end / BEND)
+    opening = pad_right(sign * angle_rate(begin), rates) * rates
     return follow(slope, y, opening, first, last, judge=judge, budget=budget, max_steps=tries)
 
 

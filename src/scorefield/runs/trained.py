@@ -17,7 +17,7 @@ from torch import Tensor
 from scorefield import inverse, recipes
 from scorefield.catalogue import METHODS, make
 from scorefield.data import Source, Transform
-from scorefield.denoisers import Denoiser, NoiseConditional
+from scorefield.denoisers import ClippedDenoiser, Denoiser, NoiseConditional
 from scorefield.guidance import ClassifierFreeGuidance, ClassifierGuidance, Interval, NetworkClassifier
 from scorefield.guidance.products import require_one_schedule
 from scorefield.inverse import Likelihood, Method, Posterior
@@ -211,6 +211,10 @@ class Trained:
             raise ValueError(f"{classifier.name} was trained on other data, or in other units, than {self.name}")
         guided = ClassifierGuidance(self.denoiser, classifier.classifier, where)
         return replace(self, model=guided, num_classes=classifier.num_classes)
+
+    def clipped(self, *, dynamic: float | None = None) -> Trained:
+        """The same run, predictions kept in the data's range: see `ClippedDenoiser`. Guide first, then clip."""
+        return replace(self, model=ClippedDenoiser(self.denoiser, dynamic=dynamic))
 
     @property
     def conditions(self) -> tuple[str, ...]:

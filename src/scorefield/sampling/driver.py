@@ -17,7 +17,8 @@ from torch import Tensor
 
 from scorefield.denoisers import Denoiser
 from scorefield.denoisers.base import in_eval_mode
-from scorefield.sampling.parts import Normals, bar, cut, initial, placement
+from scorefield.sampling import account
+from scorefield.sampling.parts import Increments, Normals, bar, cut, initial, placement
 from scorefield.schedules import Schedule, as_time
 from scorefield.solvers import Bias, Solver, discretisation_bias, recommended
 from scorefield.solvers.base import DEFAULT_NFE
@@ -32,6 +33,7 @@ class Settings(NamedTuple):
     times: Tensor  # (N + 1,)
     schedule: Schedule
     data_std: float
+    data_range: tuple[float, float] | None = None
 
 
 class Samples(NamedTuple):
@@ -46,6 +48,17 @@ class Samples(NamedTuple):
     settings: Settings | None = None
 
     @property
+    def failed(self) -> Tensor:
+        """`(B,)` bool: the samples that are NaN, in part or whole; a warning has said so, and the others are theirs."""
+        return account.failed(self.x)
+
+    @property
+    def escaped(self) -> Tensor | None:
+        """`(B,)` bool: those with an entry outside `Denoiser.data_range` by over a tenth of it; None if unknown."""
+        known = None if self.settings is None else self.settings.data_range
+        return None if known is None else account.escaped(self.x, known)
+
+    @property
     def bias(self) -> Bias:
         """The error budget: the mean and std these steps give Gaussian data of data_std, over the true ones.
 
@@ -56,7 +69,7 @@ class Samples(NamedTuple):
         """
         if self.settings is None:
             raise ValueError("these samples do not say how they were made; see solvers.discretisation_bias")
-        solver, times, schedule, data_std = self.settings
+        solver, times, schedule, data_std, _ = self.settings
         return discretisation_bias(solver, schedule, times, data_std=data_std)
 
 
@@ -79,8 +92,13 @@ def sample(
     trajectory: bool = False,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
+    brownian: bool = False,
 ) -> Samples:
-    """Samples of the model, `(B, *event)`.
+    """Samples of the model, `(B, *event)`, detached: no gradient goes through the steps.
+
+    A sample that cannot be had, for predictions that are not finite or a solver that does not arrive, is NaN, costs the
+    others nothing and is marked in `Samples.failed`. One that left the range of the training data, where the denoiser
+    knows it, is in `Samples.escaped`. Each kind is said once, in a UserWarning.
 
     Args:
         denoiser: E[x0 | x_t].
@@ -99,12 +117,18 @@ def sample(
         callback: called after each step with (s, x, preview of x0), for each chunk.
         trajectory: also return x at every time of the grid.
         dtype, device: of the samples, where `start` is a shape; by default those of the denoiser's parameters.
+        brownian: noise of the steps from one Brownian motion for each sample, the same on any grid and schedule, so
+            that a finer grid brings a sample nearer to where its own path ends. Costs some 20 draws a step; what is
+            drawn without it is another path, on every grid.
 
     Raises:
         ValueError: for a grid that does not decrease within [0, 1], a start that is not finite, `times` and `nfe`, a
-            condition of another length than the batch.
+            condition of another length than the batch, or `brownian` with a solver that has other noise than one draw
+            a step.
     """
     solver, times = _method(denoiser, solver, times, nfe)
+    if brownian and not solver.increments:
+        raise ValueError(f"brownian: {type(solver).__name__} has other noise than one draw a step; DDPM, for one, has")
     if isinstance(start, Tensor) and start.is_floating_point():
         _compare(denoiser, start, times[0])
     return run(
@@ -122,6 +146,7 @@ def sample(
         trajectory=trajectory,
         dtype=dtype,
         device=device,
+        brownian=brownian,
     )
 
 
@@ -143,6 +168,7 @@ def run(
     trajectory: bool = False,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
+    brownian: bool = False,
     doing: str = "sampling",
 ) -> Samples:
     """`solver` along `times`, for `sample`, and for what goes the other way: the grid may increase (`latents.encode`).
@@ -155,12 +181,13 @@ def run(
     x: list[Tensor] = []
     paths: list[Tensor] = []
     counts: list[Tensor] = []
+    stops: list[Tensor] = []
     depth, differ = 0, False
     with bar(progress, len(plan) * len(parts), doing) as advance:
         for rows, kept, noise, denoise in parts:
             x_t = start[rows] if isinstance(start, Tensor) else initial(denoiser, times[0], noise)
             state, path = solver.init(x_t), [x_t[kept]]
-            normals = Normals(noise)
+            normals = Increments(noise, denoiser, times) if brownian else Normals(noise)
             for step in plan:
                 state = solver.step(denoise, state, step, normals)
                 if trajectory:
@@ -168,20 +195,28 @@ def run(
                 if callback:
                     callback(step.s, state.x[kept], state.x0[kept])
                 advance()
+            stopped = state.stopped
+            if stopped is None:
+                stopped = torch.full((len(state.x),), math.nan, dtype=torch.float64)
+            else:  # whatever a denoiser makes of NaN
+                state.x[~stopped.isnan()] = math.nan
+            stops.append(stopped[kept])
             x.append(state.x[kept])
             if trajectory:
                 paths.append(torch.stack(path))
             counts.append(denoise.evaluations)
             depth, differ = max(depth, denoise.calls), differ or denoise.batch_calls < denoise.calls
     evaluations = torch.cat(counts)
+    made = torch.cat(x) if len(x) > 1 or exact else x[0]
+    account.tell(made, torch.cat(stops), denoiser.data_range, doing, stacklevel=7)  # of who called `sample`
     return Samples(
-        torch.cat(x) if len(x) > 1 or exact else x[0],
+        made,
         int(evaluations.max()) if len(evaluations) else depth,
         torch.cat(paths, 1) if trajectory else None,
         times if trajectory else None,
         evaluations if differ else None,
         depth,
-        Settings(solver, times, denoiser.schedule, denoiser.data_std),
+        Settings(solver, times, denoiser.schedule, denoiser.data_std, denoiser.data_range),
     )
 
 

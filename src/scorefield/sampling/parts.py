@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import operator
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
-from scorefield.randomness import Noise
+from scorefield.randomness import BrownianMotion, Noise
+from scorefield.schedules import floats
 
 CHUNK_ELEMENTS = 2**22  # numbers in x at a time, 16 MB in float32: a network needs some hundred times that besides
 EXACT_CHUNK = 32  # samples at a time where bits are wanted: what a single one costs then
@@ -93,6 +95,31 @@ class Normals:
             # draw 0 is the start
             self.first, self.block = k, self.noise.normals(range(k + 1, k + 1 + size)).unbind()
         return self.block[k - self.first]
+
+
+class Increments:
+    """The solver's k-th normals as increments of one Brownian motion W over its k-th step, whatever the grid.
+
+        z = (W(u_s) - W(u_t)) / sqrt(u_s - u_t),    u = (alpha sd / sigma)^2.
+
+    In the signal-to-noise ratio u the reverse SDE is d(x alpha sd^2 / sigma^2) = D du + sd dW: noise adds up as it is,
+    so that a step's is the sum of those of the steps it is cut into.
+    """
+
+    def __init__(self, noise: Noise, denoiser: Denoiser, times: Tensor) -> None:
+        self.noise, self.motion = noise, BrownianMotion(noise)
+        # where sigma = 0 no noise is added, and what W is there does not matter
+        self.snr = floats(((denoiser.data_std / denoiser.schedule.noise_ratio(times)) ** 2).clamp(max=2.0**94))
+        self.last: tuple[tuple[int, int], Tensor] | None = None  # where the step before ended
+
+    def __call__(self, k: int) -> Tensor:
+        here, there = (self.motion.node(u) for u in self.snr[k : k + 2])
+        width = self.motion.time(there) - self.motion.time(here)
+        if not width > 0:  # shorter than times are told apart
+            return self.noise.normal(k + 1)
+        before = self.last[1] if self.last is not None and self.last[0] == here else self.motion(here)
+        self.last = there, self.motion(there)
+        return ((self.last[1] - before) / math.sqrt(width)).to(self.noise.dtype)
 
 
 class Bound:

@@ -107,7 +107,8 @@ def follow(
         for j in range(ORDERS):
             ahead.append((ahead[j] - table[j][rows]) / pad_right(there - nodes[j, rows], point))
         evaluations[rows] += 1
-        effects, noise = (v.to("cpu", double) for v in judge(AdamsStep(point, ahead[0], there, size, ahead[1:])))
+        with torch.no_grad():  # how long a step is, is no function of x
+            effects, noise = (v.to("cpu", double) for v in judge(AdamsStep(point, ahead[0], there, size, ahead[1:])))
         allowed = SHARE * (budget - total[rows]).clamp(min=0.01 * budget) + noise
         errors = scales * effects / allowed
         errors = torch.where(torch.arange(1, ORDERS + 1)[:, None] <= known[rows], errors, math.inf)

@@ -67,17 +67,8 @@ class Integrated(NamedTuple):
     steps: Tensor  # (B,) int64: those taken; refused ones are not among them
     control: Control
     error: Tensor  # (B,) float64: the errors of the steps taken, each in units of its tolerance, added up
-
-
-class StepError(RuntimeError):
-    """Some samples did not arrive: `rows`, where they stopped, `u`, and the length of their last steps, `h`."""
-
-    def __init__(self, rows: Tensor, u: Tensor, h: Tensor, batch: int, tried: int) -> None:
-        super().__init__(
-            f"{len(rows)} of {batch} samples did not arrive: the first, sample {int(rows[0])}, stands at u = "
-            f"{float(u[0]):g} after {tried} steps, the last of length {float(h[0]):.2g}"
-        )
-        self.rows, self.u, self.h, self.tried = rows, u, h, tried
+    u: Tensor  # (B,) float64: where each stands
+    arrived: Tensor  # (B,) bool: the others stand somewhere before the end, and mean nothing
 
 
 def rms(error: Tensor) -> Tensor:
@@ -102,6 +93,9 @@ def integrate(
 ) -> Integrated:
     """The solution of dx/du = f(x, u) at `end`, which is `x` `(B, *event)` at `start`.
 
+    A sample whose steps shrink to nothing (f is not finite, or not smooth) or use up `max_steps` is left behind, and
+    says so in `arrived`; it costs the others nothing.
+
     Args:
         f: see `Rates`.
         start, end: `()` or `(B,)`; forwards or backwards in u.
@@ -116,7 +110,6 @@ def integrate(
 
     Raises:
         ValueError: for a tolerance that is not positive, or another kind of tableau.
-        StepError: where steps shrink to nothing (f is not finite, or not smooth) or `max_steps` are used up.
     """
     if tableau.embedded is None or not tableau.fsal:
         raise ValueError("tableau must have embedded weights and its last stage at the end of the step")
@@ -136,8 +129,9 @@ def integrate(
             evaluations[rows] += 1
     else:
         step, last, rate = (c.clone() for c in control)
+    rows = rows[finite_rows(rate[rows]).cpu()]
     refused, tried = torch.zeros(batch, dtype=torch.bool), 0
-    while len(rows):
+    while len(rows) and tried < max_steps:
         tried += 1
         left = end[rows] - u[rows]
         size = _cut(step[rows], left.abs())
@@ -161,11 +155,13 @@ def integrate(
         u[moved], last[moved] = there[taken], e[taken].clamp(min=1e-4)
         steps[moved] += 1
         total[moved] += e[taken]
-        rows = rows[u[rows] != end[rows]]
-        stuck = rows if tried == max_steps else rows[step[rows] < shortest[rows]]
-        if len(stuck):
-            raise StepError(stuck, u[stuck], step[stuck], batch, tried)
-    return Integrated(x, evaluations, steps, Control(step, last, rate), total)
+        rows = rows[(u[rows] != end[rows]) & (step[rows] >= shortest[rows])]
+    return Integrated(x, evaluations, steps, Control(step, last, rate), total, u, u == end)
+
+
+def finite_rows(x: Tensor) -> Tensor:
+    """`(n,)` bool: which samples of `x` `(n, *event)` hold finite numbers only."""
+    return torch.isfinite(x).reshape(len(x), x[:1].numel()).all(1)
 
 
 def _cut(step: Tensor, left: Tensor) -> Tensor:

@@ -36,8 +36,18 @@ from torch import Tensor
 from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.schedules import VP, Schedule, derivative, pad_right
-from scorefield.solvers.adaptive import rms
-from scorefield.solvers.base import Coordinate, Denoise, Normals, Solver, State, Step, default_grid, finite
+from scorefield.solvers.adaptive import finite_rows, rms
+from scorefield.solvers.base import (
+    Coordinate,
+    Denoise,
+    Normals,
+    Solver,
+    State,
+    Step,
+    default_grid,
+    finite,
+    left_behind,
+)
 
 ATTEMPTS = 10_000  # between two nodes of the grid; their draws are numbered by it
 ROUNDING = 1e-9  # relative: intervals of the path's time that differ by less are the same
@@ -158,7 +168,6 @@ class AdaptiveSDE(Solver):
     Raises:
         ValueError: for tolerances that are negative or both 0, a first step that is not positive, a safety or an
             exponent outside (0, 1); in sampling, for a path that is singular at the start of the grid.
-        RuntimeError: in sampling, where a prediction is not finite or a sample does not arrive in 10,000 attempts.
     """
 
     rtol: float = 0.02
@@ -232,8 +241,9 @@ class AdaptiveSDE(Solver):
         u = torch.full((batch,), segment.start, dtype=torch.float64)
         now = torch.stack(sde.at(u))  # the coefficients where each sample stands
         fresh = torch.zeros(batch, dtype=torch.bool)  # whether x0 is the prediction at (z, u)
+        lost = ~finite_rows(z).cpu()
         for attempt in range(ATTEMPTS):
-            rows = torch.nonzero(u > end).squeeze(1)
+            rows = torch.nonzero((u > end) & ~lost).squeeze(1)
             if not len(rows):
                 break
             # how far
@@ -261,9 +271,8 @@ class AdaptiveSDE(Solver):
             # is it good enough
             allowed = torch.maximum(euler.abs(), previous[rows].abs()).mul_(self.rtol).clamp_(min=self.atol)
             error = rms((euler - improved) / allowed).cpu().double()
-            if not bool(torch.isfinite(error).all()):
-                raise self._failure(sde, u[rows[~torch.isfinite(error)]], batch, "met a prediction that is not finite")
-            accept = error <= 1
+            lost[rows[~torch.isfinite(error)]] = True
+            accept = error <= 1  # not if it is NaN
             # exp and log, not a power, whose last bit may depend on the place in the batch
             proposal = self.safety * h * torch.exp(-self.exponent * torch.log(error))
             cut_short = accept & (h < h_next[rows])
@@ -272,21 +281,14 @@ class AdaptiveSDE(Solver):
             i = rows[accept]
             u[i], z[i], previous[i], x0[i] = new_u[accept], improved[accept], euler[accept], x0_s[accept]
             now[:, i], fresh[i] = torch.stack(there)[:, accept], False
-        else:
-            raise self._failure(
-                sde, u[u > end], batch, f"did not arrive at t = {float(segment.t):g} in {ATTEMPTS} steps"
-            )
+        stopped = state.stopped
+        if bool((lost := lost | (u > end)).any()):
+            z[lost] = math.nan
+            stopped = left_behind(stopped, lost, sde.at(u).t)
         x = z / segment.scale[1]
         if segment.last:
             x = x0 = denoise(x, segment.t)
-        return State(x, x0, (_Carry(h_next, previous, memory),))
-
-    def _failure(self, sde: _ReverseSDE, u: Tensor, batch: int, what: str) -> RuntimeError:
-        t = sde.at(u).t
-        return RuntimeError(
-            f"AdaptiveSDE: {len(u)} of {batch} samples {what}; they stand at t = {float(t.min()):g} to "
-            f"{float(t.max()):g}, with rtol {self.rtol:g} and atol {self.atol:g}"
-        )
+        return State(x, x0, (_Carry(h_next, previous, memory),), stopped)
 
 
 def _change(at: _Coefficients, h: Tensor, z: Tensor, x0: Tensor, w: Tensor) -> Tensor:

@@ -43,6 +43,7 @@ class State(NamedTuple):
     x: Tensor
     x0: Tensor  # the latest prediction of the datum: a preview
     past: tuple[Any, ...] = ()  # whatever the method needs of earlier steps, newest first
+    stopped: Tensor | None = None  # (B,) float64: the time where a sample was left behind, NaN elsewhere; x is NaN then
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ class Solver(abc.ABC):
     @property
     def adaptive(self) -> bool:
         """Whether every sample chooses its own steps: a tolerance `rtol`, not the grid, then sets the error."""
+        return False
+
+    @property
+    def increments(self) -> bool:
+        """Whether the noise of a step is `normals(step.index)` and no other: an increment of a Brownian motion."""
         return False
 
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
@@ -123,6 +129,12 @@ class Solver(abc.ABC):
         return State(x, x)
 
 
+def left_behind(stopped: Tensor | None, lost: Tensor, t: Tensor) -> Tensor:
+    """`State.stopped` once the samples `lost` `(B,)` bool stand at the times `t` `(B,)`; who stood before stays."""
+    before = torch.full_like(t, math.nan) if stopped is None else stopped
+    return torch.where(lost & before.isnan(), t, before)
+
+
 def default_grid(denoiser: Denoiser, steps: int, *, stochastic: bool = False, s_max: float = math.inf) -> Tensor:
     """The grid for who names none: in the angle, or uniform in log-SNR for stochastic methods; from `s_max` down."""
     sd = denoiser.data_std
@@ -161,6 +173,10 @@ class AffineSolver(Solver):
     DDPM, DDIM, Euler and Euler-Maruyama are all of this form. Wherever sigma(s) = 0 the step
     is x_s = alpha(s) E[x0 | x_t].
     """
+
+    @property
+    def increments(self) -> bool:
+        return True
 
     @abc.abstractmethod
     def weights(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -151,6 +151,10 @@ class AnalyticDPM(Solver):
     def stochastic(self) -> bool:
         return True
 
+    @property
+    def increments(self) -> bool:
+        return True
+
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
         nfe = self.budget(nfe)
         return self, grids.angular(denoiser.schedule, nfe, power=1.2, scale=denoiser.data_std, onset=1.0)

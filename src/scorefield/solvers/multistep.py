@@ -62,6 +62,10 @@ class RowSolver(Solver):
     @abc.abstractmethod
     def memory(self) -> int: ...
 
+    @property
+    def increments(self) -> bool:
+        return True
+
     def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
         c: Row = step.coefficients
         x, x0 = state.x, denoise(state.x, step.t)

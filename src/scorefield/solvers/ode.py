@@ -15,6 +15,7 @@ et al.'s choice, `Cosine(0)` a circle on which Gaussian data is solved exactly.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -24,8 +25,8 @@ from torch import Tensor
 from scorefield import grids
 from scorefield.denoisers import Denoiser
 from scorefield.schedules import Cosine, Schedule, pad_right
-from scorefield.solvers.adaptive import StepError, integrate
-from scorefield.solvers.base import AffineSolver, Coordinate, Denoise, Normals, Solver, State, Step
+from scorefield.solvers.adaptive import integrate
+from scorefield.solvers.base import AffineSolver, Coordinate, Denoise, Normals, Solver, State, Step, left_behind
 from scorefield.solvers.staged import Scheme, StagedSolver
 from scorefield.solvers.tableaus import BOGACKI_SHAMPINE, CLASSICAL, EULER, HEUN, RALSTON, Tableau
 
@@ -166,6 +167,9 @@ class Adaptive(Solver):
     s^2 score(x0) / 2 + ..., so that leaves an error of s_min^2 / (2 w) for data smooth on the scale w, all in units of
     the data's std: 2e-5 at w = 0.1.
 
+    A sample that does not arrive (its predictions are not finite, or `max_steps` are used up) is NaN, costs the others
+    nothing, and is marked in `Samples.failed`.
+
     Args:
         rtol, atol: of a step, relative and in units of the data's standard deviation (where the path has unit variance,
             as the default has). float32 bears no less than 1e-5.
@@ -176,7 +180,6 @@ class Adaptive(Solver):
 
     Raises:
         ValueError: for an rtol below 0, or an atol, an s_min or a max_steps that is not positive.
-        RuntimeError: in sampling, if a sample does not arrive: how many, and where the first one stands.
 
     References: Bogacki & Shampine (1989); Dormand & Prince (1980); Gustafsson (1991).
     """
@@ -232,15 +235,14 @@ class Adaptive(Solver):
         leg: _Leg = step.coefficients
         if not len(state.x):
             return state
-        x, past = state.x, state.past
         if leg.here.t == leg.there.t:  # the grid is nearer to the data than s_min
-            x0 = denoise(x, leg.here.t)
+            state = state._replace(x0=denoise(state.x, leg.here.t))
         else:
-            x, x0, past = self._travel(denoise, x, past, leg)
-        return State(x0, x0) if leg.to_data else State(x, x0, past)
+            state = self._travel(denoise, state, leg)
+        return State(state.x0, state.x0, (), state.stopped) if leg.to_data else state
 
-    def _travel(self, denoise: Denoise, x: Tensor, past: tuple, leg: _Leg) -> tuple[Tensor, Tensor, tuple]:
-        """(x, E[x0 | x], the step control) at the end of the leg."""
+    def _travel(self, denoise: Denoise, state: State, leg: _Leg) -> State:
+        """At the end of the leg, with the step control."""
 
         def velocity(z: Tensor, u: Tensor, rows: Tensor) -> Tensor:
             at = Coordinate.at(self.path, leg.denoiser, u)
@@ -248,27 +250,24 @@ class Adaptive(Solver):
             x = z / pad_right(at.scale, z)
             return pad_right(p, x) * x + pad_right(q, x) * denoise(x, at.t, rows)
 
-        try:
-            end = integrate(
-                velocity,
-                leg.here.scale * x,
-                leg.here.u,
-                leg.there.u,
-                rtol=self.rtol,
-                atol=self.atol,
-                tableau=self.tableau,
-                control=past[0] if past else None,
-                max_steps=self.max_steps,
-            )
-        except StepError as error:
-            t = Coordinate.at(self.path, leg.denoiser, error.u[:1]).t
-            raise RuntimeError(
-                f"Adaptive: {len(error.rows)} of {len(x)} samples did not reach t = {float(leg.there.t):g} in "
-                f"{error.tried} steps: the first, number {int(error.rows[0])}, stands at t = {float(t):g}, its step at "
-                f"{float(error.h[0]):.2g} in u. Is the denoiser finite and smooth there? Else raise rtol or max_steps."
-            ) from error
+        end = integrate(
+            velocity,
+            leg.here.scale * state.x,
+            leg.here.u,
+            leg.there.u,
+            rtol=self.rtol,
+            atol=self.atol,
+            tableau=self.tableau,
+            control=state.past[0] if state.past else None,
+            max_steps=self.max_steps,
+        )
+        control, stopped = end.control, state.stopped
+        if not bool(end.arrived.all()):
+            lost = ~end.arrived
+            end.x[lost] = control.rate[lost] = math.nan
+            stopped = left_behind(stopped, lost, Coordinate.at(self.path, leg.denoiser, end.u).t)
         x, (p, q) = end.x / leg.there.scale, leg.there.slope(leg.denoiser)
-        return x, (end.control.rate - p * x) / q, (end.control,)  # the velocity there is p x + q E[x0 | x]
+        return State(x, (control.rate - p * x) / q, (control,), stopped)  # the velocity there is p x + q E[x0 | x]
 
 
 def _each(coordinates: Coordinate) -> list[Coordinate]:

@@ -85,6 +85,10 @@ class Picard(Solver):
     def stochastic(self) -> bool:
         return self.rule.stochastic
 
+    @property
+    def increments(self) -> bool:
+        return self.rule.increments
+
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> list[_Rule]:
         columns = zip(*self.rule.coefficients(denoiser, t, s), strict=True)
         x, x0, noise = (torch.tensor(c, dtype=torch.float64) for c in columns)

@@ -215,6 +215,8 @@ def read(
             data_mean=tensors.pop("data_mean") if description["data_mean"] is None else description["data_mean"],
             data_std=description["data_std"],
         )
+        if isinstance(model, NetworkDenoiser):
+            model.data_range = getattr(transform, "data_range", None)
         if tensors:
             raise ValueError(f"{next(iter(tensors))!r} is of no part of it")
         return model.eval(), transform, description["meta"]

@@ -1,0 +1,48 @@
+"""What a frame of the playground costs in headless Chromium, scene by scene; and the pictures of the documentation.
+
+    python benchmarks/playground.py [--pictures docs/images] [--seconds 6]
+
+A frame's work is what the page's own clock says from its beginning to its end, drawing included, 1280 x 900, on the
+exported file. At 60 frames a second there are 16.7 ms for it; the first 30 frames are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from scorefield.play.export import page
+
+SCENES = ("field", "matching", "langevin", "annealed", "paths", "race", "guidance", "train", "theory")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=Path, help="folder for play-SCENE.png")
+    parser.add_argument("--seconds", type=float, default=6.0)
+    args = parser.parse_args()
+    print("| scene | frames | median, ms | 95th percentile, ms |")
+    print("| --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        file = Path(folder) / "page.html"
+        file.write_text(page(), encoding="utf-8")
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for scene in SCENES:
+            tab = browser.new_page(viewport={"width": 1280, "height": 900})
+            tab.goto(f"{file.as_uri()}#scene={scene}")
+            tab.wait_for_timeout(1000 * args.seconds)
+            frames = sorted(tab.evaluate("app.frames.slice(30)") or tab.evaluate("app.frames"))
+            middle, high = frames[len(frames) // 2], frames[int(0.95 * (len(frames) - 1))]
+            print(f"| {scene} | {len(frames)} | {middle:.1f} | {high:.1f} |", flush=True)
+            if args.pictures:
+                tab.screenshot(path=args.pictures / f"play-{scene}.png")
+            tab.close()
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""`scorefield play`: the playground, served to this machine or written as one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def play(
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")
+    ] = 8350,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Do not open a browser.")] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            "--export", help="Write the page to this one file, which needs no server, and stop.", dir_okay=False
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
+) -> None:
+    """See the score field move: drag a density, watch samplers converge and fail, race solvers. Ctrl-C stops it."""
+    if export is not None:
+        if export.exists() and not overwrite:
+            raise ValueError(f"{export} exists; --overwrite replaces it")
+        from scorefield.play.export import page
+        from scorefield.storage import files
+
+        files.replace(export, page().encode())
+        typer.echo(f"wrote {export}, {export.stat().st_size / 1e3:.0f} kB: open it in a browser")
+        return
+    try:
+        from scorefield.play.server import listening, serve
+    except ModuleNotFoundError as error:
+        raise ValueError(f'the playground needs {error.name}: pip install "scorefield[play]"') from None
+    held = listening(port)
+    address = f"http://127.0.0.1:{held.getsockname()[1]}/"
+
+    def ready() -> None:
+        typer.echo(f"the playground is at {address} (Ctrl-C stops it)")
+        if not no_open:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    serve(held, ready)

@@ -1,0 +1,101 @@
+// @ts-check
+/** Scene 10: one picture of everything: each row of the theory, and the method run on the same data beside it. */
+
+import {draws, follow, normals, slicedDistance, start} from '../exact.js';
+import {colour, dots, label} from '../draw.js';
+import {load, planOf} from '../plans.js';
+import {mixtureCode} from '../state.js';
+
+const N = 800;
+/** @type {{name: string, solver: string, schedule: string, nfe: number, code: string}[]} */
+const ROWS = [
+  {name: 'score model', solver: '', schedule: 'VE', nfe: 240, code: 'annealed Langevin dynamics'},
+  {name: 'DDPM', solver: 'DDPM', schedule: 'VP', nfe: 40, code: 'sf.DDPM()'},
+  {name: 'SDE', solver: 'Euler-Maruyama', schedule: 'VP', nfe: 40, code: 'sf.EulerMaruyama()'},
+  {name: 'ODE', solver: 'default', schedule: 'VP', nfe: 20, code: 'sf.sample(denoiser, shape)'},
+  {name: 'flow', solver: 'Heun', schedule: 'rectified', nfe: 20, code: 'sf.Heun()'},
+];
+
+/** @type {import('../app.js').Scene} */
+export const theory = {
+  id: 'theory',
+  title: 'All of it',
+  text: `
+<p>One field, read in five ways. All learn E[x0 | x_t] of one kernel, x_t = α x0 + σ ε; they differ in what the network is asked for, in
+how α and σ are named, and in how the field is followed.</p>
+<div class="scroll" tabindex="0" role="region" aria-label="The theory in one table"><table>
+<thead><tr><th scope="col">method</th><th scope="col">predicts</th><th scope="col">process</th><th scope="col">sampled by</th></tr></thead>
+<tbody>
+<tr><th scope="row">score model</th><td>∇ log p_σ(x)</td><td>α = 1, a ladder of σ</td><td>x + ε/2 s + √ε z, level by level</td></tr>
+<tr><th scope="row">DDPM</th><td>ε</td><td>α² = ᾱ, σ² = 1 − ᾱ</td><td>q(x_s | x_t, x0) with x0 predicted</td></tr>
+<tr><th scope="row">SDE</th><td>score</td><td>dx = f x dt + g dw</td><td>dx = (f x − g² s) dt + g dw̄</td></tr>
+<tr><th scope="row">ODE</th><td>any of them</td><td>the same</td><td>dx/dt = f x − g² s / 2</td></tr>
+<tr><th scope="row">flow matching</th><td>velocity ε − x0</td><td>α = 1 − t, σ = t</td><td>dx/dt = v</td></tr>
+</tbody></table></div>
+<p>Since v, ε, score and x0 are two linear equations in two unknowns, any one gives the others; the library converts as it goes.</p>`,
+  controls: [],
+  create(app) {
+    const {view, seed, components} = app;
+    /** @type {{name: string, x: Float64Array, sw2: number, nfe: number}[]} */ let done = [];
+    let said = 'loading the plans';
+    const exact = draws(components, N, seed + 1), floor = slicedDistance(exact, draws(components, N, seed + 2));
+    load().then((all) => {
+      done = ROWS.map((row) => {
+        const plan = planOf(all, row.solver, row.schedule, row.nfe);
+        const path = plan ? follow(plan, start(plan, seed, 0, N, [0, 0]), app.denoise, seed, 0, [0, 0]) : [annealed()];
+        const x = path[path.length - 1];
+        return {name: row.name, x, sw2: slicedDistance(x, exact), nfe: plan?.nfe ?? row.nfe};
+      });
+      said = '';
+      app.changed();
+    }).catch((error) => { said = String(error.message ?? error); app.changed(); });
+    const annealed = () => {
+      let x = normals(seed, 0, N, 0).map((v) => 4.2 * v);
+      for (let k = 0; k < 240; k++) {
+        const s = 4 * (0.03 / 4) ** (Math.floor(k / 20) / 11), e = 0.4 * s * s, z = normals(seed, 0, N, k + 1), d = app.denoise(x, {alpha: 1, sigma: s});
+        x = x.map((v, i) => v + e / 2 * (d[i] - v) / (s * s) + Math.sqrt(e) * z[i]);
+      }
+      return x;
+    };
+    return {
+      changed(name) { if (name) app.restart(); },
+      draw() {
+        const {ctx} = view, r = view.ratio, w = view.width / 3, h = view.height / 2, whole = view.scale;
+        if (said) { label(view, said, 12 * r, 18 * r); return; }
+        [{name: 'data', x: exact, sw2: floor, nfe: 0}, ...done].forEach((row, i) => {
+          const left = (i % 3) * w, top = Math.floor(i / 3) * h;
+          ctx.save();
+          ctx.beginPath();
+          ctx.rect(left, top, w, h);
+          ctx.clip();
+          ctx.translate(left + w / 2 - view.width / 2, top + h / 2 - view.height / 2);
+          view.scale = Math.min(w, h) / 2 / 2.6;
+          dots(view, row.x, {ink: colour(i ? 'noise' : 'data'), size: 1.5});
+          ctx.restore();
+          view.scale = whole;
+          label(view, row.name, left + 10 * r, top + 18 * r, {ink: colour(i ? 'noise' : 'data')});
+          label(view, i ? `${row.nfe} evaluations, sliced W2 ${row.sw2.toFixed(3)}` : `two draws are ${floor.toFixed(3)} apart`, left + 10 * r, top + 38 * r);
+          ctx.strokeStyle = colour('line');
+          ctx.lineWidth = r;
+          ctx.strokeRect(left, top, w, h);
+        });
+      },
+      summary: () => said || `Sliced W2 to ${N} draws: ${done.map((row) => `${row.name} ${row.sw2.toFixed(3)} (${row.nfe} evaluations)`).join(', ')}; floor ${floor.toFixed(3)}.`,
+      python() {
+        return `${mixtureCode(components)}
+
+data = law.sample(${N}, generator=torch.Generator().manual_seed(${seed + 1}))
+for name, schedule, solver, nfe in (
+    ("DDPM", sf.VP(), sf.DDPM(), 40),
+    ("SDE", sf.VP(), sf.EulerMaruyama(), 40),
+    ("ODE", sf.VP(), None, 20),
+    ("flow", sf.Rectified(), sf.Heun(), 20),
+):
+    x = sf.sample(sf.ExactDenoiser(law, schedule), (${N}, 2), solver=solver, nfe=nfe, seed=${seed}, dtype=f64).x
+    print(name, "sliced W2", round(sf.metrics.sliced_wasserstein(x, data), 3))
+`;
+      },
+    };
+  },
+};
+

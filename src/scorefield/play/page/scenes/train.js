@@ -1,0 +1,102 @@
+// @ts-check
+/** Scene 8: a network learns the field while one watches; then it can be used in the other scenes. */
+
+import {draws, field, moments, normals} from '../exact.js';
+import {arrows, chart, colour, dots, grid, heat, label, short} from '../draw.js';
+import {learned, network, train as step} from '../learn.js';
+import {mixtureCode} from '../state.js';
+
+const BATCH = 192, LEVELS = [0.03, 0.06, 0.12, 0.25, 0.5, 1, 2, 4, 8];
+
+/** @type {import('../app.js').Scene} */
+export const training = {
+  id: 'train',
+  title: 'Train',
+  text: `
+<p>A network of two hidden layers is fitted to draws of the density, nothing more: given a noisy point and its noise level it must say
+where the point came from. Least squares makes it the mean, and so the score.</p>
+<math display="block"><mrow><munder><mi>min</mi><mi>θ</mi></munder><mi>E</mi><msup><mrow><mo>|</mo><msub><mi>F</mi><mi>θ</mi></msub><mo>(</mo><msub><mi>c</mi><mtext>in</mtext></msub><mi>x</mi><mo>,</mo><mfrac><mrow><mi>log</mi><mi>σ</mi></mrow><mn>4</mn></mfrac><mo>)</mo><mo>−</mo>
+<mfrac><mrow><msub><mi>x</mi><mn>0</mn></msub><mo>−</mo><msub><mi>c</mi><mtext>skip</mtext></msub><mi>x</mi></mrow><msub><mi>c</mi><mtext>out</mtext></msub></mfrac><mo>|</mo></mrow><mn>2</mn></msup></mrow></math>
+<p>Where there are no data it learns nothing: the error between the modes stays. Switch the learned field on in the other scenes and see
+what Langevin dynamics and the solvers make of it.</p>`,
+  controls: [
+    {name: 'objective', label: 'Objective', kind: 'select', options: ['denoising', 'explicit'], value: 'denoising', help: 'Explicit: the exact score is the target, which one never has. The noise of single data is what is saved.'},
+    {name: 'width', label: 'Units a layer', kind: 'range', min: 8, max: 96, step: 8, value: 48},
+    {name: 'sigma', label: 'Shown at σ', kind: 'range', min: 0.05, max: 4, log: true, value: 0.3},
+    {name: 'show', label: 'Show', kind: 'select', options: ['learned and exact', 'difference'], value: 'learned and exact'},
+    {name: 'use', label: 'Use the learned field in other scenes', kind: 'toggle', value: false},
+  ],
+  create(app) {
+    const {view, seed, components} = app, p = app.params, std = moments(components).std;
+    const key = JSON.stringify([seed, p.width, p.objective, components]);
+    if (app.learned?.key !== key) app.learned = {key, net: network(p.width, std, seed)};
+    const {net} = app.learned;
+    /** @type {[number, number][]} */ let losses = [];
+    let errors = /** @type {[number, number][]} */ ([]);
+    /** Relative rms error of the score on noisy data, level by level. */
+    const measure = () => {
+      errors = LEVELS.map((s) => {
+        const x0 = draws(components, 400, seed + 5), z = normals(seed + 5, 0, 400, 7), x = x0.map((v, i) => v + s * z[i]), level = {alpha: 1, sigma: s};
+        const exact = field(components, level, x), guess = learned(net)(x, level);
+        let off = 0, size = 0;
+        for (let i = 0; i < x.length; i++) {
+          off += ((guess[i] - x[i]) / s ** 2 - exact.score[i]) ** 2;
+          size += exact.score[i] ** 2;
+        }
+        return [s, Math.sqrt(off / size)];
+      });
+    };
+    measure();
+    return {
+      tick() {
+        const begun = performance.now();
+        let sum = 0, count = 0;
+        do { sum += step(net, components, p.objective, seed, BATCH); count++; } while (performance.now() - begun < 10);
+        losses.push([net.step, sum / count]);
+        if (losses.length > 600) losses = losses.filter((_, i) => i % 2);
+        if (losses.length % 20 === 0) measure();
+      },
+      changed(name) { if (name === 'width' || name === 'objective' || name === 'components') app.restart(); },
+      draw() {
+        const level = {alpha: 1, sigma: p.sigma}, g = grid(view, 24), exact = field(components, level, g.x), guess = learned(net)(g.x, level), r = view.ratio;
+        const shade = grid(view, 80), f = field(components, level, shade.x), top = Math.max(...f.logp);
+        heat(view, f.logp.map((v) => 0.4 * Math.exp((v - top) * 0.6)), shade.columns, shade.rows);
+        dots(view, draws(components, 300, seed + 9), {ink: colour('data'), size: 1.4, alpha: 0.5});
+        const score = guess.map((v, i) => (v - g.x[i]) / p.sigma ** 2), long = (/** @type {number} */ d) => 0.3 * d / (d + 4);
+        if (p.show === 'difference') {
+          arrows(view, g.x, score.map((v, i) => v - exact.score[i]), long, colour('warn'));
+          label(view, 'learned less exact', 12 * r, 38 * r, {ink: colour('warn')});
+        } else {
+          arrows(view, g.x, exact.score, long, colour('line'));
+          arrows(view, g.x, score, long, colour('other'));
+          label(view, 'exact', 12 * r, 38 * r, {ink: colour('soft')});
+          label(view, 'learned', 12 * r, 58 * r, {ink: colour('other')});
+        }
+        label(view, `step ${net.step}, σ = ${short(p.sigma)}`, 12 * r, 18 * r);
+        chart(app.chartView, [{name: 'error of the score', points: errors, ink: colour('other'), dots: true}],
+          {x: 'noise σ', y: 'relative error', logX: true, logY: true});
+      },
+      summary() {
+        const last = losses.slice(-20), mean = last.reduce((s, v) => s + v[1], 0) / Math.max(last.length, 1);
+        return `${net.step} steps of ${BATCH} draws${last.length ? `, loss ${mean.toFixed(3)}` : ''}. ${p.use ? 'The other scenes use this field.' : 'The other scenes use the exact field.'}`;
+      },
+      chart: () => `Relative error of the score on noisy data, by σ: ${errors.map(([s, e]) => `${short(s)}: ${(100 * e).toFixed(0)} %`).join(', ')}.`,
+      python() {
+        return `${mixtureCode(components)}
+
+torch.manual_seed(${seed})
+net = sf.networks.MLP(2, hidden=${p.width}, depth=2)
+std = float(law.variance.mean().sqrt())
+denoiser = sf.NetworkDenoiser(net, sf.EDM(), sf.EDMPreconditioning(std), data_mean=law.mean.float(), data_std=std)
+data = law.sample(20_000, generator=torch.Generator().manual_seed(${seed})).float()
+fit = sf.training.fit(denoiser, data, steps=500, batch_size=256, seed=${seed})
+x = law.sample(1000, generator=torch.Generator().manual_seed(1)).float()
+x_t = x + ${p.sigma} * torch.randn(1000, 2, generator=torch.Generator().manual_seed(2))
+t = float(sf.EDM().time_of_log_snr(-torch.tensor(${p.sigma}).log()))
+exact, learned = law.score_at(x_t, 1.0, ${p.sigma}), sf.score(fit.denoiser, x_t, t)
+print(f"relative error {float((learned - exact).norm() / exact.norm()):.2f}")
+`;
+      },
+    };
+  },
+};

@@ -1,0 +1,102 @@
+"""The page served to its own machine: files by listed name, and nothing to anyone who was not meant.
+
+A page on the web can make a visitor's browser ask 127.0.0.1. So every request must name this host in `Host` (against
+DNS rebinding), there is no CORS, and what a page may load is said by its content-security policy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from scorefield.play.export import modules, source
+from scorefield.play.shown import shown
+
+HOST = "127.0.0.1"
+KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+POLICY += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+class Guarded:
+    """Answers only those who call it by the name of this machine, and tells browsers what the page may do."""
+
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        self.app, self.hosts = app, {f"{name}:{port}".encode() for name in ("127.0.0.1", "localhost")}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        if headers.get(b"host") not in self.hosts:
+            await PlainTextResponse("this host is not served here", 403)(scope, receive, send)
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message["headers"],
+                    (b"content-security-policy", POLICY.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"referrer-policy", b"no-referrer"),
+                    (b"cache-control", b"no-store"),
+                ]
+            await send(message)
+
+        await self.app(scope, receive, guarded)
+
+
+def application(port: int, ready: Callable[[], None] = lambda: None) -> ASGIApp:
+    """The page as an ASGI application on that port; `ready` is called when it begins to serve."""
+    files = {name: source(name) for name in ("index.html", "style.css", *modules())}
+
+    async def file(request: Request) -> Response:
+        name = request.path_params.get("name") or "index.html"
+        if name not in files:
+            return PlainTextResponse("there is no such file", 404)
+        return Response(files[name], media_type=KINDS[name.rpartition(".")[2]])
+
+    async def everything(request: Request) -> Response:
+        return Response(shown(), media_type="application/json")
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        ready()
+        yield
+
+    routes = [Route("/shown.json", everything), Route("/", file), Route("/{name:path}", file)]
+    return Guarded(Starlette(routes=routes, lifespan=lifespan), port)
+
+
+def listening(port: int) -> socket.socket:
+    """A socket on this machine's own address; port 0 takes a free one.
+
+    Raises:
+        ValueError: for a port that is taken, or may not be used.
+    """
+    held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        held.bind((HOST, port))
+    except OSError as error:
+        held.close()
+        raise ValueError(f"--port {port}: {error.strerror}; another one may be free, or 0 for any that is") from None
+    return held
+
+
+def serve(held: socket.socket, ready: Callable[[], None] = lambda: None) -> None:
+    """Serves on `held` until Ctrl-C."""
+    port = held.getsockname()[1]
+    config = uvicorn.Config(
+        application(port, ready), log_level="warning", access_log=False, timeout_graceful_shutdown=1
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run([held])
