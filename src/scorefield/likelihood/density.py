@@ -33,6 +33,7 @@ from scorefield.denoisers.base import in_eval_mode
 from scorefield.likelihood.divergence import Divergence, Exact, Hadamard
 from scorefield.likelihood.flow import Flow
 from scorefield.likelihood.path import beyond, followed, near_end
+from scorefield.tensors import require_batch
 
 S_MAX = 1e3
 End = Literal["model", "law"]
@@ -130,8 +131,7 @@ def log_prob(
     References:
         Chen et al. 2018; Song et al. 2021, section D.2.
     """
-    if not x.is_floating_point() or x.ndim < 1:
-        raise ValueError(f"x must be floating point of shape (B, *event); got {x.dtype}, {tuple(x.shape)}")
+    require_batch("x", x)
     if not bool(torch.isfinite(x).all()):
         raise ValueError("x must be finite; got NaN or infinity")
     divergence = asked(tolerance, end, probes, divergence)
