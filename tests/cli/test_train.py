@@ -202,8 +202,7 @@ def test_a_file_and_keys_beside_it(cli, refused, tmp_path):
 
 def test_a_finished_or_begun_run_keeps_its_recipe(run, cli, refused):
     assert refused("train", "--resume") == "error: --resume needs --out, the run to go on with\n"
-    said = "error: --resume goes on with the recipe in run, where "
-    assert refused("train", "--resume", "--out", "run", "--steps", 90) == f"{said}training.steps is 60; got 90\n"
+    said = "error: a run goes on with the recipe in run, where "
     assert refused("train", "--resume", "--out", "run", "--set", "optim.lr=1") == f"{said}optim.lr is 0.004; got 1.0\n"
     assert refused("train", "--resume", "--out", "run", "--preset", "digits") == (
         f'{said}name is "two-moons"; got "digits"\n'
@@ -212,6 +211,17 @@ def test_a_finished_or_begun_run_keeps_its_recipe(run, cli, refused):
     before = left(run)
     assert cli("train", "--resume", "--out", "run").returncode == 0
     assert left(run) == before
+
+
+def test_a_run_may_go_on_for_longer_and_save_more_often(run, cli):
+    more = ("--steps", STEPS + 6, "--set", "logging.checkpoint_every=3")
+    assert cli("train", "--resume", "--out", "run", *more).returncode == 0
+    assert logged(run) == STEPS + 6
+    kept = recipes.load(run / "recipe.toml")
+    assert (kept.training.steps, kept.logging.checkpoint_every) == (STEPS + 6, 3)
+    assert {f"step-{STEPS + k:06d}" for k in (3, 6)} <= {p.name for p in (run / "checkpoints").iterdir()}
+    assert cli("train", "--resume", "--out", "run").returncode == 0  # at its new end, by itself
+    assert logged(run) == STEPS + 6
 
 
 def test_a_run_that_lost_its_log_still_reports(run, cli):

@@ -156,8 +156,25 @@ def test_any_byte_of_the_manifest_matters(tmp_path):
     for position in range(len(content)):
         for bit in (0, position % 7 + 1):
             path.write_bytes(content[:position] + bytes([content[position] ^ (1 << bit)]) + content[position + 1 :])
-            with pytest.raises(ValueError, match="is damaged"):
+            with pytest.raises(ValueError, match=r"is damaged|has checkpoint format"):  # a digit may become another
                 verify(folder)
+
+
+def test_a_checkpoint_of_another_format_is_refused_and_kept(tmp_path, quiet):
+    """As after a step back to this version: the run is not begun anew, and nothing of it is deleted."""
+    for step in (1, 2, 3, 4):
+        save(tmp_path, step)
+    path = tmp_path / "step-000004" / "manifest.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    said = r"step-000004 has checkpoint format 2; this version reads 1: go on with the version that wrote it"
+    for refused in (lambda: latest(tmp_path, quiet), lambda: verify(path.parent), lambda: save(tmp_path, 4)):
+        with pytest.raises(ValueError, match=said):
+            refused()
+    prune(tmp_path, 1)  # a newer one than it keeps, and not one to tell a whole one by
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000003", "step-000004"]
+    save(tmp_path, 5)
+    prune(tmp_path, 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000004", "step-000005"]
 
 
 def test_the_manifest_of_another_step_is_refused(tmp_path):

@@ -2,7 +2,9 @@
 
 import functools
 import os
+import shutil
 import signal
+from typing import Any
 
 import pytest
 import torch
@@ -11,11 +13,36 @@ from training_cases import denoiser, fit, left, rows
 import scorefield as sf
 from scorefield import losses, networks, training
 from scorefield.data import HorizontalFlip, Scale
+from scorefield.storage import checkpoints
 
 
 def image_denoiser():
     torch.manual_seed(0)
     return sf.NetworkDenoiser(networks.UNet(1, width=8), sf.VP(), sf.V())
+
+
+def compiled():
+    model: Any = denoiser()
+    model.net = torch.compile(model.net, backend="eager")
+    return model
+
+
+class Ramp(sf.Schedule, torch.nn.Module):
+    """alpha = exp(-w t^2) with a w that learns."""
+
+    def __init__(self):
+        torch.nn.Module.__init__(self)
+        self.w = torch.nn.Parameter(torch.tensor(2.0))
+
+    def alpha(self, t):
+        return torch.exp(-self.w.double() * t**2)
+
+    def sigma(self, t):
+        return torch.sqrt(1e-6 - torch.expm1(-2 * self.w.double() * t**2))
+
+
+def of_ramp():
+    return sf.NetworkDenoiser(denoiser().net, Ramp(), sf.V())
 
 
 CASES = {
@@ -43,6 +70,10 @@ CASES = {
     },
     "averages of three lengths": {"power_ema": (0.05, 0.1), "ema_decay": 0.9},
     "inverse square root": {"decay": training.inverse_sqrt},
+    "float64": {"model": lambda: denoiser().double()},
+    "bfloat16": {"model": lambda: denoiser().to(torch.bfloat16)},
+    "a network that its owner compiled": {"model": compiled},
+    "a schedule that learns": {"model": of_ramp, "lr": 0.05},
 }
 
 
@@ -128,12 +159,87 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
 
 def test_a_checkpoint_of_another_network_is_refused_in_one_line(tmp_path):
     fit(tmp_path / "run", on_step=stop_at(7))
-    with pytest.raises(ValueError, match=r"step-000007 is of another run: 'model' .* other weights"):
+    with pytest.raises(ValueError, match=r"step-000007 is of another run: net.num_classes is None there; got 3"):
         fit(tmp_path / "run", model=denoiser(classes=3))
-    with pytest.raises(ValueError, match=r"step-000007 is of another run: 'power-0.050' is missing"):
+    with pytest.raises(ValueError, match=r"step-000007 is of another run: power_ema is \[\] there; got \[0.05\]"):
         fit(tmp_path / "run", power_ema=(0.05,))
-    with pytest.raises(ValueError, match=r"step-000007 is of another run: 'loss' is missing"):
+    with pytest.raises(ValueError, match=r"step-000007 is of another run: loss is denoising there; got Uncertainty"):
         fit(tmp_path / "run", loss=losses.Uncertainty())
+
+
+CHANGED = {
+    "schedule": ({"model": lambda: sf.NetworkDenoiser(denoiser().net, sf.VP(), sf.EDMPreconditioning())}, "EDM", "VP"),
+    "schedule.sigma_max": (
+        {"model": lambda: sf.NetworkDenoiser(denoiser().net, sf.EDM(sigma_max=9.0), sf.EDMPreconditioning())},
+        "80.0",
+        "9.0",
+    ),
+    "parameterization": ({"model": lambda: sf.NetworkDenoiser(denoiser().net, sf.EDM(), sf.V())}, "EDMPrecond", "V"),
+    "data_std": (
+        {"model": lambda: sf.NetworkDenoiser(denoiser().net, sf.EDM(), sf.EDMPreconditioning(), data_std=2.0)},
+        "",
+        "2.0",
+    ),
+    "level": (
+        {"model": lambda: sf.NetworkDenoiser(denoiser().net, sf.EDM(), sf.EDMPreconditioning(), level=torch.sin)},
+        "None",
+        "sin",
+    ),
+    "net.dropout": ({"model": lambda: denoiser(dropout=0.5)}, "0.0", "0.5"),
+    "seed": ({"seed": 5}, "0", "5"),
+    "batch_size": ({"batch_size": 10}, "12", "10"),
+    "lr": ({"lr": 1e-3}, "0.01", "0.001"),
+    "warmup": ({"warmup": 5}, "3", "5"),
+    "decay": ({"decay": training.constant}, "cosine", "constant"),
+    "optimizer": ({"optimizer": training.Muon()}, "AdamW", "Muon"),
+    "optimizer.weight_decay": ({"optimizer": training.AdamW(weight_decay=0.1)}, "0.0", "0.1"),
+    "ema_decay": ({"ema_decay": 0.9}, "0.999", "0.9"),
+    "clip": ({"clip": 2.0}, "1.0", "2.0"),
+    "loss": ({"loss": losses.sliced}, "denoising", "sliced"),
+    "times": ({"times": losses.Stratified(losses.Uniform())}, "Uniform", "Stratified"),
+    "weight": ({"weight": losses.weights.MinSNR()}, "None", "another|MinSNR"),
+    "transform": ({"transform": Scale(2.0, 0.0)}, "None", "Scale"),
+    "condition_dropout": ({"condition_dropout": 0.3}, "0.1", "0.3"),
+    "data.count": ({"data": torch.zeros(49, 2) + torch.arange(2)}, "50", "49"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_run_does_not_go_on_as_another(tmp_path, name):
+    fit(tmp_path / "run", steps=7)
+    before = left(tmp_path / "run", 7)
+    change, there, here = CHANGED[name]
+    change = {key: value() if key == "model" else value for key, value in change.items()}
+    said = rf"step-000007 is of another run: {name} is {there}.* there; got ({here})"
+    with pytest.raises(ValueError, match=said) as refused:
+        fit(tmp_path / "run", **change)
+    assert "\n" not in str(refused.value)
+    assert left(tmp_path / "run", 7) == before
+    assert not fit(tmp_path / "run", steps=7).interrupted  # it is what it was
+
+
+def test_a_run_may_go_on_for_longer_and_on_another_machine(tmp_path):
+    fit(tmp_path / "run", steps=7)
+    result = fit(
+        tmp_path / "run", model=compiled(), steps=9, accumulate=3, patience=1, rollbacks=0, checkpoint_every=2,
+        progress=True,
+    )  # fmt: skip
+    assert result.history.step == list(range(1, 10))
+    assert left(tmp_path / "run", 8)
+
+
+def test_a_checkpoint_without_a_record_goes_on_by_its_seed(tmp_path):
+    """As 0.1.0 wrote them."""
+    fit(tmp_path / "run", steps=7)
+    path = tmp_path / "run" / "checkpoints" / "step-000007"
+    state = checkpoints.read_state(path)
+    del state["record"]
+    files = {file.name: file.read_bytes() for file in path.glob("*.safetensors")}
+    shutil.rmtree(path)
+    checkpoints.write(path.parent, 7, files, state)
+    with pytest.raises(ValueError, match="of another run: seed is 0 there; got 1"):
+        fit(tmp_path / "run", seed=1)
+    assert fit(tmp_path / "run").history.step == list(range(1, 21))
 
 
 def test_a_signal_in_the_last_step_is_no_interruption(tmp_path):

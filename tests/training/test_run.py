@@ -4,13 +4,18 @@ import errno
 import json
 import math
 import os
+import re
+import warnings
+from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from torch import nn
 from training_cases import data, denoiser, fit, left, rows
 
+import scorefield as sf
 from scorefield import losses, training
 from scorefield.data import Arrays
 from scorefield.storage import checkpoints
@@ -91,7 +96,7 @@ def test_more_bad_steps_than_patience_take_up_the_last_checkpoint(tmp_path):
     # the same from outside: a run that goes on from 10 with step 16
     once_more = denoiser()
     options = training.Options(steps=20, batch_size=12, warmup=3, lr=1e-2)
-    engine = Engine(training.DenoisingObjective(once_more), Arrays(data()), options)
+    engine = Engine(training.DenoisingObjective(once_more, Broken(range(12, 16))), Arrays(data()), options)
     folder = tmp_path / "checkpoints" / "step-000010"
     engine.load(folder, checkpoints.read_state(folder))
     for step in range(15, 20):
@@ -136,7 +141,7 @@ def test_the_log_is_json_that_anything_can_read(tmp_path):
     logged = [json.loads(line, parse_constant=refuse) for line in lines]
     assert logged[3]["loss"] is None
     assert [row["loss"] for row in logged if row["step"] != 4] == [x for x in result.history.loss if math.isfinite(x)]
-    again = fit(tmp_path)
+    again = fit(tmp_path, loss=Broken({4}))
     assert math.isnan(again.history.loss[3])
     assert again.history.lr == result.history.lr
 
@@ -219,3 +224,88 @@ def test_a_log_that_cannot_grow_is_named(tmp_path):
     with run.opened(), pytest.raises(OSError, match="No space left") as stopped:
         run.after(training.Progress(1, 2, 0.5, 0.1, 1.0, 0.1), None)  # type: ignore[arg-type]
     assert stopped.value.filename == str(tmp_path / "metrics.jsonl")
+
+
+class Quiet(nn.Module):
+    """Keeps no argument, which a checkpoint would need to make it again."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, width), nn.SiLU(), nn.Linear(width, 2))
+
+    def forward(self, x, level):
+        return self.layers(x)
+
+
+def quiet(**how):
+    return sf.NetworkDenoiser(Quiet(8), sf.VP(), sf.V(), **how)
+
+
+def test_a_model_that_a_checkpoint_cannot_describe_is_said_before_it_trains_and_never_lost(tmp_path):
+    said = r"load will need net=\.\.\., level=\.\.\.: Quiet can't be described: .*'width'"
+
+    def look(p):
+        assert len(heard) == 1  # by the first step
+
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        result = fit(tmp_path, model=quiet(level=torch.sin), on_step=look)
+    assert re.search(said, str(heard[0].message))
+    assert len(heard) == 1
+    with pytest.raises(ValueError, match=said):
+        sf.load(tmp_path)
+    loaded = sf.load(tmp_path, net=Quiet(8), level=torch.sin).denoiser
+    x = torch.randn(4, 2)
+    assert torch.equal(loaded(x, 0.4), result.denoiser(x, 0.4))
+
+
+class Unsaid(training.DenoisingObjective):
+    def state(self):
+        return {**super().state(), "who": self}
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"model": lambda: Unsaid(denoiser())}, "state must be plain values that JSON can hold"),
+        (
+            {"model": lambda: quiet(data_std=torch.ones(2))},
+            r"data_std must be one number to be saved; got shape \(2,\)",
+        ),
+        ({"meta": {"who": object()}}, "meta must be plain values that JSON can hold"),
+    ],
+)
+def test_what_cannot_be_saved_is_found_out_before_the_first_step(tmp_path, how, said):
+    run = training.Run(tmp_path / "new" / "run", meta=how.get("meta"))
+    model = how.get("model", denoiser)()
+    with pytest.raises(ValueError, match=said):
+        training.fit(model, data(), run=run, steps=5, batch_size=10, on_step=lambda p: pytest.fail("it trains"))
+
+
+def test_numbers_of_a_run_are_whole_and_of_any_library(tmp_path):
+    make: Any = training.Run
+    run = make(
+        str(tmp_path / "run"), meta={"n": np.int64(3)}, checkpoint_every=np.int64(2), keep=torch.tensor(2),
+        keep_every=np.int32(4),
+    )  # fmt: skip
+    training.fit(denoiser(), data(), run=run, steps=np.int64(9), batch_size=np.int64(10))
+    assert saved(tmp_path / "run") == [4, 8, 9]
+    assert sf.load(tmp_path / "run").meta == {"n": 3, "step": 9, "steps": 9}
+    for name in ("checkpoint_every", "keep", "keep_every", "sample_every"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1; got 0"):
+            make(tmp_path, **{name: 0})
+        with pytest.raises(TypeError, match=f"{name} must be a whole number; got 1.5"):
+            make(tmp_path, **{name: 1.5})
+
+
+def test_a_checkpoint_of_another_format_stops_a_run_and_is_kept(tmp_path):
+    fit(tmp_path, steps=7)
+    manifest = tmp_path / "checkpoints" / "step-000007" / "manifest.json"
+    later = manifest.read_text().replace('"format": 1', '"format": 2')
+    manifest.write_text(later)
+    for again in (lambda: fit(tmp_path), lambda: sf.load(tmp_path)):
+        with pytest.raises(ValueError, match="step-000007 has checkpoint format 2; this version reads 1"):
+            again()
+    assert manifest.read_text() == later
+    assert saved(tmp_path) == [7]
+    assert len(rows(tmp_path)) == 7

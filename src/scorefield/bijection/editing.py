@@ -40,6 +40,7 @@ from scorefield.sampling.driver import run
 from scorefield.sampling.parts import Part, bar, cut, initial
 from scorefield.solvers import AnalyticDPM, Solver, recommended
 from scorefield.solvers.base import DEFAULT_NFE, default_grid
+from scorefield.tensors import require_batch
 
 
 @torch.no_grad()
@@ -193,7 +194,6 @@ def _fits(mask: Tensor, x: Tensor) -> bool:
 
 
 def _check(x: Tensor) -> None:
-    if not x.is_floating_point() or x.ndim < 1:
-        raise ValueError(f"x must be floating point of shape (B, *event); got {x.dtype}, {tuple(x.shape)}")
+    require_batch("x", x)
     if not bool(torch.isfinite(x).all()):
         raise ValueError("x must be finite; got NaN or infinity")

@@ -32,6 +32,7 @@ from scorefield.denoisers import Denoiser
 from scorefield.sampling.driver import run
 from scorefield.schedules import pad_right
 from scorefield.solvers import Multistep
+from scorefield.tensors import require_batch
 
 NFE = 64
 S_MIN, S_MAX = grids.S_MIN, 40.0  # in units of data_std; the usual processes and the presets go that far
@@ -245,8 +246,7 @@ def _prior(denoiser: Denoiser, t: Tensor, like: Tensor) -> tuple[Tensor | float,
 
 
 def _check(name: str, x: Tensor) -> None:
-    if not x.is_floating_point() or x.ndim < 1:
-        raise ValueError(f"{name} must be floating point of shape (B, *event); got {x.dtype}, {tuple(x.shape)}")
+    require_batch(name, x)
     if not bool(torch.isfinite(x).all()):
         raise ValueError(f"{name} must be finite; got NaN or infinity")
 

@@ -30,7 +30,10 @@ def train(
         typer.Option("--out", help="Run folder, new or empty. [default: runs/NAME]", show_default=False),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, as it is; begin it if there is none.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run in --out; begin it if there is none. More --steps may be given."
+        ),
     ] = False,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Instead of the recipe's own number.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the weights, the data and the noise.")] = None,
@@ -76,9 +79,8 @@ def train(
             raise ValueError("--task denoiser was given for the recipe of a classifier")
         recipe = recipes.presets.classifier(recipe)
     # the command that began a run may be repeated, by torchrun after a fault, say; but a run keeps its recipe
-    if kept is not None and (different := recipes.difference(kept, recipe)):
-        key, there, here = different
-        raise ValueError(f"--resume goes on with the recipe in {out}, where {key} is {there}; got {here}")
+    if kept is not None and out is not None:
+        runs.check(out, recipe)
     if show:
         typer.echo(recipes.dumps(recipe), nl=False)
         return

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from scorefield.data.sources import Source, chunks, rows_at_a_time
+from scorefield.data.sources import Source, as_tensor, chunks, rows_at_a_time
 
 
 class Moments(NamedTuple):
@@ -46,8 +46,9 @@ def moments(data: Tensor | Source, *, per_entry: bool = False) -> Moments:
 
 
 def _pieces(data: Tensor | Source) -> Iterable[Tensor]:
-    if not isinstance(data, Tensor):
+    if isinstance(data, Source):
         return (data.batch(rows).x for rows in chunks(data))
+    data = as_tensor("data", data)
     return data.split(rows_at_a_time(data.shape[1:])) if data.numel() else ()
 
 

@@ -8,6 +8,7 @@ batch.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -55,7 +56,8 @@ class Arrays:
     """Data in memory.
 
     Args:
-        x: `(N, *event)`. Kept as it is when it has levels, else as float32, and must then be finite.
+        x: `(N, *event)`, a tensor or an array. Kept as it is when it has levels, else in `dtype`, and must then be
+            finite.
         label: `(N,)` integers from 0, cond["label"].
         cond: other conditions, each `(N, ...)`.
         levels: of integers 0 .. levels - 1. uint8 has 256 and uint16 65536 unless this says otherwise; other types are
@@ -63,6 +65,7 @@ class Arrays:
         num_classes: where `label` may lack the last classes; else as many as `class_names`, or the largest label + 1.
         class_names: of the labels 0, 1, ...
         columns: names of the entries of a `(d,)` event: a table's.
+        dtype: of continuous data.
 
     Raises:
         ValueError: no data; another length; values outside 0 .. levels - 1, or NaN; labels outside the classes.
@@ -70,27 +73,31 @@ class Arrays:
 
     def __init__(
         self,
-        x: Tensor,
-        label: Tensor | None = None,
+        x: Tensor | np.ndarray,
+        label: Tensor | np.ndarray | Sequence[int] | None = None,
         *,
         cond: Mapping[str, Tensor] | None = None,
         levels: int | None = None,
         num_classes: int | None = None,
         class_names: Sequence[str] = (),
         columns: Sequence[str] = (),
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        x, levels, num_classes = as_tensor("x", x), _count(levels), _count(num_classes)
         if x.ndim < 1 or x.numel() == 0:
             raise ValueError(f"x must be (N, *event) and not empty; got shape {tuple(x.shape)}")
         self.levels = levels if levels is not None else {torch.uint8: 256, torch.uint16: 65536}.get(x.dtype)
-        self.x = _stored(x, self.levels)
+        self.x = _stored(x, self.levels, dtype)
         self.event_shape = tuple(x.shape[1:])
         self.class_names, self.columns = tuple(class_names), tuple(columns)
         if self.columns and self.event_shape != (len(self.columns),):
             raise ValueError(f"columns must name the entries of an event; got {len(self.columns)} for {x.shape[1:]}")
-        self.cond = dict(cond or {})
+        self.cond = {name: as_tensor(name, value) for name, value in (cond or {}).items()}
         self.num_classes = None
         if label is not None:
-            self.cond["label"], self.num_classes = _labels(label, num_classes or len(self.class_names) or None)
+            self.cond["label"], self.num_classes = _labels(
+                as_tensor("label", label), num_classes or len(self.class_names) or None
+            )
         for name, value in self.cond.items():
             if len(value) != len(x):
                 raise ValueError(f"{name} must have one row for each of the {len(x)} data; got {len(value)}")
@@ -111,27 +118,36 @@ class Mapped:
 
     An item is an array (tensor, NumPy, or a PIL image, which becomes (C, H, W) bytes), a pair (array, label), or a
     mapping with the array under `x`; its other numbers become conditions of the same names. All arrays have one shape.
+    A tuple of the array alone, as of a TensorDataset, is the array.
 
     Args:
         levels: as of `Arrays`.
         num_classes: without it, the length of `dataset.classes` where there is one. Labels need one of the two.
         x: the array's name in a mapping.
+        conditional: False leaves everything but the array out.
 
     Raises:
         ValueError: an empty data set or an item of another kind; when read, an item of another shape, by its index.
     """
 
     def __init__(
-        self, dataset: Any, *, levels: int | None = None, num_classes: int | None = None, x: str = "x"
+        self,
+        dataset: Any,
+        *,
+        levels: int | None = None,
+        num_classes: int | None = None,
+        x: str = "x",
+        conditional: bool = True,
     ) -> None:
         if len(dataset) == 0:
             raise ValueError("dataset must not be empty")
-        self.dataset, self._x = dataset, x
+        self.dataset, self._x, self._conditional = dataset, x, conditional
+        levels, num_classes = _count(levels), _count(num_classes)
         array, cond = self._item(0)
         self.class_names = tuple(str(name) for name in getattr(dataset, "classes", ()))
         self.num_classes = (num_classes or len(self.class_names) or None) if "label" in cond else None
         if "label" in cond and self.num_classes is None:
-            raise ValueError("dataset has labels but no `classes`: pass num_classes")
+            raise ValueError("dataset has labels but no `classes`: pass num_classes, Mapped(dataset, num_classes=...)")
         self.levels = levels if levels is not None else {torch.uint8: 256, torch.uint16: 65536}.get(array.dtype)
         self.event_shape = tuple(array.shape)
 
@@ -155,8 +171,10 @@ class Mapped:
         if isinstance(item, Mapping):
             if self._x not in item:
                 raise ValueError(f"dataset[{i}] has no {self._x!r}; it has {', '.join(map(str, item))}: pass x=...")
-            cond = {name: value for name, value in item.items() if name != self._x}
+            cond = {name: value for name, value in item.items() if name != self._x and self._conditional}
             return _tensor(item[self._x]), {name: _condition(i, name, value) for name, value in cond.items()}
+        if isinstance(item, tuple | list) and (len(item) == 1 or not self._conditional):
+            return _tensor(item[0]), {}
         if isinstance(item, tuple | list) and len(item) == 2:
             return _tensor(item[0]), {"label": _condition(i, "label", item[1])}
         if isinstance(item, tuple | list):
@@ -184,7 +202,7 @@ def in_memory(source: Source) -> Arrays:
     """The same data as one tensor: read once, then as fast as indexing."""
     batches = [source.batch(rows) for rows in chunks(source)]
     cond = {name: torch.cat([b.cond[name] for b in batches]) for name in batches[0].cond}
-    names = {name: getattr(source, name, ()) for name in ("class_names", "columns")}
+    names: dict[str, Any] = {name: getattr(source, name, ()) for name in ("class_names", "columns")}
     label = cond.pop("label", None)
     x = torch.cat([b.x for b in batches])
     return Arrays(x, label, cond=cond, levels=source.levels, num_classes=source.num_classes, **names)
@@ -217,11 +235,18 @@ def check_rows(rows: Tensor, n: int) -> None:
         raise ValueError(f"rows must lie in 0..{n - 1}; got {int(rows.min())}..{int(rows.max())}")
 
 
-def _stored(x: Tensor, levels: int | None) -> Tensor:
+def _count(value: Any) -> int | None:
+    return None if value is None else operator.index(value)  # of NumPy and torch, too
+
+
+def _stored(x: Tensor, levels: int | None, dtype: torch.dtype = torch.float32) -> Tensor:
     if levels is None:
-        x = x.to(torch.float32)
+        if x.is_complex():
+            raise ValueError(f"x must be real; got {x.dtype}: give the two parts as channels, torch.view_as_real")
+        x = x.to(dtype)
         if not bool(torch.isfinite(x).all()):
-            raise ValueError(f"x must be finite in float32; {int((~torch.isfinite(x)).sum())} entries are not")
+            name = str(dtype).removeprefix("torch.")
+            raise ValueError(f"x must be finite in {name}; {int((~torch.isfinite(x)).sum())} entries are not")
         return x
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
         raise ValueError(f"x with levels must hold integers; got {x.dtype}")
@@ -240,6 +265,27 @@ def _labels(label: Tensor, num_classes: int | None) -> tuple[Tensor, int]:
     if not 0 <= low <= high < classes:
         raise ValueError(f"label must lie in 0..{classes - 1}; got {low}..{high}")
     return label, classes
+
+
+def as_tensor(name: str, value: Any) -> Tensor:
+    """`value`, a tensor, an array of NumPy or what becomes one, as a tensor; `name` is what a message calls it.
+
+    Raises:
+        ValueError: for what holds anything but numbers.
+    """
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, list | tuple) and value and all(isinstance(v, Tensor) for v in value):
+        return torch.stack(list(value))
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of several lengths
+        array = np.empty((), object)
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold numbers; got {type(value).__name__} of {array.dtype}")
+    if not (array.flags.writeable and array.dtype.isnative and min(array.strides, default=0) >= 0):
+        array = np.array(array, array.dtype.newbyteorder("="))  # torch shares memory, and not with any array
+    return torch.from_numpy(array)
 
 
 def _tensor(value: Any) -> Tensor:

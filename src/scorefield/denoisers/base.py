@@ -22,6 +22,7 @@ from typing import Any, TypeVar, cast
 from torch import Tensor, nn
 
 from scorefield.schedules import PriorMoments, Schedule
+from scorefield.tensors import require_batch
 
 OF_DATA = 10.0  # sigma / alpha below which the start is not noise alone: 1% of unit data's variance
 
@@ -56,6 +57,7 @@ class Denoiser(nn.Module):
     data_range: tuple[float, float] | None = None
 
     def __call__(self, x_t: Tensor, t: Tensor | float, *args: Any, **cond: Any) -> Tensor:
+        require_batch("x_t", x_t)
         x0: Any = super().__call__(x_t, t, *args, **cond)
         return shaped(type(self).__name__, x0, x_t)
 
@@ -74,6 +76,7 @@ class Denoiser(nn.Module):
 
     def _like(self, denoiser: Denoiser) -> None:
         """Takes over the schedule of another, and what it says of its data."""
+        require_denoiser("denoiser", denoiser)
         self.schedule, self.data_mean, self.data_std = denoiser.schedule, denoiser.data_mean, denoiser.data_std
         self.data_range = denoiser.data_range
 
@@ -115,11 +118,28 @@ def evaluating(module: nn.Module) -> Generator[None, None, None]:
             m.training = training
 
 
+def require_denoiser(name: str, value: Any) -> None:
+    """Refuses what is no denoiser, and says how it becomes one.
+
+    Raises:
+        TypeError: for anything but an nn.Module with a schedule.
+    """
+    if isinstance(value, nn.Module) and isinstance(getattr(value, "schedule", None), Schedule):
+        return
+    how = (
+        "sf.NetworkDenoiser(net, schedule, target)"
+        if isinstance(value, nn.Module)
+        else "sf.ExactDenoiser(law, schedule)"
+    )
+    raise TypeError(f"{name} must be a Denoiser, E[x0 | x_t] with a schedule; got {type(value).__name__}: see {how}")
+
+
 def in_eval_mode(function: F) -> F:
     """A function of a `denoiser`, its first argument, which is in eval mode while it runs."""
 
     @functools.wraps(function)
     def evaluated(denoiser: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        require_denoiser("denoiser", denoiser)
         with evaluating(denoiser):
             return function(denoiser, *args, **kwargs)
 

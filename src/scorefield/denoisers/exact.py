@@ -20,11 +20,19 @@ class ExactDenoiser(Denoiser):
 
     def __init__(self, distribution: Distribution, schedule: Schedule) -> None:
         super().__init__()
+        for name, value, kind in (("distribution", distribution, Distribution), ("schedule", schedule, Schedule)):
+            if not isinstance(value, kind):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(
+                    f"{name} must be a {kind.__name__}; got {getattr(value, '__name__', type(value).__name__)}"
+                )
         self.distribution = distribution
         self.schedule = schedule
         self.data_mean = distribution.mean
         self.data_std = float(distribution.variance.mean().sqrt())
 
     def forward(self, x_t: Tensor, t: Tensor | float) -> Tensor:
+        if x_t.shape[1:] != self.distribution.event_shape:
+            wanted = ", ".join(map(str, ("B", *self.distribution.event_shape)))
+            raise ValueError(f"x_t must have shape ({wanted}), a sample of the law in each row; got {tuple(x_t.shape)}")
         alpha, sigma = self.schedule(t)
         return self.distribution.denoise(x_t, alpha, sigma)

@@ -31,7 +31,8 @@ class NoiseConditional(nn.Module):
 
     Raises:
         ValueError: when called, for times that are not one for all, or one for each of x_t.
-        TypeError: when called, where the network fails on an x_t of another dtype than its parameters.
+        TypeError: for a net, a schedule or a parameterization that is none; when called, where the
+            network fails on an x_t of another dtype than its parameters.
     """
 
     def __init__(
@@ -45,6 +46,15 @@ class NoiseConditional(nn.Module):
         data_std: float = Denoiser.data_std,
     ) -> None:
         super().__init__()
+        for name, value, kind in (
+            ("net", net, nn.Module),
+            ("schedule", schedule, Schedule),
+            ("parameterization", parameterization, Parameterization),
+        ):
+            if not isinstance(value, kind):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(
+                    f"{name} must be a {kind.__name__}; got {getattr(value, '__name__', type(value).__name__)}"
+                )
         self.net = net
         self.schedule = schedule
         self.parameterization = parameterization

@@ -5,8 +5,7 @@ All are functions of D(x_t, t) = E[x0 | x_t]; the formulas are those of `denoise
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scorefield.denoisers.base import Denoiser
+from scorefield.denoisers.gradients import differentiable
 from scorefield.parameterizations import X0, Eps, Parameterization, Score, V, Velocity, convert
 from scorefield.schedules import as_time, pad_right
 
@@ -48,13 +48,6 @@ def _view(
     return convert(X0(), goal, denoiser.schedule, x_t, denoiser(x_t, t, **cond), t)
 
 
-@contextlib.contextmanager
-def differentiable() -> Generator[None, None, None]:
-    """Derivatives can be taken here, whatever the caller is in: no_grad, or inference mode, whose tensors to clone."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
-
-
 def covariance(
     denoiser: Denoiser,
     x_t: Tensor,
@@ -81,9 +74,8 @@ def covariance(
 
     if mode == "vjp":
         with differentiable():
-            cond = {name: v.clone() if isinstance(v, Tensor) and v.is_inference() else v for name, v in cond.items()}
             x = x_t.detach().clone().requires_grad_()
-            (product,) = torch.autograd.grad(denoise(x), x, u.clone() if u.is_inference() else u)
+            (product,) = torch.autograd.grad(denoise(x), x, u)
     elif mode == "jvp":
         with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward mode
             product: Tensor = torch.func.jvp(denoise, (x_t,), (u,))[1]

@@ -34,11 +34,12 @@ from torch import Tensor
 
 from scorefield.conditions import Conditions, for_each
 from scorefield.denoisers import Denoiser
-from scorefield.denoisers.views import differentiable
+from scorefield.denoisers.gradients import differentiable
 from scorefield.inverse.linear import Whitened, isotropic, linear_gaussian
 from scorefield.inverse.measurement import Likelihood
 from scorefield.inverse.method import PURE, Cost, Drawn, Method, Task, below_pure_noise
 from scorefield.inverse.operators import conjugate_gradients
+from scorefield.inverse.start import given_data
 from scorefield.randomness import Noise
 from scorefield.sampling.parts import Bound, initial
 from scorefield.schedules import as_time, pad_right
@@ -204,6 +205,9 @@ class DDNM(Guided):
 class Guidance(Method):
     """Samples of a guided denoiser by any solver that takes steps of its own.
 
+    They start where y puts x_t, for Gaussian data of the denoiser's data_mean and data_std: no other place than the
+    prior's unless the process ends at modest noise. `sample` of a guided denoiser always starts at the prior's.
+
     Args:
         guided: MomentMatching, PiGDM, DiffPIR or DDNM.
         options: of its constructor.
@@ -241,7 +245,8 @@ class Guidance(Method):
         denoise = Bound(guided, cond, len(task.index), slice(None) if task.exact else None)
         noise = Noise(task.seed, task.index, task.likelihood.event_shape, task.dtype)
         solver, times = self._plan(task.denoiser, nfe)
-        state = solver.init(initial(task.denoiser, times[0], noise))
+        system = Whitened(guided.likelihood, task.observation)
+        state = solver.init(given_data(task, system, times[0], initial(task.denoiser, times[0], noise)))
         for step in solver.plan(guided, times):
             state = solver.step(denoise, state, step, lambda k: noise.normal(k + 1))
             advance()

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
-from scorefield.denoisers.base import evaluating
+from scorefield.denoisers.base import evaluating, require_denoiser
+from scorefield.denoisers.gradients import outside_inference
 from scorefield.inverse.measurement import GaussianNoise, Likelihood
 from scorefield.inverse.method import SLOTS, Drawn, Method, Task
 from scorefield.inverse.recommended import recommended
@@ -131,8 +132,7 @@ class Posterior:
         drawn: list[Drawn] = []
         chi2: list[Tensor | None] = []
         told = bar(progress, len(parts) * steps, "conditioning")
-        # methods differentiate, which inference mode forbids: what is made from here on is none of its tensors
-        with torch.inference_mode(False), torch.no_grad(), evaluating(self.denoiser), told as advance:
+        with outside_inference(), evaluating(self.denoiser), told as advance:  # methods differentiate
             for part in parts:
                 task = self._task(part, held, seed, first_index, dtype, exact)
                 drawn.append(method.draw(task, nfe, advance))
@@ -205,6 +205,9 @@ def condition(
     Raises:
         ValueError: for a likelihood the method cannot use, a condition of another length than the observations.
     """
+    require_denoiser("denoiser", denoiser)
+    if not isinstance(likelihood, Likelihood):
+        raise TypeError(f"likelihood must be a Likelihood, such as GaussianNoise; got {type(likelihood).__name__}")
     method = recommended(likelihood) if method is None else method
     method.check(denoiser, likelihood)
     return Posterior(denoiser, likelihood, method, Conditions.of(cond, len(likelihood), what="observations"))

@@ -42,6 +42,7 @@ from scorefield.inverse.linear import Whitened, linear_gaussian
 from scorefield.inverse.measurement import Likelihood
 from scorefield.inverse.method import Cost, Drawn, Method, Task, below_pure_noise, grid
 from scorefield.inverse.operators.blur import hartley
+from scorefield.inverse.start import given_data
 from scorefield.randomness import Randomness, randn_like
 from scorefield.schedules import as_time
 
@@ -178,7 +179,8 @@ class SpectralBridge(Method):
         times = grid(task.denoiser, nfe) if self.times is None else below_pure_noise(task.denoiser, as_time(self.times))
         system = Whitened(linear_gaussian(task.likelihood, "SpectralBridge"), task.observation, task.dtype)
         gain = _gain(system)
-        x, left = task.initial(times[0]).to(task.dtype), torch.zeros(len(task.index), dtype=task.dtype)
+        x = given_data(task, system, times[0], task.initial(times[0])).to(task.dtype)
+        left = torch.zeros(len(task.index), dtype=task.dtype)
         for k, (t, s) in enumerate(pairwise(times)):
             c = self.spectrum.at(task.denoiser, t).to(x)
             first, third = (task.normal(3 * k + n).to(x) for n in (1, 3))

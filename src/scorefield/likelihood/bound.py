@@ -22,6 +22,7 @@ from scorefield.denoisers.base import in_eval_mode
 from scorefield.likelihood.divergence import FIRST_DRAW
 from scorefield.losses import Importance, continuous_bound
 from scorefield.randomness import Noise
+from scorefield.tensors import require_batch
 
 OWN_DRAWS = FIRST_DRAW + 2**20  # others than those of probes and dequantisation
 
@@ -62,6 +63,7 @@ def elbo(
     References:
         Kingma et al. 2021; Song et al. 2021b, theorem 3.
     """
+    require_batch("x", x)
     if draws < 2 or draws % 2:
         raise ValueError(f"draws must be even and at least 2; got {draws}")
     d = math.prod(x.shape[1:])

@@ -30,9 +30,11 @@ from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.denoisers.base import in_eval_mode
+from scorefield.denoisers.gradients import outside_inference
 from scorefield.likelihood.divergence import Divergence, Exact, Hadamard
 from scorefield.likelihood.flow import Flow
 from scorefield.likelihood.path import beyond, followed, near_end
+from scorefield.tensors import require_batch
 
 S_MAX = 1e3
 End = Literal["model", "law"]
@@ -130,8 +132,7 @@ def log_prob(
     References:
         Chen et al. 2018; Song et al. 2021, section D.2.
     """
-    if not x.is_floating_point() or x.ndim < 1:
-        raise ValueError(f"x must be floating point of shape (B, *event); got {x.dtype}, {tuple(x.shape)}")
+    require_batch("x", x)
     if not bool(torch.isfinite(x).all()):
         raise ValueError("x must be finite; got NaN or infinity")
     divergence = asked(tolerance, end, probes, divergence)
@@ -143,7 +144,7 @@ def log_prob(
     size = chunk or max(1, CHUNK_ELEMENTS // max(1, d))
     told = Conditions.of(cond, batch, x.dtype, x.device)
     parts = []
-    with torch.inference_mode(False), torch.set_grad_enabled(differentiable):
+    with outside_inference(), torch.set_grad_enabled(differentiable):
         for low in range(0, max(batch, 1), size):
             rows = slice(low, min(low + size, batch))
             index = torch.arange(first_index + low, first_index + rows.stop, device=x.device)

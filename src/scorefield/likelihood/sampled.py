@@ -25,6 +25,7 @@ from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.denoisers.base import in_eval_mode
+from scorefield.denoisers.gradients import outside_inference
 from scorefield.likelihood.density import CAUTION, CHUNK_ELEMENTS, OF_THE_END, S_MAX, End, LogProb, asked
 from scorefield.likelihood.divergence import Divergence
 from scorefield.likelihood.flow import Flow
@@ -46,7 +47,7 @@ class Sampled(NamedTuple):
 
 
 @in_eval_mode
-@torch.no_grad()
+@outside_inference()
 def sample_log_prob(
     denoiser: Denoiser,
     shape: Sequence[int],

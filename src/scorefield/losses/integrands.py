@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from scorefield.denoisers.views import differentiable
 from scorefield.schedules import pad_right
 
 Score = Callable[[Tensor], Tensor]
@@ -36,7 +37,7 @@ def explicit(score: Score, x: Tensor, exact: Score) -> Tensor:
 
 def implicit(score: Score, x: Tensor) -> Tensor:
     """1/2 ||score(x)||^2 + tr dscore/dx, `(B,)`: Hyvarinen's score, with the exact trace by d vector products."""
-    with torch.enable_grad():
+    with differentiable():
         x, s = _with_graph(score, x)
         rows = s.reshape(len(x), math.prod(x.shape[1:]))
         trace = torch.zeros_like(rows[:, 0])
@@ -59,10 +60,10 @@ def sliced(score: Score, x: Tensor, v: Tensor, *, variance_reduced: bool = True)
         ValueError: for directions of another shape, or none.
     """
     directions = _directions(v, x)
-    with torch.enable_grad():
+    with differentiable():
         x, s = _with_graph(score, x)
         value = torch.zeros_like(_half_square(s))
-        for u in directions:
+        for u in directions.clone() if directions.is_inference() else directions:
             square = _half_square(s) if variance_reduced else _dot(u, s).square() / 2
             value = value + square + _dot(u, _vjp((s * u).sum(), x))
         value = value / len(directions)
@@ -96,7 +97,7 @@ def finite_difference(score: Score, x: Tensor, v: Tensor, step: Tensor | float) 
 
 
 def _with_graph(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
-    x = x if x.requires_grad else x.detach().requires_grad_()
+    x = x if x.requires_grad else (x.clone() if x.is_inference() else x.detach()).requires_grad_()
     with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
         return x, score(x)
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from scorefield.catalogue import nearest
 from scorefield.recipes.schema import Part, Recipe
+from scorefield.training import record
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
@@ -54,12 +55,17 @@ def dumps(recipe: Recipe) -> str:
 
 
 def difference(one: Recipe, other: Recipe) -> tuple[str, str, str] | None:
-    """The first key whose value differs between two recipes, and both values; None if there is none."""
+    """The first key whose value differs between two recipes, and both values; None if there is none.
+
+    What a run may change when it goes on is no difference: its length, its machine, its logging (`record.FREE`).
+    """
     first, second = (_flat(recipe.model_dump(mode="json", exclude_none=True)) for recipe in (one, other))
-    for key in {**first, **second}:
-        if first.get(key) != second.get(key):
-            return key, *(_value(flat[key]) if key in flat else "not set" for flat in (first, second))  # type: ignore
-    return None
+    keys = [key for key in {**first, **second} if not key.startswith("logging.") and key not in _FREE]
+    shown = ({key: _value(flat[key]) if key in flat else "not set" for key in keys} for flat in (first, second))
+    return record.difference(*shown)
+
+
+_FREE = {f"training.{name}" for name in record.FREE}
 
 
 def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:

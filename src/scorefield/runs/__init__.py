@@ -12,7 +12,7 @@ from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
 from scorefield.runs.drawing import Drawn, captions, draw, labels
 from scorefield.runs.trained import RECIPE, Trained, load
-from scorefield.runs.training import Interrupted, train
+from scorefield.runs.training import Interrupted, check, train
 
 __all__ = [
     "RECIPE",
@@ -21,6 +21,7 @@ __all__ = [
     "Interrupted",
     "Trained",
     "captions",
+    "check",
     "device_of",
     "draw",
     "labels",

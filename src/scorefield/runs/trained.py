@@ -370,7 +370,9 @@ class Trained:
         return self.folder
 
 
-def load(path: str | os.PathLike[str], *, types: Iterable[type] = (), warn: Warn = warnings.warn) -> Trained:
+def load(
+    path: str | os.PathLike[str], *, types: Iterable[type] = (), warn: Warn = warnings.warn, **parts: Any
+) -> Trained:
     """The run in a folder, with the averaged weights of its last whole checkpoint; or one checkpoint file.
 
     Nothing that is read can run.
@@ -379,10 +381,11 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = (), warn: Warn
         path: a run folder, or a file written by `sf.save`.
         types: classes of yours (a network, a schedule) that the checkpoint may name.
         warn: takes a line about a damaged checkpoint that was passed over.
+        parts: what a checkpoint could not hold, `net=`, `level=`, ..., as of `storage.load`.
 
     Raises:
         FileNotFoundError: if there is no run, or no checkpoint in it.
-        ValueError: if it is damaged, or names a class that is not known.
+        ValueError, TypeError: if it is damaged, names a class that is not known, or lacks a part that is not given.
     """
     path = Path(path)
     if not path.exists():
@@ -393,5 +396,5 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = (), warn: Warn
         if newest is None:
             raise FileNotFoundError(f"no checkpoint in {folder / 'checkpoints'}")
         path = newest / "ema.safetensors"
-    model, transform, meta = models.read(path, types)
+    model, transform, meta = models.read(path, types, parts)
     return Trained(model, transform, meta, path, folder, getattr(model.net, "num_classes", None))

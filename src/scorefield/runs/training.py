@@ -18,7 +18,8 @@ import torch
 from scorefield import plots
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.plots import samples
-from scorefield.recipes import Experiment, Recipe, build, dumps
+from scorefield.recipes import Experiment, Recipe, build, difference, dumps
+from scorefield.recipes import load as load_recipe
 from scorefield.runs.device import device_of
 from scorefield.runs.drawing import draw
 from scorefield.runs.trained import RECIPE, Trained, load
@@ -51,6 +52,9 @@ def train(
 ) -> Trained | None:
     """Trains `recipe` in `folder`, going on from its last checkpoint if there is one.
 
+    A run goes on with its own recipe, but for its length, its machine and its logging: those the folder's recipe takes
+    over.
+
     Under torchrun every process calls this alike; those that are not the first write nothing and get None.
 
     Args:
@@ -62,16 +66,14 @@ def train(
 
     Raises:
         Interrupted: after SIGINT or SIGTERM, once what was trained so far is saved.
-        ValueError, FileNotFoundError: for a recipe that can't be built, a folder that is in use.
+        ValueError, FileNotFoundError: for a recipe that can't be built or is not the folder's, a folder that is
+            in use.
         FloatingPointError: as `fit`.
     """
     folder, device = Path(folder), device_of(device)
+    check(folder, recipe)
     experiment = build(recipe, data_dir=data_dir)
     first = distributed.rank() == 0
-    if first:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / RECIPE).exists():
-            replace_file(folder / RECIPE, dumps(recipe).encode())
     logging = recipe.logging
     run = Run(
         folder,
@@ -85,12 +87,25 @@ def train(
         warn=warn,
     )
     with run.opened():
+        if first and not ((folder / RECIPE).is_file() and load_recipe(folder / RECIPE) == recipe):
+            replace_file(folder / RECIPE, dumps(recipe).encode())
         result = fit(experiment.denoiser.to(device), experiment.source, run=run, progress=progress, **experiment.fit)
         if first:
             _draw_curves(folder, result)
     if result.interrupted:
         raise Interrupted(result.history.step[-1], recipe.training.steps, folder)
     return replace(load(folder, warn=warn).to(device), examples=len(experiment.source)) if first else None
+
+
+def check(folder: Path, recipe: Recipe) -> None:
+    """Refuses to go on in `folder` with another recipe than the one there.
+
+    Raises:
+        ValueError: for one that differs in more than its length, its machine and its logging; by the first key.
+    """
+    if (folder / RECIPE).is_file() and (different := difference(load_recipe(folder / RECIPE), recipe)):
+        key, there, here = different
+        raise ValueError(f"a run goes on with the recipe in {folder}, where {key} is {there}; got {here}")
 
 
 def _meta(experiment: Experiment) -> dict[str, Any]:

@@ -8,6 +8,7 @@ batch, chunk or process: to rounding, and to the bit where all arithmetic is ele
 from __future__ import annotations
 
 import math
+import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -243,6 +244,13 @@ def _compare(denoiser: Denoiser, start: Tensor, t: Tensor) -> None:
 
 def _method(denoiser: Denoiser, solver: Solver | None, times: Tensor | None, nfe: int | None) -> tuple[Solver, Tensor]:
     """The solver and its grid, each the given one or the default for the other."""
+    if solver is not None and not isinstance(solver, Solver):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"solver must be a Solver, such as sf.Heun(); got {solver!r}")
+    if nfe is not None:
+        try:
+            nfe = operator.index(nfe)
+        except TypeError:
+            raise TypeError(f"nfe must be an integer; got {nfe!r}") from None
     if times is None:
         if solver is None:
             return recommended(denoiser.schedule, DEFAULT_NFE if nfe is None else nfe, data_std=denoiser.data_std)

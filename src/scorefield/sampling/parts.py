@@ -15,6 +15,7 @@ from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.randomness import BrownianMotion, Noise
 from scorefield.schedules import floats
+from scorefield.tensors import require_batch
 
 CHUNK_ELEMENTS = 2**22  # numbers in x at a time, 16 MB in float32: a network needs some hundred times that besides
 EXACT_CHUNK = 32  # samples at a time where bits are wanted: what a single one costs then
@@ -177,10 +178,7 @@ def placement(
             >= 0.
     """
     if isinstance(start, Tensor):
-        if not start.is_floating_point() or start.ndim < 1:
-            raise ValueError(
-                f"start must be floating point of shape (B, *event); got {start.dtype}, {tuple(start.shape)}"
-            )
+        require_batch("start", start)
         if not bool(torch.isfinite(start).all()):
             raise ValueError("start must be finite; got NaN or infinity")
         return tuple(start.shape), start.dtype, start.device

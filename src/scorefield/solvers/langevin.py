@@ -26,8 +26,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from scorefield.denoisers.views import differentiable
+from scorefield.denoisers.gradients import differentiable
 from scorefield.randomness import Noise
+from scorefield.tensors import require_batch
 
 
 class Chain(NamedTuple):
@@ -167,6 +168,7 @@ def mala(
 
 
 def _noise(x: Tensor, seed: int, step_size: float) -> Noise:
+    require_batch("x", x)
     if not step_size > 0:
         raise ValueError(f"step_size must be positive; got {step_size}")
     if not bool(torch.isfinite(x).all()):

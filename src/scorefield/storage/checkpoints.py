@@ -5,7 +5,8 @@
 A checkpoint is written beside its place, in `.step-000123.<pid>.tmp`: every file made durable, the manifest last, then
 the folder; then it is renamed, and the parent made durable. A rename happens or does not, so whenever this is
 interrupted every `step-...` folder is whole. Deleting goes the other way: renamed first, then deleted. What happens to
-a folder later (a bad disk, a copy cut short) the manifest shows, and `latest` passes over it.
+a folder later (a bad disk, a copy cut short) the manifest shows, and `latest` passes over it. A folder of a another
+format is no damage: whoever meets one is told so, and leaves it as it is.
 
 Files are safetensors or JSON: nothing in a checkpoint can run.
 """
@@ -49,7 +50,8 @@ def write(root: Path, step: int, files: Mapping[str, Content], state: Mapping[st
         state: plain values, for `state.json`.
 
     Raises:
-        ValueError: for a negative step, another kind of file name, a state that JSON cannot hold.
+        ValueError: for a negative step, another kind of file name, a state that JSON cannot hold, or a checkpoint of
+            another format in its place.
         OSError: where the disk is full or cannot be written to, naming the folder and the bytes needed. Nothing of the
             new checkpoint is left, and the others are untouched.
     """
@@ -91,14 +93,18 @@ def verify(folder: Path) -> None:
     """Reads every file of the checkpoint in `folder`. A file that the manifest does not list is no damage.
 
     Raises:
-        ValueError: if it is not what was written, naming the first file that differs and how.
+        ValueError: if it is not what was written, naming the first file that differs and how; or of another format.
     """
     if damage := _damage(folder):
         raise ValueError(f"{folder} is damaged ({damage})")
 
 
 def latest(root: Path, warn: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint under `root` that verifies; a line through `warn` for each newer one that does not."""
+    """The newest checkpoint under `root` that verifies; a line through `warn` for each newer one that does not.
+
+    Raises:
+        ValueError: for a newer one of another format, which is not to be started over.
+    """
     damaged, found = [], None
     for _, folder in sorted(_steps(root).items(), reverse=True):
         damage = _damage(folder)
@@ -114,7 +120,8 @@ def latest(root: Path, warn: Callable[[str], None]) -> Path | None:
 def prune(root: Path, keep: int, keep_every: int | None = None) -> None:
     """Deletes all but the newest `keep` checkpoints, every `keep_every`-th step, and the newest that verifies.
 
-    Where none verifies nothing is deleted: a damaged checkpoint may be all there is to recover a run from.
+    Where none verifies nothing is deleted: a damaged checkpoint may be all there is to recover a run from. Those of
+    another format stay.
 
     Raises:
         ValueError: for a keep or keep_every below 1.
@@ -127,10 +134,11 @@ def prune(root: Path, keep: int, keep_every: int | None = None) -> None:
     if not old:
         return
     _sweep(root)
-    whole = next((step for step in newest_first if not _damage(folders[step])), None)
+    foreign = {step for step, folder in folders.items() if _is_other(_format(folder))}
+    whole = next((step for step in newest_first if step not in foreign and not _damage(folders[step])), None)
     if whole is not None:
         for step in old:
-            if step != whole:
+            if step != whole and step not in foreign:
                 _discard(folders[step])
 
 
@@ -164,11 +172,32 @@ def _text(value: Any) -> bytes:
 # Reading.
 
 
+def _format(folder: Path) -> Any:
+    """What the manifest says it is; None where it says nothing."""
+    try:
+        return json.loads((folder / MANIFEST).read_bytes())["format"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _is_other(kind: Any) -> bool:
+    return isinstance(kind, int) and kind != FORMAT
+
+
 def _damage(folder: Path) -> str:
-    """What is wrong with a checkpoint; empty if nothing is."""
+    """What is wrong with a checkpoint; empty if nothing is.
+
+    Raises:
+        ValueError: for one of another format: what it holds is not for this version to judge.
+    """
+    kind = _format(folder)
+    if _is_other(kind):
+        raise ValueError(
+            f"{folder} has checkpoint format {kind}; this version reads {FORMAT}: go on with the version that wrote it"
+        )
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        kind, step = manifest["format"], _name(manifest["step"])
+        step = _name(manifest["step"])
         files = {name: (int(entry["size"]), entry["sha256"]) for name, entry in manifest["files"].items()}
     except FileNotFoundError:
         return f"{MANIFEST}: missing"

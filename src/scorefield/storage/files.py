@@ -1,9 +1,14 @@
-"""Files that are whole or as they were."""
+"""Files that are whole or as they were, and plain values as JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -23,3 +28,21 @@ def replace(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def to_json(value: Any, what: str) -> str:
+    """`value` as JSON; numbers may be those of NumPy and torch.
+
+    Raises:
+        ValueError: for what is no plain value; `what` is what the message calls it.
+    """
+    try:
+        return json.dumps(value, default=_number)
+    except TypeError as error:
+        raise ValueError(f"{what} must be plain values that JSON can hold: {error}") from None
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, np.generic) or (isinstance(value, Tensor) and not value.ndim):
+        return value.item()
+    raise TypeError(f"got {value!r}")

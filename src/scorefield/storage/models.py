@@ -1,8 +1,11 @@
 """Checkpoints: one file, written so that the old one is never lost, read without running code from it.
 
 The file is safetensors: the weights, and in its header a JSON text that describes the denoiser as plain values: the
-network, schedule and parameterisation by class name and constructor arguments, the data transform (with its weights
-where it has any, as `LatentSpace` does), and the caller's own `meta`. Names mean what the catalogue says they do.
+network, schedule and parameterisation by class name and constructor arguments, the data transform (each with its
+weights where it has any, as `LatentSpace` does), and the caller's own `meta`. Names mean what the catalogue says.
+
+What plain values cannot say (a `level` function, a network that does not keep its constructor's arguments) is left out:
+the weights are kept all the same, and `load` asks for the part, `load(path, net=Net(64), level=lambda t: 1000 * t)`.
 """
 
 from __future__ import annotations
@@ -11,11 +14,13 @@ import dataclasses
 import inspect
 import json
 import os
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -26,10 +31,12 @@ from scorefield.data import Transform
 from scorefield.data.latent_space import LatentSpace
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
-from scorefield.storage.files import replace
+from scorefield.storage.files import replace, to_json
 from scorefield.storage.sharded import class_of, full
 
 FORMAT = 1
+WITHOUT = 2  # the format where a part is left out, which earlier readers would not miss
+PARTS = ("net", "schedule", "parameterization", "transform")
 
 
 class Checkpoint(NamedTuple):
@@ -61,13 +68,16 @@ def save(
 
     Args:
         path: a file; its folder must exist.
-        denoiser: its network keeps each argument of its constructor as an attribute of the same name.
+        denoiser: where its network keeps each argument of its constructor as an attribute of the same name, the file is
+            all that `load` needs; else it says so, once, and `load` asks for what plain values could not say.
         meta: anything JSON can hold: steps, seed, metrics.
         transform: of the data, so that samples and likelihoods are read in the right units.
 
     Raises:
-        ValueError: if a part cannot be described by plain values (a `level` function, `meta` that is not JSON).
+        ValueError: for `meta` that JSON cannot hold, or statistics that are not numbers.
     """
+    if missing := left_out(denoiser, transform):
+        warnings.warn(reminder(missing), stacklevel=2)
     replace(Path(path), dumps(denoiser, meta, transform=transform))
 
 
@@ -77,47 +87,74 @@ def dumps(
     """The content of the file that `save` writes. Processes that share a sharded network must call it together.
 
     Raises:
-        ValueError: for a denoiser with a `level` function of its own, or meta that JSON cannot hold.
+        ValueError: for meta that JSON cannot hold, or statistics that are not numbers.
     """
-    if denoiser.level is not None:
-        raise ValueError("a denoiser with its own `level` function can't be saved: a checkpoint holds values, not code")
-    mean = denoiser.data_mean
-    state = {f"net.{name}": tensor for name, tensor in denoiser.net.state_dict().items()}
+    mean, std = _statistic(denoiser.data_mean), _statistic(denoiser.data_std)
+    if isinstance(std, Tensor):
+        raise ValueError(f"data_std must be one number to be saved; got shape {tuple(std.shape)}")
+    parts = _parts(denoiser, transform)
+    state = {
+        f"{name}.{key}": tensor
+        for name, part in parts.items()
+        for key, tensor in (part.state_dict() if isinstance(part, nn.Module) else {}).items()
+    }
     if isinstance(mean, Tensor):
         state["data_mean"] = mean
-    if isinstance(transform, nn.Module):
-        state |= {f"transform.{name}": tensor for name, tensor in transform.state_dict().items()}
     tensors = {name: full(tensor) for name, tensor in state.items()}
+    missing = left_out(denoiser, transform)
     description = {
-        "scorefield": FORMAT,
+        "scorefield": WITHOUT if missing else FORMAT,
         "model": next(name for name, cls in _models().items() if isinstance(denoiser, cls)),
-        "net": describe(denoiser.net),
-        "schedule": describe(denoiser.schedule),
-        "parameterization": describe(denoiser.parameterization),
+        "transform": None,
+        **{name: _named(part) if name in missing else describe(part) for name, part in parts.items()},
         "data_mean": None if isinstance(mean, Tensor) else mean,
-        "data_std": denoiser.data_std,
-        "transform": None if transform is None else describe(transform),
+        "data_std": std,
+        "left_out": missing,
         "meta": dict(meta or {}),
     }
-    try:
-        header = json.dumps(description)
-    except TypeError as error:
-        raise ValueError(f"meta must be plain values that JSON can hold: {error}") from None
-    return safetensors.torch.save(tensors, {"scorefield": header})
+    return safetensors.torch.save(tensors, {"scorefield": to_json(description, "meta")})
 
 
-def load(path: str | os.PathLike[str], *, types: Iterable[type] = ()) -> Checkpoint:
+def left_out(denoiser: NoiseConditional, transform: Transform | None = None) -> dict[str, str]:
+    """The parts that a file cannot hold, and why: what `load` will ask for. Their weights it holds."""
+    missing: dict[str, str] = {}
+    for name, part in _parts(denoiser, transform).items():
+        try:
+            describe(part)
+        except ValueError as error:
+            missing[name] = str(error)
+    if denoiser.level is not None:
+        missing["level"] = "a function is code, and a checkpoint holds values"
+    return missing
+
+
+def reminder(missing: Mapping[str, str]) -> str:
+    """The line that says what `load` will ask for."""
+    asked = ", ".join(f"{name}=..." for name in missing)
+    return f"the weights are kept, but load will need {asked}: {'; '.join(missing.values())}"
+
+
+def uncompiled(part: Any) -> Any:
+    """The module that torch.compile was given, or `part` itself: they share their weights, not their names."""
+    return getattr(part, "_orig_mod", part) if isinstance(part, nn.Module) else part
+
+
+def load(path: str | os.PathLike[str], *, types: Iterable[type] = (), **parts: Any) -> Checkpoint:
     """Reads a checkpoint. Nothing in the file is executed: names are looked up in a fixed table, tensors are numbers.
 
     Args:
         path: a file written by `save`.
         types: classes of yours (a network, a schedule) that may appear in it besides the library's own.
+        parts: `net`, `schedule`, `parameterization`, `transform` or `level`, to be taken instead of what the file says
+            of it, or does not say; modules get the file's weights.
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is damaged, not a denoiser's checkpoint, or names a class that is not known.
+        ValueError: if it is damaged, not a denoiser's checkpoint, names a class that is not known, or left a part out
+            that is not given.
+        TypeError: for a part of another name.
     """
-    model, transform, meta = read(Path(path), types)
+    model, transform, meta = read(Path(path), types, parts)
     if not isinstance(model, NetworkDenoiser):
         raise ValueError(f"{path} is a classifier, not a denoiser: it can guide one (scorefield sample --classifier)")
     return Checkpoint(model, transform, meta)
@@ -136,13 +173,18 @@ def load_classifier(path: str | os.PathLike[str], *, types: Iterable[type] = ())
     return ClassifierCheckpoint(model, transform, meta)
 
 
-def read(path: Path, types: Iterable[type] = ()) -> tuple[NoiseConditional, Transform | None, dict[str, Any]]:
+def read(
+    path: Path, types: Iterable[type] = (), parts: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[NoiseConditional, Transform | None, dict[str, Any]]:
     """The model in eval mode, the transform and the meta.
 
     Raises:
         FileNotFoundError: if there is none.
         ValueError: as `load`, but for the kind of model.
+        TypeError: for a part of another name.
     """
+    if strange := sorted(parts.keys() - {*PARTS, "level"}):
+        raise TypeError(f"load takes types, {', '.join(PARTS)} and level; got {strange[0]!r}")
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
@@ -153,34 +195,50 @@ def read(path: Path, types: Iterable[type] = ()) -> tuple[NoiseConditional, Tran
         raise ValueError(f"{path} is damaged or not a scorefield checkpoint ({error})") from None
     if not isinstance(description, dict):
         raise ValueError(f"{path} is damaged or not a scorefield checkpoint (its description is not a JSON object)")
-    if description.get("scorefield") != FORMAT:
-        raise ValueError(f"{path} has checkpoint format {description.get('scorefield')}; this version reads {FORMAT}")
+    if description.get("scorefield") not in (FORMAT, WITHOUT):
+        found = description.get("scorefield")
+        raise ValueError(f"{path} has checkpoint format {found}; this version reads {FORMAT} and {WITHOUT}")
     known = {cls.__name__: cls for cls in types}
     try:
-        model = _models()[description.get("model", "NetworkDenoiser")](
-            build(description["net"], known),
-            build(description["schedule"], known),
-            build(description["parameterization"], known),
+        needed = {name: why for name, why in description.get("left_out", {}).items() if name not in parts}
+    except AttributeError:
+        raise ValueError(f"{path} does not describe a denoiser: left_out must be a mapping") from None
+    if needed:
+        raise ValueError(f"{path}: {reminder(needed)}")
+    try:
+        kind = _models()[description.get("model", "NetworkDenoiser")]
+        made = {name: _part(name, description[name], known, parts, tensors) for name in PARTS}
+        transform = made.pop("transform")
+        model = kind(
+            *made.values(),
+            level=parts.get("level"),
             data_mean=tensors.pop("data_mean") if description["data_mean"] is None else description["data_mean"],
             data_std=description["data_std"],
         )
-        transform = None if description["transform"] is None else _transform(description["transform"], known, tensors)
         if isinstance(model, NetworkDenoiser):
             model.data_range = getattr(transform, "data_range", None)
-        model.net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in tensors.items()})
+        if tensors:
+            raise ValueError(f"{next(iter(tensors))!r} is of no part of it")
         return model.eval(), transform, description["meta"]
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
         reason = " ".join(str(error).split())  # torch's own goes over several lines
         raise ValueError(f"{path} does not describe a denoiser: {reason}") from None
 
 
-def _transform(description: Mapping[str, Any], known: Mapping[str, type], tensors: dict[str, Tensor]) -> Any:
-    """The transform that was described; its weights, if it has any, are taken out of `tensors`."""
-    transform = build(description, known)
-    if isinstance(transform, nn.Module):
-        own = [name for name in tensors if name.startswith("transform.")]
-        transform.load_state_dict({name.removeprefix("transform."): tensors.pop(name) for name in own})
-    return transform
+def _part(
+    name: str, described: Any, known: Mapping[str, type], given: Mapping[str, Any], tensors: dict[str, Tensor]
+) -> Any:
+    """The part that is given, or else was described; its weights, if it has any, are taken out of `tensors`."""
+    part = given[name] if name in given else described and build(described, known)
+    module = uncompiled(part)
+    if isinstance(module, nn.Module):
+        prefix = f"{name}."
+        own = {key.removeprefix(prefix): tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
+        for key, tensor in module.state_dict(keep_vars=True).items():
+            if key in own:  # a network trained in float64 is one again
+                tensor.data = tensor.data.to(own[key].dtype)
+        module.load_state_dict(own)
+    return part
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -189,11 +247,25 @@ def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Raises:
         ValueError: if it is damaged, or no such file.
     """
+    return {name.removeprefix("net."): tensor for name, tensor in load_tensors(path, ("net",)).items()}
+
+
+def load_tensors(path: str | os.PathLike[str], parts: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors of some parts in a file written by `save`, by their names in it: "net.entry.weight".
+
+    Raises:
+        ValueError: if it is damaged, or no such file.
+    """
     try:
         tensors = safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is damaged or not a scorefield checkpoint ({error})") from None
-    return {name.removeprefix("net."): tensor for name, tensor in tensors.items() if name.startswith("net.")}
+    return {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in parts}
+
+
+def modules(denoiser: NoiseConditional) -> dict[str, nn.Module]:
+    """The parts of a denoiser that have weights, by the names that these have in a file."""
+    return {name: part for name, part in _parts(denoiser, None).items() if isinstance(part, nn.Module)}
 
 
 def describe(value: Any) -> dict[str, Any]:
@@ -202,6 +274,7 @@ def describe(value: Any) -> dict[str, Any]:
     Raises:
         ValueError: for an argument that is not an attribute, or not a plain value.
     """
+    value = uncompiled(value)
     cls = class_of(value)
     if dataclasses.is_dataclass(value):
         names = [f.name for f in dataclasses.fields(value) if f.init]
@@ -238,9 +311,28 @@ def _models() -> dict[str, type[NoiseConditional]]:
     return {cls.__name__: cls for cls in map(find, MODELS.values())}  # type: ignore[attr-defined]
 
 
+def _parts(denoiser: NoiseConditional, transform: Transform | None) -> dict[str, Any]:
+    parts = (denoiser.net, denoiser.schedule, denoiser.parameterization, transform)
+    return {name: uncompiled(part) for name, part in zip(PARTS, parts, strict=True) if part is not None}
+
+
+def _named(part: Any) -> dict[str, str]:
+    return {"type": class_of(part).__name__}
+
+
+def _statistic(value: Any) -> Tensor | float:
+    """A mean or a standard deviation as it is kept: a number, or a tensor with axes."""
+    if isinstance(value, int | float):
+        return value
+    tensor = torch.as_tensor(value)
+    return tensor if tensor.ndim else float(tensor)
+
+
 def _plain(value: Any, inside: Any = None) -> Any:
     if isinstance(value, Tensor):
-        return value.to(torch.float64).tolist()
+        return value.to(torch.float64).tolist() if value.is_floating_point() else value.tolist()
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
     if isinstance(inside, LatentSpace) and (isinstance(value, nn.Module) or dataclasses.is_dataclass(value)):

@@ -16,6 +16,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
+from scorefield.storage.files import to_json
 from scorefield.storage.sharded import full
 
 FORMAT = 1
@@ -34,10 +35,7 @@ def dumps(module: nn.Module, description: Mapping[str, Any]) -> bytes:
     Raises:
         ValueError: if the description is not plain values.
     """
-    try:
-        header = json.dumps({"scorefield": FORMAT, **description})
-    except TypeError as error:
-        raise ValueError(f"description must be plain values that JSON can hold: {error}") from None
+    header = to_json({"scorefield": FORMAT, **description}, "description")
     tensors = {name: full(tensor) for name, tensor in module.state_dict().items()}
     return safetensors.torch.save(tensors, {"scorefield": header})
 

@@ -38,10 +38,16 @@ StateDict = Mapping[str, Tensor]
 
 
 class _Average(Generic[M]):
-    """A copy of a module, `.module`, that moves a share of the way to the original at each `update`."""
+    """A copy of a module, `.module`, that moves a share of the way to the original at each `update`.
+
+    The copy of weights in half precision is in float32.
+    """
 
     def __init__(self, module: M) -> None:
         self.module: M = copy.deepcopy(module).eval().requires_grad_(False)
+        for tensor in self.module.parameters():
+            if tensor.dtype in (torch.float16, torch.bfloat16):  # 8 bits would not notice a thousandth of the way
+                tensor.data = tensor.data.float()
         self.updates = 0
         self.follow(module)
 
@@ -60,7 +66,8 @@ class _Average(Generic[M]):
         self.updates += 1
         if self._average:
             share = self.share(self.updates)
-            torch._foreach_lerp_(self._average, self._weights, share)  # type: ignore[reportPrivateImportUsage]
+            present = [w.to(a.dtype) for a, w in zip(self._average, self._weights, strict=True)]
+            torch._foreach_lerp_(self._average, present, share)  # type: ignore[reportPrivateImportUsage]
         for kept, present in self._buffers:
             kept.copy_(present)
 

@@ -8,10 +8,11 @@ what one sees; and N steps are N/2 steps, a restart, and N/2 steps, to the bit o
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,71 +24,15 @@ from scorefield import networks
 from scorefield.data import Source
 from scorefield.randomness import Stream
 from scorefield.storage import sharded
-from scorefield.training import batches, distributed, precision
+from scorefield.storage.files import to_json
+from scorefield.training import batches, distributed, precision, record
 from scorefield.training.ema import EMA, PowerEMA
 from scorefield.training.objective import Now, Objective
-from scorefield.training.optimizers import AdamW, Decay, Optimizer, cosine
+from scorefield.training.options import Options
 from scorefield.training.turns import Mover, Undo, movers
 
 RESERVED = ("step", "lr", "seconds", "gradient_norm")  # what the log has of every step, besides the loss
 FILES = ("ema", "optim", "batch")  # what other files are called
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to train; everything here is a value.
-
-    Args:
-        steps: updates of the weights.
-        batch_size: samples an update, over all processes.
-        accumulate: pieces in which a process computes its part of a batch: memory for time.
-        lr: peak learning rate; `decay(step, steps, warmup)` multiplies it.
-        clip: largest gradient norm.
-        ema_decay: of the averaged weights, ramped up from the start; 0 keeps the last weights.
-        power_ema: relative widths of power-function averages kept beside it, e.g. (0.05, 0.1) for `posthoc_ema`.
-        bf16: the networks' matrix products in bfloat16 (autocast); weights and losses stay float32. A CPU that has no
-            such instructions would only emulate them: there everything stays float32, with a warning.
-        channels_last: memory format of images and convolutions.
-        compile: torch.compile the networks: minutes at first, worth it on a GPU.
-        shard: split the weights over the processes (FSDP2).
-        patience: steps in a row whose loss or gradient is not finite that are passed over; then the last checkpoint is
-            taken up again, at most `rollbacks` times.
-        seed: of the data order and all noise.
-
-    Raises:
-        ValueError: for less than one step, sample or piece, a batch that the pieces do not divide, or an lr or clip
-            that is not positive.
-    """
-
-    steps: int
-    batch_size: int = 128
-    accumulate: int = 1
-    lr: float = 1e-3
-    optimizer: Optimizer = field(default_factory=AdamW)
-    warmup: int = 100
-    decay: Decay = cosine
-    clip: float = 1.0
-    ema_decay: float = 0.999
-    power_ema: tuple[float, ...] = ()
-    bf16: bool = False
-    channels_last: bool = False
-    compile: bool = False
-    shard: bool = False
-    patience: int = 3
-    rollbacks: int = 2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.batch_size, self.accumulate) < 1:
-            raise ValueError(
-                "steps, batch_size and accumulate must be at least 1; "
-                f"got {self.steps}, {self.batch_size} and {self.accumulate}"
-            )
-        parts = self.accumulate * distributed.size()
-        if self.batch_size % parts:
-            raise ValueError(f"batch_size must be a multiple of accumulate x processes, {parts}; got {self.batch_size}")
-        if not (self.lr > 0 and self.clip > 0):
-            raise ValueError(f"lr and clip must be positive; got {self.lr} and {self.clip}")
 
 
 class Outcome(NamedTuple):
@@ -148,6 +93,7 @@ class Engine:
         frozen = {id(buffer) for module in objective.frozen() for buffer in module.buffers()}
         self._buffers = [buffer for buffer in objective.buffers() if id(buffer) not in frozen]
         self._has_dropout = any(isinstance(m, networks.Dropout) and m.p for m in objective.modules())
+        self._record = self._recorded()
         self._read: tuple[int, dict[str, Tensor]] | None = None  # the last piece of this step that was read
 
     def models(self) -> dict[str, nn.Module]:
@@ -284,26 +230,47 @@ class Engine:
         files["optim.safetensors"] = safetensors.torch.save({n: sharded.full(value) for n, value in tensors.items()})
         return files
 
+    def _recorded(self) -> dict[str, Any]:
+        """What the run is a function of, by name, as plain values, before it begins; see `training.record`."""
+        options, source = self.options, self.source
+        names = [f.name for f in fields(options) if f.name not in record.FREE]
+        return {
+            **{name: record.described(getattr(options, name)) for name in names},
+            "data": {
+                "count": len(source),
+                "event_shape": list(source.event_shape),
+                "levels": source.levels,
+                "num_classes": source.num_classes,
+            },
+            **self.objective.record(),
+        }
+
     def state(self) -> dict[str, Any]:
         """The plain values beside the files.
 
         Raises:
-            ValueError: if the objective's own take a name of the engine's.
+            ValueError: if the objective's own take a name of the engine's, or JSON cannot hold them.
         """
         own = self.objective.state()
-        if taken := [name for name in ("step", "seed", "averages") if name in own]:
+        if taken := [name for name in ("step", "seed", "record", "averages") if name in own]:
             raise ValueError(f"state must not hold {taken[0]!r}, which is the engine's")
-        return {"averages": {name: average.state() for name, average in self.averages.items()}, **own}
+        averages = {name: average.state() for name, average in self.averages.items()}
+        state = {"seed": self.options.seed, "record": self._record, "averages": averages, **own}
+        return json.loads(to_json(state, "state"))
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
         """Takes up what `files` and `state` kept in `folder`.
 
         Raises:
-            ValueError: if they are of another network, loss or set of averages.
+            ValueError: if they are of another run: of another seed, optimiser, network, ...
         """
+        # 0.1.0 kept the seed alone
+        if found := record.difference(state.get("record", {"seed": state["seed"]}), self._record):
+            name, there, here = found
+            raise ValueError(f"{folder} is of another run: {name} is {there} there; got {here}")
         with torch.no_grad():
             for name, (model, module) in self._kept.items():
-                path, own = folder / f"{name}.safetensors", self.objective.network(module).state_dict()
+                path, own = folder / f"{name}.safetensors", self.objective.saved(module).state_dict()
                 weights = self.objective.loads(model, path) if path.is_file() else {}
                 _check_same(folder, name, weights, own)
                 for key, tensor in own.items():
@@ -316,7 +283,8 @@ class Engine:
                     optimizer.state[p] = {
                         key: sharded.like(p, value) if value.ndim else value.to(p.device) for key, value in mine.items()
                     }
-            own, parameters = self._other_weights(), dict(self.objective.named_parameters())
+            own = self._other_weights()
+            parameters = {_plain_name(name) for name, _ in self.objective.named_parameters()}
             others = {key: value for key, value in saved.items() if key.rpartition(":")[0] not in parameters}
             _check_same(folder, min(own.keys() ^ others.keys(), default="").partition(":")[0], others, own)
             for key, tensor in own.items():
@@ -338,14 +306,21 @@ class Engine:
 
     def _named(self, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        return [(name, p) for name, p in self.objective.named_parameters() if id(p) in held]
+        return [(_plain_name(name), p) for name, p in self.objective.named_parameters() if id(p) in held]
 
     def _other_weights(self) -> dict[str, Tensor]:
         """Weights and buffers of the objective that are in no model, as `loss:linear.weight`."""
         elsewhere = [*self._networks, *self.objective.frozen()]
         held = {id(tensor) for module in elsewhere for tensor in (*module.parameters(), *module.buffers())}
         tensors = self.objective.state_dict(keep_vars=True)
-        return {name.replace(".", ":", 1): tensor for name, tensor in tensors.items() if id(tensor) not in held}
+        return {
+            _plain_name(name).replace(".", ":", 1): tensor for name, tensor in tensors.items() if id(tensor) not in held
+        }
+
+
+def _plain_name(name: str) -> str:
+    """A weight's name without torch.compile's part in it."""
+    return name.replace("_orig_mod.", "")
 
 
 def _file(model: str, kind: str) -> str:

@@ -6,26 +6,33 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Generic, NamedTuple, TypeVar, overload
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from scorefield import losses
-from scorefield.data import Arrays, Source, Transform
-from scorefield.denoisers import NoiseConditional
+from scorefield.catalogue import nearest
+from scorefield.data import Source, Transform
+from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.losses import TimeLaw
 from scorefield.losses.weights import Weight
 from scorefield.training import distributed
-from scorefield.training.engine import Engine, Options, Outcome
+from scorefield.training.engine import Engine, Outcome
+from scorefield.training.given import batch_size_of, source_of
 from scorefield.training.objective import Augment, Curve, DenoisingObjective, Objective
+from scorefield.training.options import Options
 from scorefield.training.progress import History, Progress, bar
 from scorefield.training.run import Run
 
 M = TypeVar("M", bound=nn.Module)
 D = TypeVar("D", bound=NoiseConditional)
+Data = Tensor | np.ndarray | Source | Dataset[Any] | DataLoader[Any]
+Labels = Tensor | np.ndarray | Sequence[int] | int
 
 
 class Fit(NamedTuple, Generic[M]):
@@ -51,9 +58,9 @@ class Fit(NamedTuple, Generic[M]):
 @overload
 def fit(
     denoiser: D,
-    data: Tensor | Source,
+    data: Data,
     *,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     loss: Callable[..., Tensor] = losses.denoising,
     times: TimeLaw | None = None,
     weight: Weight | None = None,
@@ -70,9 +77,9 @@ def fit(
 @overload
 def fit(
     denoiser: Objective,
-    data: Tensor | Source,
+    data: Data,
     *,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     run: Run | None = None,
     progress: bool = False,
     on_step: Callable[[Progress], None] | None = None,
@@ -82,9 +89,9 @@ def fit(
 
 def fit(
     denoiser: NoiseConditional | Objective,
-    data: Tensor | Source,
+    data: Data,
     *,
-    labels: Tensor | None = None,
+    labels: Labels | None = None,
     loss: Callable[..., Tensor] = losses.denoising,
     times: TimeLaw | None = None,
     weight: Weight | None = None,
@@ -104,8 +111,10 @@ def fit(
     Args:
         denoiser: trained in place; left with its last, not averaged, weights. A NetworkClassifier is trained with
             `losses.classification`. An Objective brings its losses: `loss` to `condition_dropout` do not go with one.
-        data: a Source, or a tensor `(N, *event)`.
-        labels: `(N,)` int64 beside a tensor, passed to the network as `label`.
+        data: a Source, a tensor or array `(N, *event)`, or torch's: a Dataset of arrays, pairs (array, label) or
+            mappings, by row, whose labels a network that takes none goes without; or the dataset of a DataLoader,
+            in batches of its size, shuffled by `seed`. Cast to the dtype of the network's weights.
+        labels: `(N,)` integers beside a tensor or array, or one for all, passed to the network as `label`.
         loss: any of `losses`, called as `loss(denoiser, x0, t=..., generator=..., cond=..., weight=...)`, `(B,)`.
         times: the law of t; Uniform() unless given.
         weight: of the loss at each t.
@@ -118,16 +127,25 @@ def fit(
         options: the fields of `Options`: steps, batch_size, lr, ...
 
     Raises:
-        ValueError: for empty data, labels of another length, a network that cannot drop its labels, or an objective
-            that is given a loss.
+        ValueError: for empty data or data of another size than the network's, labels of another length, a network that
+            cannot drop its labels, an objective that is given a loss, a checkpoint of another run, or a model that
+            could not be saved.
+        TypeError: for data of another kind, or a number that is none.
         FloatingPointError: when the loss or the gradient is not finite and neither passing over the step nor taking up
             the last checkpoint helped.
     """
     how = {"loss": loss, "times": times, "weight": weight, "transform": transform, "augment": augment}
     objective = _objective(denoiser, {**how, "condition_dropout": condition_dropout})
-    engine = Engine(objective, _source(data, labels), Options(**options))
+    if strange := [name for name in options if name not in Options.__dataclass_fields__]:
+        raise TypeError(f"fit takes no {strange[0]!r}. {nearest(strange[0], [*Options.__dataclass_fields__, *how])}")
+    told = denoiser.net if isinstance(denoiser, NetworkDenoiser) else None
+    dtype = torch.float64 if objective.dtype == torch.float64 else torch.float32
+    source = source_of(data, labels, told=told, dtype=dtype)
+    engine = Engine(objective, source, Options(**{**batch_size_of(data), **options}))
     history, steps, bad, rollbacks, stop = History(), engine.options.steps, 0, 0, False
     first = done = run.restore(engine) if run else 0
+    if run and first < steps:
+        run.check(engine)
     for row in run.rows() if run else ():
         history.append(row)
     start = time.perf_counter() - (history.seconds[-1] if history.seconds else 0.0)
@@ -168,18 +186,6 @@ def _objective(given: NoiseConditional | Objective, how: dict[str, Any]) -> Obje
     if strange := [name for name, value in how.items() if value != usual.get(name)]:
         raise ValueError(f"{strange[0]} goes with a denoiser; {type(given).__name__} brings what it needs itself")
     return given
-
-
-def _source(data: Tensor | Source, labels: Tensor | None) -> Source:
-    if not isinstance(data, Tensor):
-        if labels is not None:
-            raise ValueError("labels go with a tensor; a Source brings its own")
-        return data
-    if len(data) < 1:
-        raise ValueError("data must not be empty; got 0 samples")
-    if labels is not None and labels.shape != data.shape[:1]:
-        raise ValueError(f"labels must have shape ({len(data)},), one for each datum; got {tuple(labels.shape)}")
-    return Arrays(data, labels)
 
 
 def _trouble(outcome: Outcome, step: int, bad: int, advice: str, dump: Any) -> str:

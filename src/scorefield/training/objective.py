@@ -16,10 +16,9 @@ processes, add up to the whole.
 from __future__ import annotations
 
 import abc
-import inspect
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from scorefield import losses
-from scorefield.conditions import Conditions
+from scorefield.conditions import Conditions, for_each
 from scorefield.data import Source, Transform
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.denoisers.base import Unstated
@@ -36,8 +35,10 @@ from scorefield.losses.weights import Weight
 from scorefield.randomness import Randomness, Stream
 from scorefield.storage import models, weights
 from scorefield.storage.sharded import class_of
+from scorefield.training.given import takes_labels
 from scorefield.training.levels import LossByLevel
 from scorefield.training.optimizers import Optimizer
+from scorefield.training.record import described
 
 Augment = Callable[[Tensor, Randomness], Tensor]
 Curve = list[tuple[float, float]]
@@ -112,6 +113,10 @@ class Objective(nn.Module, abc.ABC):
         """The part of a model that is called and has the weights: it is compiled, sharded, saved. The whole of it."""
         return model
 
+    def saved(self, model: nn.Module) -> nn.Module:
+        """What `loads` gives the weights of: all of a model that its file holds. `network(model)`."""
+        return self.network(model)
+
     # What a step is
 
     def check(self, source: Source) -> None:
@@ -120,10 +125,11 @@ class Objective(nn.Module, abc.ABC):
     def batch(self, raw: Tensor, cond: Mapping[str, Tensor], draws: Stream) -> dict[str, Tensor]:
         """What `forward` gets of some raw data and their conditions, each `(B, ...)`, where it is needed.
 
-        As they are, unless this is replaced: the data as `x0`, on `device`.
+        As they are, unless this is replaced: the data as `x0`, on `device`, and what is not whole numbers in `dtype`.
         """
-        dtype = raw.dtype if raw.is_floating_point() else None
-        return {"x0": raw.to(self.device), **Conditions.of(cond, len(raw), dtype, self.device, what="data")}
+        x0 = raw.to(self.device, self.dtype if raw.is_floating_point() else None)
+        told = Conditions.of(cond, len(raw), self.dtype, self.device, what="data")
+        return {"x0": x0, **{name: for_each(name, value, x0) for name, value in told.items()}}
 
     @abc.abstractmethod
     def forward(self, batch: dict[str, Tensor], draws: Stream, now: Now) -> dict[str, Tensor]:
@@ -138,8 +144,12 @@ class Objective(nn.Module, abc.ABC):
         """The file of a model, or of its average: safetensors."""
         return weights.dumps(self.network(model), {"model": class_of(model).__name__, "name": name, "meta": dict(meta)})
 
+    def caveat(self) -> str:
+        """A line on what its files will lack, said before it is trained; empty if they are whole."""
+        return ""
+
     def loads(self, name: str, path: Path) -> dict[str, Tensor]:
-        """The weights of `network(model)` in a file that `dumps` made."""
+        """The weights of `saved(model)` in a file that `dumps` made."""
         return weights.load(path).tensors
 
     def state(self) -> dict[str, Any]:
@@ -149,6 +159,13 @@ class Objective(nn.Module, abc.ABC):
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state` returned."""
 
+    def record(self) -> dict[str, Any]:
+        """What a run with this is a function of, by name, as plain values: it goes on from checkpoints of the same.
+
+        Its class, with the arguments of the constructor that it keeps, and its turns, unless this is replaced.
+        """
+        return {"objective": described(self), "turns": described(self.turns)}
+
     def curves(self) -> dict[str, Curve]:
         """What a report draws besides the loss: points (x, y) by name."""
         return {}
@@ -156,6 +173,11 @@ class Objective(nn.Module, abc.ABC):
     def note(self) -> str:
         """What a progress bar says after the loss."""
         return ""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the first weight that is a floating-point number."""
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype())
 
     @property
     def device(self) -> torch.device:
@@ -222,7 +244,11 @@ class DenoisingObjective(Objective):
         return {"model": self.denoiser}
 
     def network(self, model: Any) -> nn.Module:
-        return model.net
+        return models.uncompiled(model.net)
+
+    def saved(self, model: Any) -> nn.Module:
+        """The network, and a schedule or a parameterisation that learns."""
+        return nn.ModuleDict(models.modules(model))
 
     def check(self, source: Source) -> None:
         """Refuses labels that the network does not take, and measures the statistics of the data that nobody gave.
@@ -233,11 +259,10 @@ class DenoisingObjective(Objective):
         self._measure(source)
         if source.num_classes is None:
             return
-        net = self.denoiser.net
+        net = self.network(self.denoiser)
         conditions = getattr(net, "conditions", ())
-        takes_labels = "label" in conditions or "label" in inspect.signature(net.forward).parameters
         told = isinstance(self.denoiser, NetworkDenoiser)  # a classifier is asked, not told
-        if told and (not takes_labels or (self._draws.condition_dropout and "label" not in conditions)):
+        if told and (not takes_labels(net) or (self._draws.condition_dropout and "label" not in conditions)):
             raise ValueError(
                 "labels need a network that takes them, with 'label' in its `conditions`; "
                 f"{type(net).__name__} takes {', '.join(conditions) or 'none'}"
@@ -284,14 +309,32 @@ class DenoisingObjective(Objective):
         """What `storage.load` reads."""
         return models.dumps(model, meta, transform=self._draws.transform)
 
+    def caveat(self) -> str:
+        missing = models.left_out(self.denoiser, self._draws.transform)
+        return models.reminder(missing) if missing else ""
+
     def loads(self, name: str, path: Path) -> dict[str, Tensor]:
-        return models.load_weights(path)
+        return models.load_tensors(path, tuple(models.modules(self.denoiser)))
 
     def state(self) -> dict[str, Any]:
         return {"levels": self.levels.state()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.levels.load_state(state["levels"])
+
+    def record(self) -> dict[str, Any]:
+        denoiser, how = self.denoiser, self._draws
+        named, measured = ("schedule", "parameterization", "level"), ("data_std", "data_mean")
+        return {
+            "model": type(denoiser).__name__,
+            "net": described(self.network(denoiser)),
+            **{name: described(getattr(denoiser, name)) for name in named},
+            "loss": described(self.loss),
+            "weight": described(self._options.get("weight")),
+            **{f.name: described(getattr(how, f.name)) for f in fields(how)},
+            # last: where data or transform are others, these are as well
+            **{name: described(getattr(denoiser, name)) for name in measured},
+        }
 
     def curves(self) -> dict[str, Curve]:
         """`levels`: the latest mean loss against sigma / alpha."""

@@ -15,9 +15,10 @@ import contextlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, SupportsIndex
 
 import safetensors.torch
 
@@ -25,6 +26,7 @@ from scorefield.storage import checkpoints
 from scorefield.storage.lock import hold
 from scorefield.training import batches, distributed
 from scorefield.training.loggers import Logger
+from scorefield.training.options import whole
 
 if TYPE_CHECKING:
     from scorefield.training.engine import Engine
@@ -37,7 +39,7 @@ class Run:
     """A folder that belongs to one training run.
 
     Args:
-        folder: exists; `opened` locks it for as long as the run lasts.
+        folder: made if missing; `opened` locks it for as long as the run lasts.
         meta: plain values kept in every checkpoint's files: the recipe's name, the event's shape.
         checkpoint_every: steps between checkpoints; the last step is saved in any case.
         keep, keep_every: how many checkpoints stay, and of which steps all do (see `checkpoints.prune`).
@@ -45,24 +47,30 @@ class Run:
         on_sample: `on_sample(model, step)` with the averaged weights of the objective's first model: draws a grid, say.
         loggers: told the metrics of every step.
         warn: takes a line about a damaged checkpoint that was passed over.
+
+    Raises:
+        ValueError: for a number of steps or checkpoints below 1.
+        TypeError: for one that is not whole.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: str | os.PathLike[str],
         *,
         meta: Mapping[str, Any] | None = None,
-        checkpoint_every: int = 1000,
-        keep: int = 3,
-        keep_every: int | None = None,
-        sample_every: int | None = None,
+        checkpoint_every: SupportsIndex = 1000,
+        keep: SupportsIndex = 3,
+        keep_every: SupportsIndex | None = None,
+        sample_every: SupportsIndex | None = None,
         on_sample: Callable[[Any, int], None] | None = None,
         loggers: Sequence[Logger] = (),
         warn: Callable[[str], None] = print,
     ) -> None:
-        self.folder, self.meta, self.warn = folder, dict(meta or {}), warn
-        self.checkpoint_every, self.keep, self.keep_every = checkpoint_every, keep, keep_every
-        self.sample_every, self.on_sample, self.loggers = sample_every, on_sample, loggers
+        self.folder, self.meta, self.warn = Path(folder), dict(meta or {}), warn
+        self.checkpoint_every, self.keep = _count("checkpoint_every", checkpoint_every), _count("keep", keep)
+        self.keep_every = None if keep_every is None else _count("keep_every", keep_every)
+        self.sample_every = None if sample_every is None else _count("sample_every", sample_every)
+        self.on_sample, self.loggers = on_sample, loggers
         self._metrics: BinaryIO | None = None
         self._saved: int | None = None
 
@@ -78,6 +86,8 @@ class Run:
             ValueError: if another process holds it.
         """
         first = distributed.rank() == 0
+        if first:
+            self.folder.mkdir(parents=True, exist_ok=True)
         with hold(self.folder) if first else contextlib.nullcontext():
             try:
                 yield self
@@ -88,7 +98,11 @@ class Run:
                     logger.close()
 
     def restore(self, engine: Engine) -> int:
-        """Takes up the newest checkpoint that verifies and returns its step; 0 where there is none."""
+        """Takes up the newest checkpoint that verifies and returns its step; 0 where there is none.
+
+        Raises:
+            ValueError: if it is of another run, or a newer one is of another format.
+        """
         found = self._load_last(engine)
         step = found or 0
         if distributed.rank() == 0:
@@ -96,6 +110,19 @@ class Run:
         distributed.barrier()
         self._saved = found
         return step
+
+    def check(self, engine: Engine) -> None:
+        """Makes what a checkpoint would hold, and leaves it: what cannot be saved is found out before it is trained.
+
+        Raises:
+            ValueError: for a model, an objective's state or a meta that cannot be saved.
+        """
+        if distributed.rank() == 0:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._files(engine, 0)
+        engine.state()
+        if line := engine.objective.caveat():
+            warnings.warn(line, stacklevel=3)
 
     def take_up_last(self, engine: Engine) -> bool:
         """The weights and optimiser of the newest checkpoint that verifies, if there is one."""
@@ -139,10 +166,9 @@ class Run:
         """A checkpoint of `step` steps done, unless that is what the last one holds."""
         if self._saved == step:
             return
-        files = engine.files({**self.meta, "step": step, "steps": engine.options.steps})
+        files = self._files(engine, step)
         if distributed.rank() == 0:
-            state = {"step": step, "seed": engine.options.seed, **engine.state()}
-            checkpoints.write(self.checkpoints, step, files, state)
+            checkpoints.write(self.checkpoints, step, files, {"step": step, **engine.state()})
             checkpoints.prune(self.checkpoints, self.keep, self.keep_every)
         distributed.barrier()
         self._saved = step
@@ -159,6 +185,9 @@ class Run:
             for name in (f"{model}.safetensors" for model in engine.models()):
                 (folder / name).write_bytes(files[name])
         return folder
+
+    def _files(self, engine: Engine, step: int) -> dict[str, bytes]:
+        return engine.files({**self.meta, "step": step, "steps": engine.options.steps})
 
     def _log(self, row: Mapping[str, float]) -> None:
         """Adds a line, whole as soon as this returns."""
@@ -184,3 +213,10 @@ class Run:
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(kept), encoding="utf-8")
         os.replace(temporary, path)
+
+
+def _count(name: str, value: Any) -> int:
+    count = whole(name, value)
+    if count < 1:
+        raise ValueError(f"{name} must be at least 1; got {count}")
+    return count

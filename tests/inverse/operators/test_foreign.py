@@ -84,3 +84,47 @@ def test_an_adjoint_of_another_shape_is_refused():
 def test_another_map_of_the_right_size_is_no_adjoint():
     with pytest.raises(ValueError, match="the adjoint is not that of the operator"):
         Linear(lambda x: x @ M.T.to(x), lambda y: y[:, :2], (2,))
+
+
+def turned(y):
+    return torch.stack([-y[:, 1], y[:, 0]], 1)
+
+
+WRONG = {  # <x, A^T A x> is |A x|^2 for every x, or nothing at all
+    "off by a rotation": (lambda x: x, lambda y: y + turned(y)),
+    "off where A gives nothing": (lambda x: torch.cat([x, 0 * x], 1), lambda y: y[:, :2] + y[:, 2:]),
+    "of an operator that is 0": (lambda x: 0 * x, lambda y: y),
+    "not a number": (lambda x: x, lambda y: y * float("nan")),
+}
+
+
+@pytest.mark.parametrize(("forward", "adjoint"), WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize("dtype", [torch.float32, f64], ids=str)
+def test_what_one_product_does_not_see_the_other_does(forward, adjoint, dtype):
+    with pytest.raises(ValueError, match=r"the adjoint is not that of the operator: .*, not 1"):
+        Linear(lambda x: forward(x.to(dtype)), lambda y: adjoint(y.to(dtype)), (2,))
+
+
+def test_an_operator_that_is_0_has_an_adjoint():
+    assert not Linear(lambda x: 0 * x, lambda y: 0 * y, (2,))(torch.ones(1, 2)).any()
+
+
+def test_channels_and_convolutions_in_float32_have_one():
+    kernel = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    operator = Linear(
+        lambda x: torch.nn.functional.conv2d(x, kernel),
+        lambda y: torch.nn.functional.conv_transpose2d(y, kernel),
+        (3, 32, 32),
+    )
+    assert operator.output_shape == (4, 30, 30)
+    for dtype in (torch.float32, f64, torch.bfloat16):
+        assert operator(torch.zeros(2, 3, 32, 32, dtype=dtype)).dtype == dtype
+
+
+def test_an_interpolation_is_no_adjoint_of_a_picture_s_subsampling():
+    """Of as many numbers that they agree by 1e-3 in <x, A^T A x>: |A^T y|^2 is four times <y, A A^T y>."""
+    side = 1024
+    with pytest.raises(ValueError, match="the adjoint is not that of the operator"):
+        Linear(
+            lambda x: x[..., ::2, ::2], lambda y: y.repeat_interleave(2, -1).repeat_interleave(2, -2), (1, side, side)
+        )

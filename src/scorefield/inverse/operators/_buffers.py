@@ -7,10 +7,14 @@ from torch import Tensor
 
 
 class Buffer:
-    """A constant tensor; `like(x)` is the same on x's device, in its precision (integers stay integers), made once."""
+    """A constant tensor; `like(x)` is the same on x's device, in its precision (integers stay integers), made once.
+
+    None is a tensor of inference mode, wherever it is made: kept here, it could not be differentiated through later.
+    """
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor.detach()
+        with torch.inference_mode(False):
+            self.tensor = tensor.detach().clone() if tensor.is_inference() else tensor.detach()
         self._copies: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def like(self, x: Tensor) -> Tensor:
@@ -23,5 +27,6 @@ class Buffer:
             return self.tensor
         key = (dtype, x.device)
         if key not in self._copies:
-            self._copies[key] = self.tensor.to(device=x.device, dtype=dtype)
+            with torch.inference_mode(False):
+                self._copies[key] = self.tensor.to(device=x.device, dtype=dtype)
         return self._copies[key]

@@ -49,21 +49,31 @@ class Linear(LinearOperator):
 
     @torch.no_grad()
     def _check_adjoint(self) -> None:
-        """|A x|^2 = <x, A^T A x> for three x: a factor between the two would be a factor in every posterior."""
+        """<x, A^T A x> = |A x|^2 and <y, A A^T y> = |A^T y|^2 for three x and y.
+
+        With E what the adjoint is off by, the first fails for all x unless E A is antisymmetric; then the second is off
+        by |E^T y|^2 on average, so that together they let nothing but E = 0 pass, in any number of dimensions. The
+        first says the factor, which would be one in every posterior.
+        """
         generator = torch.Generator("cpu").manual_seed(0)
-        x = torch.randn(3, *self.event_shape, dtype=torch.float64, generator=generator, device="cpu")
-        y = self._forward(x)
-        back = self._adjoint(y)
+        x, y = (
+            torch.randn(3, *shape, dtype=torch.float64, generator=generator, device="cpu")
+            for shape in (self.event_shape, self.output_shape)
+        )
+        seen, back = self._forward(x), self._adjoint(y)
         if back.shape != x.shape:
             sizes = ", ".join(map(str, self.event_shape))
             raise ValueError(f"the adjoint must give (B, {sizes}); got {tuple(back.shape)} for B = 3")
-        square, product = (v.flatten(1).sum(1) for v in (y.double() ** 2, x * back))
-        factor = product / square.where(square > 0, 1.0)
-        if bool(((factor - 1).abs() > OFF).logical_and(square > 0).any()):
-            raise ValueError(
-                f"the adjoint is not that of the operator: <x, A^T A x> is {float(factor.mean()):.4g} times |A x|^2, "
-                "not 1; give A alone where there is no exact adjoint, and it will be differentiated"
-            )
+        for names, product, square in (
+            ("<x, A^T A x> is {} times |A x|^2", x * self._adjoint(seen), seen**2),
+            ("<y, A A^T y> is {} times |A^T y|^2", y * self._forward(back), back**2),
+        ):
+            got, want = (v.double().flatten(1).sum(1) for v in (product, square))
+            if not bool(((got - want).abs() <= OFF * want).all()):  # false for NaN
+                raise ValueError(
+                    f"the adjoint is not that of the operator: {names.format(f'{float(got.sum() / want.sum()):.4g}')}, "
+                    "not 1; give A alone where there is no exact adjoint, and it will be differentiated"
+                )
 
 
 def in_any_dtype(fn: Map, shape: Sequence[int], name: str = "the function") -> Map:
