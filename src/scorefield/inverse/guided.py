@@ -13,9 +13,9 @@ second):
     DiffPIR           (sigma/alpha)^2 / w  I       the same                 no vector-Jacobian product (Zhu et al. 2023)
     DDNM              c I, c -> infinity           the same, S = 0          y is taken as exact (Wang et al. 2023)
 
-The result is a Denoiser: `sample` with any solver, likelihoods and `encode` work under it. It has derivatives in x_t to
-every order; MomentMatching's are those of the iterations it took. Where p(x0 | x_t) has several modes none of them
-weights these as the posterior does, at any number of steps; `Bridge` and `TwistedSMC` do.
+The result is a Denoiser: `sample` with any solver, likelihoods and `encode` work under it. It has derivatives in x_t of
+every order, in reverse mode; MomentMatching's are those of the iterations it took. Where p(x0 | x_t) has several modes
+none of them weights these as the posterior does, at any number of steps; `Bridge` and `TwistedSMC` do.
 
 References: Rozet et al. 2024 (moment matching); Song et al. 2023, Pseudoinverse-guided diffusion models; Zhu et al.
 2023, Denoising diffusion models for plug-and-play image restoration; Wang et al. 2023, Zero-shot image restoration
