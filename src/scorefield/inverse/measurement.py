@@ -144,7 +144,7 @@ class GaussianNoise(Likelihood):
         return replace(self, y=self.y[index], noise_std=std)
 
 
-MEASURED = 2**40  # the draw of a simulated measurement's noise: beyond those of any sampler
+MEASURED = 2**31 - 1  # the draw of a simulated measurement's noise, the last there is: beyond those of any sampler
 
 
 def simulate(
