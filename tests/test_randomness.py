@@ -238,7 +238,7 @@ def test_the_number_a_batch_shares_is_that_of_sample_minus_one(seed, draw):
 
 
 def test_no_two_draws_are_the_same():
-    """A counter has 32 bits for the draw: from 2^31 on the first ones would come again, as measurement noise once did."""
+    """A counter has 32 bits for the draw: from 2^31 on the first would come again, as measurement noise once did."""
     noise = Noise(0, torch.arange(4), (2,))
     assert not torch.equal(noise.normal(2**31 - 1), noise.normal(0))
     for draw in (2**31, 2**40, -1):
