@@ -203,6 +203,7 @@ def condition(
             What belongs to a sample is its observation's.
 
     Raises:
+        TypeError: for what is no denoiser, or no likelihood.
         ValueError: for a likelihood the method cannot use, a condition of another length than the observations.
     """
     require_denoiser("denoiser", denoiser)
