@@ -15,7 +15,7 @@ SOURCE = Path(sf.__file__).parent
 
 # Who may import whom, lowest first: a module imports only from rows above its own (or its own row).
 LAYERS = [
-    {"catalogue", "conditions", "schedules", "randomness", "distributions", "particles", "_renamed"},
+    {"catalogue", "conditions", "schedules", "randomness", "distributions", "particles", "tensors", "_renamed"},
     {"parameterizations", "grids"},
     {"denoisers", "networks", "data"},
     {"solvers", "losses", "guidance", "metrics"},

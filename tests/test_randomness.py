@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
+import scorefield as sf
 from scorefield.randomness import Noise, Stream, _uniform, philox, randn_like, spread_uniforms, uniforms
 
 f64 = torch.float64
@@ -168,7 +169,7 @@ def test_samples_draws_seeds_kinds_and_elements_are_uncorrelated():
         (lambda: Noise(0, torch.zeros(2), (2,)), "index must be int64"),
         (lambda: Noise(0, torch.zeros(2, 2, dtype=torch.int64), (2,)), r"of shape \(B,\)"),
         (lambda: Noise(0, torch.arange(2), (2,), torch.int32), "dtype must be floating point"),
-        (lambda: Noise(0, torch.arange(2), (2,)).normal(-1), "draw must be at least 0"),
+        (lambda: Noise(0, torch.arange(2), (2,)).normal(-1), r"draw must lie in \[0, 2\^31\)"),
     ],
 )
 def test_bad_input_gets_one_clear_line(make, message):
@@ -234,3 +235,23 @@ def test_the_number_a_batch_shares_is_that_of_sample_minus_one(seed, draw):
     """Computed in Python's integers, it is the draw that `Noise` makes in arrays."""
     expected = Noise(seed, torch.tensor([-1]), (), f64).uniform(draw)
     assert _uniform(seed, -1, draw) == float(expected)
+
+
+def test_no_two_draws_are_the_same():
+    """A counter has 32 bits for the draw: from 2^31 on the first would come again, as measurement noise once did."""
+    noise = Noise(0, torch.arange(4), (2,))
+    assert not torch.equal(noise.normal(2**31 - 1), noise.normal(0))
+    for draw in (2**31, 2**40, -1):
+        with pytest.raises(ValueError, match=r"draw must lie in \[0, 2\^31\); got"):
+            noise.normal(draw)
+        with pytest.raises(ValueError, match=r"draw must lie in \[0, 2\^31\); got"):
+            noise.uniform(draw)
+
+
+def test_a_simulated_measurements_noise_is_no_samplers():
+    """With the draw 2^40 it was the noise that `sample` of the same seed starts from, to the bit."""
+    operator = sf.inverse.operators.Dense(torch.eye(2))
+    truth = torch.zeros(5, 2)
+    measured = sf.inverse.simulate(operator, truth, 1.0, seed=3).y
+    assert not torch.equal(measured, Noise(3, torch.arange(5), (2,)).normal(0))
+    assert torch.equal(measured, Noise(3, torch.arange(5), (2,)).normal(2**31 - 1))

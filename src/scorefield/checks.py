@@ -44,7 +44,7 @@ def check_schedule(schedule: Schedule) -> None:
     Raises:
         AssertionError: for the clause that fails, with the numbers.
     """
-    t = torch.linspace(0.02, 0.98, 49, dtype=f64)
+    t = torch.linspace(0.02, 0.98, 49, dtype=f64, device="cpu")
     alpha, sigma = schedule(t)
     for name, value in (("alpha", alpha), ("sigma", sigma)):
         _require(value.shape == t.shape and value.dtype == f64, f"{name}(t) must be float64 of t's shape", value)
@@ -70,21 +70,21 @@ def check_denoiser(denoiser: Denoiser, event_shape: Sequence[int], *, cond: Mapp
     Raises:
         AssertionError: for the clause that fails, with the numbers.
     """
-    own = next((p for p in denoiser.parameters() if p.is_floating_point()), torch.zeros(()))
+    own = next((p for p in denoiser.parameters() if p.is_floating_point()), torch.zeros((), device="cpu"))
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn((4, *event_shape), generator=generator, dtype=own.dtype).to(own.device)
+    x = torch.randn((4, *event_shape), generator=generator, dtype=own.dtype, device="cpu").to(own.device)
     told = Conditions.of(cond, 4, x.dtype, x.device)
     for t in (0.05, 0.5, 0.95):
-        x0 = denoiser(x, torch.tensor(t, dtype=f64), **told)
+        x0 = denoiser(x, torch.tensor(t, dtype=f64, device="cpu"), **told)
         _require(x0.shape == x.shape and x0.dtype == x.dtype, "the denoiser must return x_t's shape and dtype", x0)
         _require(bool(torch.isfinite(x0).all()), f"E[x0 | x_t] must be finite at t = {t}", x0)
-        each = denoiser(x, torch.full((4,), t, dtype=f64), **told)
+        each = denoiser(x, torch.full((4,), t, dtype=f64, device="cpu"), **told)
         _close(each, x0, "a time for each sample must agree with one time for all", 1e-4)
         for i in range(4):
             row = slice(i, i + 1)
-            alone = denoiser(x[row], torch.tensor(t, dtype=f64), **told.rows(row))
+            alone = denoiser(x[row], torch.tensor(t, dtype=f64, device="cpu"), **told.rows(row))
             _close(alone, x0[i : i + 1], "a sample alone must agree with the same in a batch", 1e-4)
-    empty = denoiser(x[:0], torch.tensor(0.5, dtype=f64), **told.rows(slice(0, 0)))
+    empty = denoiser(x[:0], torch.tensor(0.5, dtype=f64, device="cpu"), **told.rows(slice(0, 0)))
     _require(empty.shape == x[:0].shape, "an empty batch must come back empty", empty)
 
 
@@ -128,7 +128,7 @@ def convergence_slopes(solver: Solver, *, steps: Sequence[int] = (120, 240, 480)
     errors = []
     for n in steps:
         times = grids.uniform(n, t_max=0.9, t_min=0.3)
-        start = 0.9 - (0.9 - times[1]) * 0.5 ** torch.arange(15, 0, -1, dtype=f64)
+        start = 0.9 - (0.9 - times[1]) * 0.5 ** torch.arange(15, 0, -1, dtype=f64, device="cpu")
         times = torch.cat([times[:1], start, times[1:]])
         x = sample(denoiser, x_t, solver=solver, times=times).x
         errors.append(float((x - exact).square().mean().sqrt()))
@@ -141,7 +141,7 @@ def tolerance_slope(solver: Solver) -> float:
     errors = []
     for tolerance in (1e-4, 1e-8):
         tight = dataclasses.replace(solver, rtol=tolerance, atol=tolerance)  # type: ignore[type-var]
-        x = sample(denoiser, x_t, solver=tight, times=torch.tensor([0.9, 0.3], dtype=f64)).x
+        x = sample(denoiser, x_t, solver=tight, times=torch.tensor([0.9, 0.3], dtype=f64, device="cpu")).x
         errors.append(float((x - exact).square().mean().sqrt()))
     return math.log10(errors[0] / errors[1]) / 4
 
@@ -164,13 +164,15 @@ def check_loss(
     Raises:
         AssertionError: for the clause that fails, with the numbers.
     """
-    data = distribution or Gaussian(torch.tensor([0.6, -0.3], dtype=f64), torch.tensor([0.5, 0.2], dtype=f64))
+    data = distribution or Gaussian(
+        torch.tensor([0.6, -0.3], dtype=f64, device="cpu"), torch.tensor([0.5, 0.2], dtype=f64, device="cpu")
+    )
     schedule = schedule or VP()
     _check_draws(loss, data, schedule)
     exact = ExactDenoiser(data, schedule)
     x0 = data.sample(16_384, generator=torch.Generator().manual_seed(0))
-    t = torch.linspace(0.1, 0.4, len(x0), dtype=f64)
-    stream = functools.partial(Stream, 1, torch.arange(len(x0)))
+    t = torch.linspace(0.1, 0.4, len(x0), dtype=f64, device="cpu")
+    stream = functools.partial(Stream, 1, torch.arange(len(x0), device="cpu"))
     best = loss(exact, x0, t=t, generator=stream()).detach()
     for name, change in _CHANGES.items():
         excess = loss(_Changed(exact, change), x0, t=t, generator=stream()).detach() - best
@@ -208,8 +210,11 @@ def _check_draws(loss: Callable[..., Tensor], data: Distribution, schedule: Sche
             torch.nn.init.normal_(p, std=0.3)
     denoiser = NetworkDenoiser(net, schedule, V())
     x0 = data.sample(5, generator=torch.Generator().manual_seed(0)).to(f64)
-    index = torch.tensor([7, 0, 3, 2**40, 12])
-    t, eps = torch.tensor([0.2, 0.35, 0.5, 0.65, 0.8], dtype=f64), torch.linspace(-2, 2, x0.numel(), dtype=f64)
+    index = torch.tensor([7, 0, 3, 2**40, 12], device="cpu")
+    t, eps = (
+        torch.tensor([0.2, 0.35, 0.5, 0.65, 0.8], dtype=f64, device="cpu"),
+        torch.linspace(-2, 2, x0.numel(), dtype=f64, device="cpu"),
+    )
     eps = eps.reshape(x0.shape)
 
     value = loss(denoiser, x0, generator=Stream(0, index))
@@ -278,13 +283,15 @@ def _check_statistics(solver: Solver) -> None:
 
 
 def _gaussian() -> ExactDenoiser:
-    return ExactDenoiser(Gaussian(torch.ones(1, dtype=f64), torch.full((1,), 0.25, dtype=f64)), VP())
+    return ExactDenoiser(
+        Gaussian(torch.ones(1, dtype=f64, device="cpu"), torch.full((1,), 0.25, dtype=f64, device="cpu")), VP()
+    )
 
 
 def _mixture(schedule: Schedule) -> ExactDenoiser:
-    weights = torch.tensor([0.5, 0.3, 0.2], dtype=f64)
-    means = torch.tensor([[1.0, 0.0], [-0.8, 0.9], [-0.3, -1.1]], dtype=f64)
-    covariances = torch.tensor([[0.3, 0.1], [0.2, 0.2], [0.1, 0.4]], dtype=f64) ** 2
+    weights = torch.tensor([0.5, 0.3, 0.2], dtype=f64, device="cpu")
+    means = torch.tensor([[1.0, 0.0], [-0.8, 0.9], [-0.3, -1.1]], dtype=f64, device="cpu")
+    covariances = torch.tensor([[0.3, 0.1], [0.2, 0.2], [0.1, 0.4]], dtype=f64, device="cpu") ** 2
     return ExactDenoiser(GaussianMixture(weights, means, covariances), schedule)
 
 
@@ -292,7 +299,7 @@ def _mixture(schedule: Schedule) -> ExactDenoiser:
 def _reference() -> tuple[Denoiser, Tensor, Tensor]:
     """(denoiser, x at t = 0.9, the probability-flow solution at t = 0.3 to 1e-14: 500 steps of fifth order)."""
     denoiser = _mixture(Cosine(alpha_min=0.0))
-    x_t = sample(denoiser, (64, 2), times=torch.tensor([1.0, 0.9], dtype=f64), dtype=f64).x
+    x_t = sample(denoiser, (64, 2), times=torch.tensor([1.0, 0.9], dtype=f64, device="cpu"), dtype=f64).x
     times = grids.uniform(500, t_max=0.9, t_min=0.3)
     return denoiser, x_t, sample(denoiser, x_t, solver=RungeKutta(DORMAND_PRINCE), times=times).x
 

@@ -21,7 +21,7 @@ S_MIN, S_MAX = 2e-3, 1e3
 def _unit(steps: int) -> Tensor:
     if steps < 1:
         raise ValueError(f"steps must be at least 1; got {steps}")
-    return torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    return torch.linspace(1, 0, steps + 1, dtype=torch.float64, device="cpu")
 
 
 def uniform(steps: int, *, t_max: float = 1.0, t_min: float = 0.0) -> Tensor:
@@ -110,22 +110,22 @@ def ddpm(schedule: Discrete, steps: int, *, spacing: str = "trailing") -> Tensor
     k = schedule.steps
     if not 1 <= steps <= k:
         raise ValueError(f"steps must lie in [1, {k}], the length of the chain; got {steps}")
-    index = torch.arange(steps, dtype=torch.float64)
+    index = torch.arange(steps, dtype=torch.float64, device="cpu")
     spacings = {
         "leading": (index * (k // steps)).flip(0),
         "trailing": torch.round(k - index * k / steps) - 1,
-        "linspace": torch.round(torch.linspace(0, k - 1, steps, dtype=torch.float64)).flip(0),
+        "linspace": torch.round(torch.linspace(0, k - 1, steps, dtype=torch.float64, device="cpu")).flip(0),
     }
     if spacing not in spacings:
         raise ValueError(f"spacing must be one of {', '.join(spacings)}; got {spacing!r}")
-    return torch.cat([(spacings[spacing] + 1) / k, torch.zeros(1, dtype=torch.float64)])
+    return torch.cat([(spacings[spacing] + 1) / k, torch.zeros(1, dtype=torch.float64, device="cpu")])
 
 
 def _inner(schedule: Schedule, steps: int, low: Tensor) -> Tensor:
     """1 -> 0 in `steps` points: the last of the N + 1 is kept for t = 0, where `low` may be already."""
     if bool(low <= schedule.noise_ratio(0.0)):
         return _unit(steps)[:-1]
-    return _unit(steps - 1) if steps > 1 else torch.ones(1, dtype=torch.float64)
+    return _unit(steps - 1) if steps > 1 else torch.ones(1, dtype=torch.float64, device="cpu")
 
 
 def _ends(schedule: Schedule, s_max: float, s_min: float) -> tuple[Tensor, Tensor]:
@@ -139,4 +139,4 @@ def _ends(schedule: Schedule, s_max: float, s_min: float) -> tuple[Tensor, Tenso
 
 
 def _to_times(schedule: Schedule, log_s: Tensor) -> Tensor:
-    return torch.cat([schedule.time_of_log_snr(-log_s), torch.zeros(1, dtype=torch.float64)])
+    return torch.cat([schedule.time_of_log_snr(-log_s), torch.zeros(1, dtype=torch.float64, device="cpu")])

@@ -90,7 +90,7 @@ class Noise:
 
     Raises:
         ValueError: for a seed outside [0, 2^64), an index that is not int64 (B,), or a dtype that is not floating
-            point; for a negative draw.
+            point; for a draw outside [0, 2^31).
     """
 
     seed: int
@@ -116,7 +116,7 @@ class Noise:
         u = |w + 1/2| / 2^31 in (0, 1], whose small values keep their relative precision, and a = 2 pi w / 2^32.
 
         Raises:
-            ValueError: for a negative draw.
+            ValueError: for a draw outside [0, 2^31).
         """
         words = self._words(range(2 * draws.start, 2 * draws.stop, 2 * draws.step))
         xp: Any = np if isinstance(words, np.ndarray) else torch
@@ -138,7 +138,7 @@ class Noise:
         """Uniforms in [0, 1): multiples of 2^-32, in float32 and lower of 2^-24 above 2^-8.
 
         Raises:
-            ValueError: for a negative draw.
+            ValueError: for a draw outside [0, 2^31).
         """
         u = self._words(range(2 * draw + 1, 2 * draw + 2))
         u *= 2.0**-32
@@ -147,8 +147,10 @@ class Noise:
 
     def _words(self, streams: range) -> Tensor | np.ndarray:
         """Signed words as floats, `(4, streams, rows, blocks)`, rows >= B: an array of NumPy's on the CPU."""
-        if streams.start < 0:
-            raise ValueError(f"draw must be at least 0; got {streams.start // 2}")
+        if (
+            streams and not 0 <= streams.start <= streams[-1] < 2**32
+        ):  # a counter's word: beyond it the first draws come again
+            raise ValueError(f"draw must lie in [0, 2^31); got {streams.start // 2} to {streams[-1] // 2}")
         batch, size = len(self.index), math.prod(self.event_shape)
         blocks = -(-size // 4)
         # Vectorised kernels treat the tail of a buffer otherwise than its body: fill up to whole vectors, so that no

@@ -197,7 +197,7 @@ CHANGED = {
     "clip": ({"clip": 2.0}, "1.0", "2.0"),
     "loss": ({"loss": losses.sliced}, "denoising", "sliced"),
     "times": ({"times": losses.Stratified(losses.Uniform())}, "Uniform", "Stratified"),
-    "weight": ({"weight": losses.weights.MinSNR()}, "None", "another|MinSNR"),
+    "weight": ({"weight": losses.weights.MinSNR()}, "None", "MinSNR"),
     "transform": ({"transform": Scale(2.0, 0.0)}, "None", "Scale"),
     "condition_dropout": ({"condition_dropout": 0.3}, "0.1", "0.3"),
     "data.count": ({"data": torch.zeros(49, 2) + torch.arange(2)}, "50", "49"),

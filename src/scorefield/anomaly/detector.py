@@ -168,7 +168,7 @@ class Detector:
             if text["scorefield-detector"] != FORMAT:
                 raise ValueError(f"format {text['scorefield-detector']}; this version reads {FORMAT}")
             parts = {name: _built(value) for name, value in text["statistic"].items()}
-            reference = torch.tensor(text["reference"], dtype=torch.float64)
+            reference = torch.tensor(text["reference"], dtype=torch.float64, device="cpu")
             if reference.ndim != 1 or not len(reference) or bool(torch.isnan(reference).any()):
                 raise ValueError("its reference is not a row of scores")
             return cls(Statistic(**parts), reference.sort().values, dict(text["meta"]))

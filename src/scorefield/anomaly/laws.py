@@ -138,7 +138,7 @@ class Standardised(Law):
         mean, std = (features.new_tensor(v) for v in (self.mean, self.std))
         z = (features - mean) / std
         return (
-            sum(z.unbind(1), torch.zeros(len(z), dtype=z.dtype)) / z.shape[1]
+            sum(z.unbind(1), torch.zeros(len(z), dtype=z.dtype, device="cpu")) / z.shape[1]
         )  # column by column: the same in any batch
 
 
@@ -169,7 +169,7 @@ class GaussianLaw(Law):
         return {"mean": tuple(features.mean(0).tolist()), "covariance": _rows(_covariance(features))}
 
     def of(self, features: Tensor) -> Tensor:
-        law = Gaussian(*(torch.tensor(v, dtype=torch.float64) for v in (self.mean, self.covariance)))
+        law = Gaussian(*(torch.tensor(v, dtype=torch.float64, device="cpu") for v in (self.mean, self.covariance)))
         return -law.log_prob(features)
 
 
@@ -200,7 +200,9 @@ class MixtureLaw(Law):
         }
 
     def of(self, features: Tensor) -> Tensor:
-        parts = (torch.tensor(v, dtype=torch.float64) for v in (self.weights, self.means, self.covariances))
+        parts = (
+            torch.tensor(v, dtype=torch.float64, device="cpu") for v in (self.weights, self.means, self.covariances)
+        )
         return -GaussianMixture(*parts).log_prob(features)
 
 
@@ -221,7 +223,7 @@ class KernelLaw(Law):
         return {"points": _rows(features)}
 
     def of(self, features: Tensor) -> Tensor:
-        points = torch.tensor(self.points, dtype=torch.float64)
+        points = torch.tensor(self.points, dtype=torch.float64, device="cpu")
         n, size = points.shape
         if features.shape[1] != size:
             raise ValueError(f"this law was fitted to {size} features; got {features.shape[1]}")

@@ -49,10 +49,12 @@ class _Levels(Measurement):
     def times(self, denoiser: Denoiser) -> Tensor:
         """`(L,)` float64, increasing."""
         schedule, sd = denoiser.schedule, denoiser.data_std
-        ends = torch.tensor([self.s_min, self.s_max], dtype=torch.float64).log() + math.log(sd)
+        ends = torch.tensor([self.s_min, self.s_max], dtype=torch.float64, device="cpu").log() + math.log(sd)
         least, most = (schedule.noise_ratio(t).log() for t in (0.0, 1.0))
         ends = ends.clamp(least, most)
-        return schedule.time_of_log_snr(-torch.linspace(float(ends[0]), float(ends[1]), self.levels).double())
+        return schedule.time_of_log_snr(
+            -torch.linspace(float(ends[0]), float(ends[1]), self.levels, device="cpu").double()
+        )
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class Measurement(abc.ABC):
         batch = len(x)
         told = Conditions.of(cond, batch, what="data")
         size = chunk or max(1, CHUNK_ELEMENTS // max(1, math.prod(x.shape[1:])))
-        parts = [torch.empty(0, self.size, dtype=torch.float64)]
+        parts = [torch.empty(0, self.size, dtype=torch.float64, device="cpu")]
         with evaluating(denoiser), torch.no_grad(), bar(progress, -(-batch // size), "measuring") as advance:
             for low in range(0, batch, size):
                 rows = slice(low, low + size)
@@ -190,7 +190,7 @@ def _log_jacobian(given: Given) -> float:
     if given.transform is None:
         return 0.0
     if given.transform.levels is not None:
-        data.bits_per_dim(torch.zeros(1), given.transform, given.dims)  # refuses a model of bare integers
+        data.bits_per_dim(torch.zeros(1, device="cpu"), given.transform, given.dims)  # refuses a model of bare integers
     return given.transform.log_jacobian(given.dims)
 
 
@@ -221,7 +221,9 @@ class CodeLength(Measurement):
             raise ValueError(f"a code length is of integers in 0..255: it needs a transform with levels; got {levels}")
         pixels = given.raw.to("cpu", torch.uint8)
         encode = _png if self.coder == "png" else _zlib
-        return torch.tensor([[8 * encode(p) * math.log(2) / given.dims] for p in pixels], dtype=torch.float64)
+        return torch.tensor(
+            [[8 * encode(p) * math.log(2) / given.dims] for p in pixels], dtype=torch.float64, device="cpu"
+        )
 
 
 def _png(pixels: Tensor) -> int:

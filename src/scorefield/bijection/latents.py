@@ -168,7 +168,7 @@ def interpolate(
     ends = torch.cat([x_a, x_b])
     z = encode(denoiser, ends, nfe=nfe, cond=told.tiled(2), chunk=chunk, progress=progress).z
     a, b = z[: len(x_a)], z[len(x_a) :]
-    path = torch.cat([slerp(a, b, float(w)) for w in torch.linspace(0, 1, steps, dtype=torch.float64)])
+    path = torch.cat([slerp(a, b, float(w)) for w in torch.linspace(0, 1, steps, dtype=torch.float64, device="cpu")])
     x = decode(denoiser, path, nfe=nfe, cond=told.tiled(steps), chunk=chunk, progress=progress)
     return x.reshape(steps, *x_a.shape)
 

@@ -34,8 +34,8 @@ def digits(*, test_fraction: float = 0.5, seed: int = 0) -> Split:
 
     images, labels = (torch.from_numpy(a) for a in load_digits(return_X_y=True))
     images, labels = images.to(torch.uint8).reshape(-1, 1, 8, 8), labels.to(torch.int64)
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    test = torch.zeros(len(images), dtype=torch.bool)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed), device="cpu")
+    test = torch.zeros(len(images), dtype=torch.bool, device="cpu")
     for c in range(10):
         of_class = order[labels[order] == c]
         test[of_class[: round(test_fraction * len(of_class))]] = True

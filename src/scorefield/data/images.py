@@ -202,4 +202,4 @@ def _classes(folder: Path, files: list[Path]) -> tuple[tuple[str, ...], Tensor |
         return (), None
     names = sorted({p[0] for p in parts})
     number = {name: i for i, name in enumerate(names)}
-    return tuple(names), torch.tensor([number[p[0]] for p in parts])
+    return tuple(names), torch.tensor([number[p[0]] for p in parts], device="cpu")

@@ -84,7 +84,7 @@ def ellipses(n: int, size: int = 128, seed: int = 0, *, start: int = 0) -> Tenso
     """
     for name, value, least in (("n", n, 0), ("size", size, 1), ("start", start, 0)):
         _checked(name, value, least)
-    images = torch.empty(n, 1, size, size)
+    images = torch.empty(n, 1, size, size, device="cpu")
     for row in range(n):
         images[row, 0] = _tensor(_painted(seed, start + row, size))
     return images
@@ -116,7 +116,7 @@ def line_integrals(ellipses: tuple[Ellipse, ...], angles: Tensor, offsets: Tenso
         offsets: s, in units of half the image's width, as is the result.
     """
     theta, s = angles.double()[:, None], offsets.double()
-    total = torch.zeros(len(theta), len(s), dtype=torch.float64)
+    total = torch.zeros(len(theta), len(s), dtype=torch.float64, device="cpu")
     for value, a, b, x, y, angle in ellipses:
         r2 = (a * torch.cos(theta - angle)) ** 2 + (b * torch.sin(theta - angle)) ** 2
         d = s - (x * torch.cos(theta) + y * torch.sin(theta))
@@ -125,7 +125,7 @@ def line_integrals(ellipses: tuple[Ellipse, ...], angles: Tensor, offsets: Tenso
 
 
 def _painted(seed: int, i: int, size: int) -> np.ndarray:
-    index = torch.tensor([i])
+    index = torch.tensor([i], device="cpu")
     u = Noise(seed, index, (2 + _INNER, _NUMBERS), torch.float64).uniform(0)[0].tolist()
     (value, a, b, x, y, angle), (rim, rim_value, thickness, count, *_), *inner = u
     body = Ellipse(value, 0.6 + 0.35 * a, 0.6 + 0.35 * b, 0.1 * (x - 0.5), 0.1 * (y - 0.5), math.pi * angle)

@@ -210,7 +210,7 @@ def in_memory(source: Source) -> Arrays:
 
 def chunks(source: Source) -> Iterator[Tensor]:
     """All rows in order, `rows_at_a_time` of them."""
-    return iter(torch.arange(len(source)).split(rows_at_a_time(source.event_shape)))
+    return iter(torch.arange(len(source), device="cpu").split(rows_at_a_time(source.event_shape)))
 
 
 def rows_at_a_time(event_shape: Sequence[int]) -> int:
@@ -301,7 +301,7 @@ def _tensor(value: Any) -> Tensor:
 
 def _condition(i: int, name: str, value: Any) -> Tensor:
     try:
-        tensor = torch.as_tensor(value)
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(value, device="cpu")
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"dataset[{i}]: {name} must be numbers; got {type(value).__name__}") from None
     if name == "label" and (tensor.ndim or tensor.is_floating_point()):

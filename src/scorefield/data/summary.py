@@ -30,7 +30,7 @@ class Summary(NamedTuple):
 
 def summarize(source: Source) -> Summary:
     """Reads all of `source`, in chunks."""
-    first, m = source.batch(torch.arange(1)), moments(source)
+    first, m = source.batch(torch.arange(1, device="cpu")), moments(source)
     transform = None if source.levels is None else Scale.to_unit_range(source)
     return Summary(
         len(source),
@@ -50,7 +50,9 @@ def _classes(source: Source, classes: int) -> list[tuple[str, int]]:
     if isinstance(source, Arrays | ImageFolder):  # without decoding a picture
         labels = source.cond["label"]
     else:
-        labels = torch.cat([source.batch(rows).cond["label"] for rows in torch.arange(len(source)).split(1024)])
+        labels = torch.cat(
+            [source.batch(rows).cond["label"] for rows in torch.arange(len(source), device="cpu").split(1024)]
+        )
     names = getattr(source, "class_names", ()) or [str(c) for c in range(classes)]
     return list(zip(names, torch.bincount(labels, minlength=classes).tolist(), strict=True))
 

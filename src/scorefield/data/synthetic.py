@@ -29,8 +29,8 @@ def series(n: int, length: int = 64, seed: int = 0, *, width: float = 0.1, noise
         raise ValueError(f"n must be at least 1; got {n}")
     mean, covariance = _series_moments(length, width, noise)
     factor = torch.linalg.cholesky(covariance)
-    x = torch.empty(n, 1, length)
-    for rows in torch.arange(n).split(_ROWS):
+    x = torch.empty(n, 1, length, device="cpu")
+    for rows in torch.arange(n, device="cpu").split(_ROWS):
         z = Noise(seed, rows, (length,), torch.float64).normal(0)
         x[rows, 0] = torch.stack([mean + factor @ row for row in z]).float()  # row by row: i does not see its batch
     return Arrays(x)
@@ -62,9 +62,9 @@ def _series_moments(length: int, width: float, noise: float) -> tuple[Tensor, Te
         raise ValueError(f"length must be at least 2; got {length}")
     if not (0 < width < math.inf and 0 < noise < math.inf):
         raise ValueError(f"width and noise must be positive; got {width} and {noise}")
-    s = torch.linspace(0, 1, length, dtype=torch.float64)
+    s = torch.linspace(0, 1, length, dtype=torch.float64, device="cpu")
     kernel = torch.exp(-(((s[:, None] - s) / width) ** 2) / 2)
-    return torch.sin(2 * math.pi * s), kernel + noise**2 * torch.eye(length, dtype=torch.float64)
+    return torch.sin(2 * math.pi * s), kernel + noise**2 * torch.eye(length, dtype=torch.float64, device="cpu")
 
 
 def tabular(name: Table = "wine") -> Arrays:

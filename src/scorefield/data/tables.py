@@ -134,10 +134,10 @@ def _table(path: Path, numbers: list[Any], columns: list[str], labels: Sequence[
         return Arrays(_float32(path, x, columns), columns=columns)
     whole = [int(v) if _is_number(v) and float(v).is_integer() and float(v) >= 0 else None for v in labels]
     if None not in whole:
-        return Arrays(_float32(path, x, columns), torch.tensor(whole), columns=columns)
+        return Arrays(_float32(path, x, columns), torch.tensor(whole, device="cpu"), columns=columns)
     names = sorted({str(v) for v in labels})
     number = {name: i for i, name in enumerate(names)}
-    label = torch.tensor([number[str(v)] for v in labels])
+    label = torch.tensor([number[str(v)] for v in labels], device="cpu")
     return Arrays(_float32(path, x, columns), label, class_names=names, columns=columns)
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from scorefield.data.sources import Batch, Source, check_rows, chunks, take
+from scorefield.tensors import as_tensor
 
 Encoding = Tensor | tuple[Tensor, Tensor]
 
@@ -82,7 +83,7 @@ class TextCondition:
             if tokens.ndim != 2 or len(tokens) != 1:
                 raise ValueError(f"{what} must have shape (1, C), or be (tokens, mask); got {tuple(tokens.shape)}")
             return {"vector": tokens[0].clone()}
-        mask = torch.as_tensor(mask).detach().to("cpu")
+        mask = as_tensor(mask).detach().to("cpu")
         if tokens.ndim != 3 or len(tokens) != 1 or mask.shape != tokens.shape[:2]:
             raise ValueError(
                 f"{what} must be tokens (1, L, C) and mask (1, L); got {tuple(tokens.shape)} and {tuple(mask.shape)}"
@@ -93,7 +94,7 @@ class TextCondition:
         padding = self.length - len(kept)
         return {
             "tokens": torch.nn.functional.pad(kept, (0, 0, 0, padding)),
-            "token_mask": torch.arange(self.length) < len(kept),
+            "token_mask": torch.arange(self.length, device="cpu") < len(kept),
         }
 
 
@@ -114,7 +115,7 @@ class Captioned:
 
     def __init__(self, source: Source, captions: Sequence[Sequence[str]], condition: TextCondition) -> None:
         n, classes = len(source), source.num_classes
-        group = _labels(source) if classes is not None and len(captions) == classes else torch.arange(n)
+        group = _labels(source) if classes is not None and len(captions) == classes else torch.arange(n, device="cpu")
         if len(captions) != (classes if classes == len(captions) else n):
             of_classes = f"each of {classes} classes or " if classes else ""
             raise ValueError(f"captions must be a list for {of_classes}each of {n} data; got {len(captions)}")
@@ -125,8 +126,8 @@ class Captioned:
         self.event_shape, self.levels, self.num_classes = source.event_shape, source.levels, None
         self.texts = tuple(dict.fromkeys(text for own in captions for text in own))
         place = {text: j for j, text in enumerate(self.texts)}
-        counts = torch.tensor([len(own) for own in captions])
-        self._flat = torch.tensor([place[text] for own in captions for text in own])
+        counts = torch.tensor([len(own) for own in captions], device="cpu")
+        self._flat = torch.tensor([place[text] for own in captions for text in own], device="cpu")
         self._first = (counts.cumsum(0) - counts)[group]  # of datum i, in _flat
         self._ends = counts[group].cumsum(0)
         self._starts = self._ends - counts[group]
@@ -188,8 +189,8 @@ class MiniLM:
             return unit * math.sqrt(unit.shape[-1])
         # a model that already gave the sequences back unpadded: pad them again, with a mask
         sequences = model.encode(captions, output_value="token_embeddings", **common)
-        lengths = torch.tensor([len(s) for s in sequences])
-        mask = torch.arange(int(lengths.max())) < lengths[:, None]
+        lengths = torch.tensor([len(s) for s in sequences], device="cpu")
+        mask = torch.arange(int(lengths.max()), device="cpu") < lengths[:, None]
         return torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True), mask
 
     def _loaded(self) -> Any:

@@ -16,7 +16,12 @@ from scorefield.schedules import Schedule
 
 
 class ExactDenoiser(Denoiser):
-    """The denoiser of a distribution whose noised laws are known in closed form: no network, no training, no error."""
+    """The denoiser of a distribution whose noised laws are known in closed form: no network, no training, no error.
+
+    Raises:
+        TypeError: for what is no distribution, or no schedule.
+        ValueError: when called, for events of another shape than the law's.
+    """
 
     def __init__(self, distribution: Distribution, schedule: Schedule) -> None:
         super().__init__()

@@ -25,6 +25,7 @@ from torch import Tensor
 from scorefield.conditions import Conditions
 from scorefield.denoisers.base import Denoiser
 from scorefield.schedules import as_time
+from scorefield.tensors import as_tensor
 
 
 class PatchDenoiser(Denoiser):
@@ -50,7 +51,7 @@ class PatchDenoiser(Denoiser):
             raise ValueError(f"chunk must be at least 1; got {chunk}")
         self.denoiser, self.patch, self.stride, self.chunk = denoiser, patch, stride, chunk
         self._like(denoiser)
-        mean = torch.as_tensor(denoiser.data_mean)
+        mean = as_tensor(denoiser.data_mean)
         self.data_mean = denoiser.data_mean if mean.ndim == 0 else float(mean.mean())  # an image has no places in it
 
     def forward(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from scorefield.distributions.base import Level
+from scorefield.tensors import as_tensor
 
 # A multiple of every tile width BLAS libraries use (4, 6, 8, 12, 16, 24, 48): with 64, MKL's float64 product treats the
 # last four columns with another kernel than the rest, and the sample's position in the block shows in its last bit.
@@ -66,7 +67,7 @@ def total(y: Tensor, dim: int) -> Tensor:
 
 def level(name: str, value: Level, x: Tensor) -> Tensor:
     """A noise level in float64: `()`, or `(B,)` for the `B` samples of `x`."""
-    tensor = torch.as_tensor(value, dtype=torch.float64)
+    tensor = as_tensor(value, dtype=torch.float64)
     if tensor.ndim and tensor.shape != x.shape[:1]:
         raise ValueError(f"{name} must have shape () or ({len(x)},), one for each of x; got {tuple(tensor.shape)}")
     return tensor

@@ -25,6 +25,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from scorefield.tensors import as_tensor
+
 Level = float | Tensor
 """A noise level: a float, or a tensor of shape `()` or `(B,)`, one for each sample."""
 
@@ -122,7 +124,7 @@ def parameter(name: str, value: Any, *shape: int | str) -> Tensor:
     Raises:
         ValueError: for another shape, an empty one, or an entry that is not finite.
     """
-    tensor = torch.as_tensor(value).detach()
+    tensor = as_tensor(value).detach()
     if not tensor.is_floating_point():
         tensor = tensor.to(torch.get_default_dtype())
     expected = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

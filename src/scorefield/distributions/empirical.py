@@ -26,6 +26,7 @@ from scorefield.distributions._lanes import evaluate, matmul, total
 from scorefield.distributions._spectrum import Spectrum
 from scorefield.distributions.base import Distribution, Level, check_levels, common, parameter
 from scorefield.distributions.mixture import GaussianMixture
+from scorefield.tensors import as_tensor
 
 OUTER = 1 << 23  # numbers in a table of outer products of the data, at a time
 
@@ -53,7 +54,7 @@ class Empirical(Distribution):
     """
 
     def __init__(self, data: Any, bandwidth: float = 0.0, *, chunk: int = 1024) -> None:
-        data = torch.as_tensor(data)
+        data = as_tensor(data)
         if data.ndim == 0:
             raise ValueError("data must have shape (N, *event); got a scalar")
         data = parameter("data", data, "N", *data.shape[1:])
@@ -198,7 +199,7 @@ class Empirical(Distribution):
         return out.reshape(x_t.shape) if out.numel() == x_t.numel() else out
 
     def _require_density(self, alpha: Level, sigma: Level) -> None:
-        if self.bandwidth == 0 and not bool((torch.as_tensor(sigma) > 0).all()):
+        if self.bandwidth == 0 and not bool((as_tensor(sigma) > 0).all()):
             raise ValueError(
                 "an Empirical of bandwidth 0 has no density at sigma = 0: give it a bandwidth > 0, or ask at sigma > 0"
             )

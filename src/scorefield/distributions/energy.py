@@ -20,6 +20,7 @@ from torch import Tensor
 
 from scorefield.distributions._lanes import check_x
 from scorefield.distributions.base import Distribution, Level, common, parameter
+from scorefield.tensors import as_tensor
 
 _NO_NOISED = (
     "an Energy's noised law has no closed form: sample it by Langevin or MALA and train a denoiser, or use Empirical"
@@ -112,5 +113,5 @@ class Energy(Distribution):
         return x_t
 
     def _only_clean(self, alpha: Level, sigma: Level) -> None:
-        if bool((torch.as_tensor(sigma) != 0).any()) or bool((torch.as_tensor(alpha) != 1).any()):
+        if bool((as_tensor(sigma) != 0).any()) or bool((as_tensor(alpha) != 1).any()):
             raise NotImplementedError(_NO_NOISED)

@@ -24,6 +24,7 @@ from torch import Tensor
 from scorefield.distributions._components import GaussianComponents, noise_covariance
 from scorefield.distributions._spectrum import Spectrum
 from scorefield.distributions.base import check_levels, common, parameter
+from scorefield.tensors import as_tensor
 
 
 class Gaussian(GaussianComponents):
@@ -40,7 +41,7 @@ class Gaussian(GaussianComponents):
     def __init__(self, mean: Any, covariance: Any) -> None:
         mean = parameter("mean", mean, "D")
         d = len(mean)
-        diagonal = torch.as_tensor(covariance).ndim == 1
+        diagonal = as_tensor(covariance).ndim == 1
         covariance = parameter("covariance", covariance, *((d,) if diagonal else (d, d)))
         build = Spectrum.from_diagonal if diagonal else Spectrum.from_dense
         self._set(mean, build(covariance[None], "covariance"), common(mean, covariance))

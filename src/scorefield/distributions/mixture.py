@@ -23,6 +23,7 @@ from torch import Tensor
 from scorefield.distributions._components import GaussianComponents, noise_covariance
 from scorefield.distributions._spectrum import Spectrum
 from scorefield.distributions.base import Level, check_levels, check_weights, common, parameter
+from scorefield.tensors import as_tensor
 
 
 class GaussianMixture(GaussianComponents):
@@ -44,7 +45,7 @@ class GaussianMixture(GaussianComponents):
         means = parameter("means", means, "K", "D")
         k, d = means.shape
         weights = parameter("weights", weights, k)
-        diagonal = torch.as_tensor(covariances).ndim == 2
+        diagonal = as_tensor(covariances).ndim == 2
         covariances = parameter("covariances", covariances, *((k, d) if diagonal else (k, d, d)))
         build = Spectrum.from_diagonal if diagonal else Spectrum.from_dense
         dtype = common(weights, means, covariances)

@@ -32,9 +32,9 @@ def eight_gaussians(
         ValueError: for a radius or std that is not positive, or weights that do not sum to 1.
     """
     _positive(radius=radius, std=std)
-    angle = torch.arange(8, dtype=torch.float64) * (math.pi / 4)
-    weights = torch.full((8,), 1 / 8) if weights is None else weights
-    return _mixture(radius * _polar(1.0, angle), torch.full((8, 2), std**2), weights, dtype)
+    angle = torch.arange(8, dtype=torch.float64, device="cpu") * (math.pi / 4)
+    weights = torch.full((8,), 1 / 8, device="cpu") if weights is None else weights
+    return _mixture(radius * _polar(1.0, angle), torch.full((8, 2), std**2, device="cpu"), weights, dtype)
 
 
 def rings(
@@ -55,8 +55,8 @@ def rings(
     nodes, mass = [], []
     for radius, weight in zip(radii, weights, strict=True):
         count = _count(2 * math.pi * radius, std)
-        nodes.append(_polar(radius, torch.arange(count, dtype=torch.float64) * (2 * math.pi / count)))
-        mass.append(torch.full((count,), weight / total / count, dtype=torch.float64))
+        nodes.append(_polar(radius, torch.arange(count, dtype=torch.float64, device="cpu") * (2 * math.pi / count)))
+        mass.append(torch.full((count,), weight / total / count, dtype=torch.float64, device="cpu"))
     return _curve(torch.cat(nodes), std, torch.cat(mass), dtype)
 
 
@@ -68,10 +68,10 @@ def two_moons(*, std: float = 0.1, dtype: torch.dtype = torch.float32) -> Gaussi
     """
     _positive(std=std)
     scale = math.sqrt(2)
-    angle = torch.linspace(0, math.pi, _count(math.pi * scale, std) + 1, dtype=torch.float64)
+    angle = torch.linspace(0, math.pi, _count(math.pi * scale, std) + 1, dtype=torch.float64, device="cpu")
     upper = _polar(1.0, angle)
-    lower = torch.tensor([1.0, 0.5], dtype=torch.float64) - upper
-    middle = torch.tensor([0.5, 0.25], dtype=torch.float64)
+    lower = torch.tensor([1.0, 0.5], dtype=torch.float64, device="cpu") - upper
+    middle = torch.tensor([0.5, 0.25], dtype=torch.float64, device="cpu")
     return _curve(scale * (torch.cat([upper, lower]) - middle), std, None, dtype)
 
 
@@ -85,10 +85,10 @@ def spiral(
     """
     _positive(arms=arms, turns=turns, radius=radius, std=std)
     end = 2 * math.pi * turns
-    theta = torch.linspace(0, end, 4097, dtype=torch.float64)
+    theta = torch.linspace(0, end, 4097, dtype=torch.float64, device="cpu")
     length = (radius / end) * (theta * (1 + theta**2).sqrt() + torch.asinh(theta)) / 2  # of r = radius theta / end
     count = _count(float(length[-1]), std)
-    at = (torch.arange(count, dtype=torch.float64) + 0.5) * (length[-1] / count)
+    at = (torch.arange(count, dtype=torch.float64, device="cpu") + 0.5) * (length[-1] / count)
     right = torch.searchsorted(length, at).clamp(1, len(theta) - 1)
     share = (at - length[right - 1]) / (length[right] - length[right - 1])
     angle = theta[right - 1] + share * (theta[right] - theta[right - 1])
@@ -108,7 +108,7 @@ def pinwheel(
     """
     _positive(arms=arms, width=width, nodes=nodes)
     scale = 1.35
-    r = torch.linspace(0.4, 1.6, nodes + 1, dtype=torch.float64)
+    r = torch.linspace(0.4, 1.6, nodes + 1, dtype=torch.float64, device="cpu")
     r = (r[:-1] + r[1:]) / 2
     mass = torch.exp(-0.5 * ((r - 1) / 0.3) ** 2)
     bend = rate * torch.exp(r)
@@ -138,13 +138,13 @@ def checkerboard(
     _positive(cells=cells, half_width=half_width)
     side = 2 * half_width / cells
     corners = [[i, j] for i in range(cells) for j in range(cells) if (i + j) % 2 == 0]
-    lower = torch.tensor(corners, dtype=torch.float64) * side - half_width
+    lower = torch.tensor(corners, dtype=torch.float64, device="cpu") * side - half_width
     return UniformBoxes(lower, lower + side).to(dtype)
 
 
 def _curve(nodes: Tensor, std: float, weights: Tensor | None, dtype: torch.dtype) -> GaussianMixture:
     if weights is None:
-        weights = torch.full((len(nodes),), 1 / len(nodes), dtype=torch.float64)
+        weights = torch.full((len(nodes),), 1 / len(nodes), dtype=torch.float64, device="cpu")
     return _mixture(nodes, torch.full_like(nodes, std**2), weights, dtype)
 
 

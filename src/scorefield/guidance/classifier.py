@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from scorefield.conditions import Conditions, for_each
 from scorefield.denoisers import Denoiser, NoiseConditional
 from scorefield.schedules import pad_right
+from scorefield.tensors import as_tensor
 
 
 class NetworkClassifier(NoiseConditional):
@@ -90,7 +91,7 @@ class ExactClassifier(nn.Module):
     def __init__(self, distributions: Any, weights: Any, schedule: Any) -> None:
         super().__init__()
         self.distributions, self.schedule = tuple(distributions), schedule
-        self.log_weights = torch.as_tensor(weights, dtype=torch.float64).log()
+        self.log_weights = as_tensor(weights, dtype=torch.float64).log()
 
     def forward(self, x_t: Tensor, t: Tensor | float) -> Tensor:
         alpha, sigma = self.schedule(t)

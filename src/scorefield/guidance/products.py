@@ -175,7 +175,7 @@ class Mixture(Denoiser):
             raise ValueError("denoisers must be ExactDenoisers: the weight of a part is its density; see the docstring")
         require_one_schedule(*denoisers)
         self.denoisers = nn.ModuleList(denoisers)
-        share = torch.tensor(self.weights, dtype=torch.float64) / math.fsum(self.weights)
+        share = torch.tensor(self.weights, dtype=torch.float64, device="cpu") / math.fsum(self.weights)
         means = torch.stack([d.distribution.mean.double() for d in denoisers])
         variances = torch.stack([d.distribution.variance.double() for d in denoisers])
         share = pad_right(share.to(means.device), means)
@@ -199,7 +199,7 @@ def require_one_schedule(*models: Any) -> None:
     Raises:
         ValueError: for those, with two of their schedules.
     """
-    t = torch.linspace(0, 1, 9, dtype=torch.float64)
+    t = torch.linspace(0, 1, 9, dtype=torch.float64, device="cpu")
     first = torch.stack(models[0].schedule(t))
     for model in models[1:]:
         if not torch.allclose(torch.stack(model.schedule(t)), first, rtol=1e-6, atol=1e-8):

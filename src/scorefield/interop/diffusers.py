@@ -112,7 +112,7 @@ def times(pipe: Any, steps: int) -> Tensor:
         return scheduler.sigmas.double().cpu()
     end = 0.0 if scheduler.config.get("set_alpha_to_one", True) else 1 / count
     knots = (scheduler.timesteps.double().cpu().unique().flip(0) + 1) / count  # some schedulers list a step twice
-    return torch.cat([knots[knots > end], torch.tensor([end], dtype=torch.float64)])
+    return torch.cat([knots[knots > end], torch.tensor([end], dtype=torch.float64, device="cpu")])
 
 
 def _process(scheduler: Any) -> tuple[Schedule, Parameterization, int]:

@@ -94,7 +94,7 @@ def predictive_p_value(likelihood: GaussianNoise, x: Tensor) -> Tensor:
     """P(chi2_M >= chi2(y, x)) averaged over the samples `x` `(B, n, *event)`: `(B,)` float64."""
     batch, n = x.shape[:2]
     rows = likelihood.rows(torch.arange(batch, device=x.device).repeat_interleave(n))
-    half = torch.tensor(math.prod(likelihood.operator.output_shape) / 2, dtype=torch.float64)
+    half = torch.tensor(math.prod(likelihood.operator.output_shape) / 2, dtype=torch.float64, device="cpu")
     misfit = rows.chi2(x.flatten(0, 1)).double() / 2
     return torch.special.gammaincc(half.expand_as(misfit).to(misfit), misfit).reshape(batch, n).mean(1)
 

@@ -136,7 +136,7 @@ class Iterative(Innovation):
 
     def __init__(self, system: Whitened, c: Tensor | float, tolerance: float = 1e-6, limit: int = 200) -> None:
         self.system, self.c, self.tolerance, self.limit = system, c, tolerance, limit
-        self.constant = torch.zeros((), dtype=torch.float64)
+        self.constant = torch.zeros((), dtype=torch.float64, device="cpu")
 
     def solve(self, b: Tensor) -> Tensor:
         def product(v: Tensor) -> Tensor:

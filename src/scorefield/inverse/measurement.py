@@ -23,6 +23,7 @@ from scorefield.inverse.operators.algebra import Affine, Diagonal, broadcast
 from scorefield.inverse.operators.base import LinearOperator, Operator
 from scorefield.inverse.operators.base import scale as scaled
 from scorefield.randomness import Noise
+from scorefield.tensors import as_tensor
 
 
 class Likelihood(abc.ABC):
@@ -67,7 +68,7 @@ class GaussianNoise(Likelihood):
             raise ValueError(f"y must be floating point of shape ({want}); got {self.y.dtype}, {tuple(self.y.shape)}")
         if not bool(torch.isfinite(self.y).all()):
             raise ValueError("y must be finite; got NaN or infinity")
-        std = torch.as_tensor(self.noise_std)
+        std = as_tensor(self.noise_std)
         if not bool(((std > 0) & torch.isfinite(std)).all()):
             raise ValueError(f"noise_std must be positive and finite; got a smallest of {float(std.min()):g}")
         if std.ndim and std.shape not in (self.y.shape, self.y.shape[1:]):
@@ -93,7 +94,7 @@ class GaussianNoise(Likelihood):
         return self.residual(x0).flatten(1).square().sum(1)
 
     def log_prob(self, x0: Tensor) -> Tensor:
-        logs = torch.as_tensor(self.noise_std, dtype=torch.float64).log().expand(self.y.shape).flatten(1).sum(1)
+        logs = as_tensor(self.noise_std, dtype=torch.float64).log().expand(self.y.shape).flatten(1).sum(1)
         size = math.prod(self.operator.output_shape)
         return -self.chi2(x0) / 2 - logs.to(x0) - size / 2 * math.log(2 * math.pi)
 
@@ -113,28 +114,28 @@ class GaussianNoise(Likelihood):
         shape = tuple(self.operator.event_shape)
         parts = []
         for name, value in (("scale", scale), ("shift", shift)):
-            tensor = torch.as_tensor(value).double()
+            tensor = as_tensor(value).double()
             if not bool(torch.isfinite(tensor).all()):
                 raise ValueError(f"{name} must be finite; got NaN or infinity")
             parts.append(broadcast(name, tensor, shape))
         factor, offset = parts
         if not isinstance(self.operator, LinearOperator):
             return replace(self, operator=self.operator @ Affine(factor, offset))
-        uniform = torch.as_tensor(scale).numel() == 1  # a number keeps what the operator knows of its singular values
+        uniform = as_tensor(scale).numel() == 1  # a number keeps what the operator knows of its singular values
         operator = scaled(self.operator, float(scale)) if uniform else self.operator @ Diagonal(factor, shape)
         moved = self.y.double() - self.operator(offset[None].to(self.y.device))
         return replace(self, operator=operator, y=moved.to(self.y.dtype))
 
     def for_model(self, transform: Transform) -> GaussianNoise:
         """The likelihood in the units of a model whose data went through `transform`, affine as all of `data` are."""
-        zero = torch.zeros(1, *self.operator.event_shape, dtype=torch.float64)
+        zero = torch.zeros(1, *self.operator.event_shape, dtype=torch.float64, device="cpu")
         shift = transform.inverse(zero)
         return self.standardized(_number(transform.inverse(zero + 1) - shift), _number(shift))
 
     @cached_property
     def spectrum(self) -> GramSpectrum | None:
         """Of diag(1/noise_std) A, found once; None where it can't be, or where each observation has its own noise."""
-        std = torch.as_tensor(self.noise_std, dtype=torch.float64)
+        std = as_tensor(self.noise_std, dtype=torch.float64)
         return gram_spectrum(self.operator, std) if std.ndim == 0 or std.shape != self.y.shape else None
 
     def rows(self, index: Tensor) -> GaussianNoise:
@@ -144,7 +145,7 @@ class GaussianNoise(Likelihood):
         return replace(self, y=self.y[index], noise_std=std)
 
 
-MEASURED = 2**40  # the draw of a simulated measurement's noise: beyond those of any sampler
+MEASURED = 2**31 - 1  # the draw of a simulated measurement's noise, the last there is: beyond those of any sampler
 
 
 def simulate(

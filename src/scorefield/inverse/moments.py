@@ -84,10 +84,10 @@ class Isotropic(Moments):
         self.mean, self.c = mean, c
 
     def apply(self, f: Function, v: Tensor) -> Tensor:
-        return f(torch.tensor(self.c, dtype=torch.float64)).to(v) * v
+        return f(torch.tensor(self.c, dtype=torch.float64, device="cpu")).to(v) * v
 
     def innovation(self, system: Whitened, f: Function = identity) -> Innovation:
-        c = float(f(torch.tensor(self.c, dtype=torch.float64)))
+        c = float(f(torch.tensor(self.c, dtype=torch.float64, device="cpu")))
         return isotropic(system, c)
 
     def determined(self, system: Whitened) -> bool:

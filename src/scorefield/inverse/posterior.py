@@ -141,7 +141,7 @@ class Posterior:
         cost = method.cost(nfe, dim)
         x = self._of_samples([d.x for d in drawn], n, held)
         if x is None:
-            x = torch.empty(0, n, *likelihood.event_shape)
+            x = torch.empty(0, n, *likelihood.event_shape, device="cpu")
         evidence = _of_systems([d.log_evidence for d in drawn], per, held)
         ess = _of_systems([d.ess for d in drawn], per, held)
         return PosteriorSamples(
@@ -203,6 +203,7 @@ def condition(
             What belongs to a sample is its observation's.
 
     Raises:
+        TypeError: for what is no denoiser, or no likelihood.
         ValueError: for a likelihood the method cannot use, a condition of another length than the observations.
     """
     require_denoiser("denoiser", denoiser)

@@ -107,11 +107,11 @@ def calibrate_spectrum(
     told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     schedule, sd = denoiser.schedule, denoiser.data_std
     h, w = x0.shape[-2:]
-    ends = schedule.log_snr(torch.tensor([1.0, 0.0], dtype=torch.float64))
+    ends = schedule.log_snr(torch.tensor([1.0, 0.0], dtype=torch.float64, device="cpu"))
     # from where all of the picture is open (its largest frequency has sqrt(H W) sd, at most) to where nothing is
     low = max(float(ends[0]), -math.log(sd * math.sqrt(h * w)))
     high = min(float(ends[1]), -math.log(sd) + 6.5)
-    table = torch.linspace(low, high, levels, dtype=torch.float64)
+    table = torch.linspace(low, high, levels, dtype=torch.float64, device="cpu")
     ring = radius((h, w)).flatten()
     count = torch.bincount(ring).double()
     rows = []
@@ -165,7 +165,7 @@ class SpectralBridge(Method):
 
     def check(self, denoiser: Denoiser, likelihood: Likelihood) -> None:
         linear_gaussian(likelihood, "SpectralBridge")
-        want = self.spectrum.at(denoiser, torch.tensor(1.0, dtype=torch.float64)).shape
+        want = self.spectrum.at(denoiser, torch.tensor(1.0, dtype=torch.float64, device="cpu")).shape
         if len(likelihood.event_shape) < 2 or likelihood.event_shape[-2:] != tuple(want):
             raise ValueError(f"SpectralBridge: the spectrum is of pictures {tuple(want)}; got {likelihood.event_shape}")
 
@@ -180,7 +180,7 @@ class SpectralBridge(Method):
         system = Whitened(linear_gaussian(task.likelihood, "SpectralBridge"), task.observation, task.dtype)
         gain = _gain(system)
         x = given_data(task, system, times[0], task.initial(times[0])).to(task.dtype)
-        left = torch.zeros(len(task.index), dtype=task.dtype)
+        left = torch.zeros(len(task.index), dtype=task.dtype, device="cpu")
         for k, (t, s) in enumerate(pairwise(times)):
             c = self.spectrum.at(task.denoiser, t).to(x)
             first, third = (task.normal(3 * k + n).to(x) for n in (1, 3))
@@ -236,7 +236,7 @@ def _gain(system: Whitened) -> Tensor:
     """About the diagonal of H W^T W H, `(H, W)`: E[v (H W^T W H v)] over signs v, made even in frequency."""
     shape = system.operator.event_shape
     generator = torch.Generator().manual_seed(0)
-    v = torch.randint(0, 2, (PROBES, *shape), generator=generator).to(system.u) * 2 - 1
+    v = torch.randint(0, 2, (PROBES, *shape), generator=generator, device="cpu").to(system.u) * 2 - 1
     std = system.std.square().mean(0).sqrt()  # one for all rows: it need not be right
     measured = system.operator(hartley(v, AXES)) / std.reshape(system.operator.output_shape) ** 2
     back = hartley(system.operator.adjoint(measured), AXES)

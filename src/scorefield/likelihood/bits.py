@@ -101,7 +101,7 @@ def bits_per_dim(
     if not (low >= 0 and high <= transform.levels - 1) or (x_raw.is_floating_point() and bool((x_raw % 1 != 0).any())):
         raise ValueError(f"x_raw must be integers in 0..{transform.levels - 1}; got values in {low:g}..{high:g}")
     d = math.prod(x_raw.shape[1:])
-    data.bits_per_dim(torch.zeros(1), transform, d)  # refuses a model of bare integers, before any work
+    data.bits_per_dim(torch.zeros(1, device="cpu"), transform, d)  # refuses a model of bare integers, before any work
     told = Conditions.of(cond, len(x_raw))
     index = torch.arange(first_index, first_index + len(x_raw), device=x_raw.device)
     noisy = [_noisy(x_raw, seed, index, k, dequantizer) for k in range(draws)]

@@ -124,7 +124,7 @@ def fit_dequantizer(
     """
     told = Conditions.of(cond, len(x_raw), what="data")
     transform, schedule = dequantizer.transform, denoiser.schedule
-    one = torch.ones(1, *x_raw.shape[1:], dtype=torch.float64)
+    one = torch.ones(1, *x_raw.shape[1:], dtype=torch.float64, device="cpu")
     level = float((transform(one) - transform(0 * one)).abs().min())
     least = float(schedule.noise_ratio(0.0))
     if least > BLUR * level:
@@ -132,12 +132,12 @@ def fit_dequantizer(
             f"the process begins with noise {least:.3g}, and a grey level is {level:.3g}: too much to learn where in "
             "the level the data are"
         )
-    t_min = float(schedule.time_of_log_snr(torch.tensor(-math.log(BLUR * level), dtype=torch.float64)))
+    t_min = float(schedule.time_of_log_snr(torch.tensor(-math.log(BLUR * level), dtype=torch.float64, device="cpu")))
     weights = [p for p in dequantizer.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(weights, lr)
     history = []
     for step in range(steps):
-        index = torch.arange(step * batch_size, (step + 1) * batch_size)
+        index = torch.arange(step * batch_size, (step + 1) * batch_size, device="cpu")
         stream = Stream(seed, index)
         rows = (stream.uniform() * len(x_raw)).long().clamp(max=len(x_raw) - 1)
         k = x_raw[rows.to(x_raw.device)]

@@ -62,7 +62,7 @@ def near_end(flow: Flow, z: Tensor, theta0: float, theta1: float, allowed: float
     and at 4, 16 and 64 times it, as far as theta1.
     """
     lowest = max(flow.limits[0], ROUNDING * torch.finfo(flow.directions.dtype).eps)
-    rows, theta = torch.arange(len(z)), theta0
+    rows, theta = torch.arange(len(z), device="cpu"), theta0
     outer = [k * theta0 for k in (4, 16, 64) if k * theta0 <= theta1]
     kappas = [flow(z, _all(z, at), rows).kappa(z, _all(z, at)) for at in outer]
     start = None
@@ -72,7 +72,7 @@ def near_end(flow: Flow, z: Tensor, theta0: float, theta1: float, allowed: float
         kappas = [rates.kappa(here, at), *kappas[:3]]
         tail = near_tail(kappas, theta, allowed)
         if start is None:
-            start = Start(at, rates, tail, torch.full((len(z),), 1 + len(outer)))
+            start = Start(at, rates, tail, torch.full((len(z),), 1 + len(outer), device="cpu"))
         else:
             start.evaluations[rows] += 1
             known, before = start.tail.error[rows], start.tail.smooth[rows]
@@ -91,7 +91,7 @@ def near_end(flow: Flow, z: Tensor, theta0: float, theta1: float, allowed: float
 
 def followed(flow: Flow, z: Tensor, start: Start, theta1: float, budget: float) -> tuple[Way, Tensor]:
     """(the way of every sample, `(B,)` bool: by the flow; the others' is at a fixed z)."""
-    every, d = torch.arange(len(z)), z.shape[1]
+    every, d = torch.arange(len(z), device="cpu"), z.shape[1]
     done = _along_flow(flow, z, start.rates, start.theta, theta1, budget, TRIES, every)
     rates = Rates(*(done.rate / pad_right(angle_rate(_all(z, theta1)), z)).split((d, start.rates.q.shape[1]), 1))
     way = Way(done.x[:, :d], rates, done.x[:, d:], done.error, done.arrived, done.evaluations)
@@ -102,7 +102,7 @@ def followed(flow: Flow, z: Tensor, start: Start, theta1: float, budget: float) 
         here, f, q, integral, error, arrived = (old.index_put((stiff,), new) for old, new in kept)
         evaluations = way.evaluations.index_add(0, stiff, other.evaluations)
         way = Way(here, Rates(f, q), integral, error, arrived, evaluations)
-    by_flow = torch.ones(len(z), dtype=torch.bool)
+    by_flow = torch.ones(len(z), dtype=torch.bool, device="cpu")
     by_flow[stiff] = False
     return way, by_flow
 
@@ -120,12 +120,12 @@ class Fall(NamedTuple):
 
 def fallen(flow: Flow, z: Tensor, rates: Rates, theta0: float, theta1: float, budget: float, allowed: float) -> Fall:
     """The way back, from `z` and its `rates` at theta1 to theta0, or theta0 / 4, ... as far as `near_end` would ask."""
-    d, rows, theta = z.shape[1], torch.arange(len(z)), theta0
+    d, rows, theta = z.shape[1], torch.arange(len(z), device="cpu"), theta0
     lowest = max(flow.limits[0], ROUNDING * torch.finfo(flow.directions.dtype).eps)
     z, f, q = z.clone(), rates.f.clone(), rates.q.clone()
     none = torch.zeros_like(z[:, 0])
     tail = Tail(torch.zeros_like(q), none.clone(), none > 0)
-    fall = Fall(z, torch.zeros_like(q), none.cpu(), tail, torch.ones(len(z)) > 0, torch.zeros_like(rows))
+    fall = Fall(z, torch.zeros_like(q), none.cpu(), tail, torch.ones(len(z), device="cpu") > 0, torch.zeros_like(rows))
     at = _all(z, theta1)
     for turn in range(DEPTH + 1):
         share = FIRST_FALL if turn == 0 else (1 - FIRST_FALL) / DEPTH
@@ -155,7 +155,7 @@ def beyond(flow: Flow, z: Tensor, rates: Rates, theta: float, end: float) -> tup
         return Tail(torch.zeros_like(rates.q), torch.zeros_like(rates.q[:, 0]), torch.ones_like(z[:, 0]) > 0), z
     gap = min(phi, theta / 2)
     at, before = _all(z, theta), _all(z, theta - gap)
-    earlier = flow(z, before, torch.arange(len(z)))
+    earlier = flow(z, before, torch.arange(len(z), device="cpu"))
     tail = far_tail(rates.kappa(z, at), earlier.kappa(z, before), phi, gap)
     return tail, z + phi * rates.f + phi**2 / (2 * gap) * (rates.f - earlier.f)
 
@@ -203,7 +203,7 @@ def _at_fixed_z(flow: Flow, z: Tensor, start: Start, theta1: float, budget: floa
         enough = PRECISION * step.rate[:, :-1].mean(1).abs().cpu() * step.size
         return Verdict(effects, _rounding(flow, step.rate[:, -1], step) + enough)
 
-    every = torch.arange(len(z))
+    every = torch.arange(len(z), device="cpu")
     opening = rates_of(begin, every)[1]
     done = _integrated(slope, torch.zeros_like(opening), opening, begin, theta1, judge, budget, 1000)
     rates = rates_of(_all(z, theta1), every)[0]
@@ -226,4 +226,4 @@ def _rounding(flow: Flow, noise: Tensor, step: AdamsStep) -> Tensor:
 
 
 def _all(z: Tensor, theta: float) -> Tensor:
-    return torch.full((len(z),), theta, dtype=torch.float64)
+    return torch.full((len(z),), theta, dtype=torch.float64, device="cpu")

@@ -118,8 +118,8 @@ def _sampled(
 ) -> tuple[Tensor, ...]:
     """x, and the fields of `LogProb` up to `evaluations`, of a chunk."""
     (theta0, theta1), last, z = flow.ends(s_min, s_max), flow.limits[1], start.double().flatten(1)
-    d, every, device = z.shape[1], torch.arange(len(z)), z.device
-    top = torch.full((len(z),), theta1, dtype=torch.float64)
+    d, every, device = z.shape[1], torch.arange(len(z), device="cpu"), z.device
+    top = torch.full((len(z),), theta1, dtype=torch.float64, device="cpu")
     if last > theta1:  # from t = 1 to the largest noise that the network is asked at: one step of Euler's
         z = z - (last - theta1) * flow(z, top, every).f
     rates = flow(z, top, every)

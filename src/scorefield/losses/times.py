@@ -20,6 +20,7 @@ from torch import Tensor
 
 from scorefield.randomness import Randomness, spread_uniforms, uniforms
 from scorefield.schedules import Schedule, as_time, derivative
+from scorefield.tensors import as_tensor
 
 
 class TimeLaw(abc.ABC):
@@ -80,7 +81,7 @@ class LogNormal(TimeLaw):
     def __post_init__(self) -> None:
         if not (self.std > 0 and math.isfinite(self.mean)):
             raise ValueError(f"LogNormal: std must be positive and mean finite; got {self.std} and {self.mean}")
-        ends = -self.schedule.log_snr(torch.tensor([1e-12, 1.0], dtype=torch.float64))
+        ends = -self.schedule.log_snr(torch.tensor([1e-12, 1.0], dtype=torch.float64, device="cpu"))
         low, high = max(float(ends[0]), self.mean - 8 * self.std), min(float(ends[1]), self.mean + 8 * self.std)
         if not low < high:
             raise ValueError(
@@ -157,7 +158,9 @@ class Importance(TimeLaw):
     def __post_init__(self) -> None:
         if not 0 <= self.t_min < self.t_max <= 1:
             raise ValueError(f"Importance: 0 <= t_min < t_max <= 1 is required; got {self.t_min} and {self.t_max}")
-        low, high = (-self.schedule.log_snr(torch.tensor([self.t_min, self.t_max], dtype=torch.float64))).tolist()
+        low, high = (
+            -self.schedule.log_snr(torch.tensor([self.t_min, self.t_max], dtype=torch.float64, device="cpu"))
+        ).tolist()
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(
                 f"Importance: log(sigma / alpha) must be finite at t_min and t_max; got {low:g} at {self.t_min:g} and "
@@ -220,16 +223,16 @@ class Ladder(TimeLaw):
             raise ValueError(
                 f"Ladder.geometric: two positive ends and at least 2 levels are needed; got {first}, {last}, {levels}"
             )
-        log_s = torch.linspace(math.log(first), math.log(last), levels, dtype=torch.float64)
+        log_s = torch.linspace(math.log(first), math.log(last), levels, dtype=torch.float64, device="cpu")
         return cls(schedule.time_of_log_snr(-log_s).tolist())
 
     def quantile(self, u: Tensor) -> Tensor:
-        edges = torch.tensor(self.probabilities, dtype=torch.float64).cumsum(0)
+        edges = torch.tensor(self.probabilities, dtype=torch.float64, device="cpu").cumsum(0)
         rung = torch.searchsorted(edges, u.contiguous(), right=True).clamp(max=len(edges) - 1)
-        return torch.tensor(self.times, dtype=torch.float64)[rung]
+        return torch.tensor(self.times, dtype=torch.float64, device="cpu")[rung]
 
     def density(self, t: Tensor) -> Tensor:
-        times, mass = (torch.tensor(v, dtype=torch.float64) for v in (self.times, self.probabilities))
+        times, mass = (torch.tensor(v, dtype=torch.float64, device="cpu") for v in (self.times, self.probabilities))
         return ((as_time(t)[..., None] == times) * mass).sum(-1)
 
 
@@ -265,9 +268,9 @@ class _Table:
     @classmethod
     def of(cls, schedule: Schedule, low: float, high: float) -> Self:
         # One inversion of the schedule, then a table: a bisection at each step would take longer than a small network.
-        log_s = torch.linspace(low, high, 4096, dtype=torch.float64)
+        log_s = torch.linspace(low, high, 4096, dtype=torch.float64, device="cpu")
         return cls(low, high, PchipInterpolator(log_s.numpy(), schedule.time_of_log_snr(-log_s).numpy()))
 
     def __call__(self, log_s: Tensor) -> Tensor:
         t = self.curve(torch.clamp(log_s, self.low, self.high).numpy())
-        return torch.clamp(torch.as_tensor(np.asarray(t)), 0.0, 1.0)
+        return torch.clamp(as_tensor(np.asarray(t)), 0.0, 1.0)

@@ -48,7 +48,9 @@ class Ranks(NamedTuple):
     def ecdf(self, column: int = 0) -> tuple[Tensor, Tensor]:
         """(u, share of ranks at or below u n), for u = 0, 1/n, ..., 1."""
         counts = torch.bincount(self.ranks[:, column], minlength=self.samples + 1)
-        return torch.linspace(0, 1, self.samples + 1, dtype=torch.float64), counts.cumsum(0).double() / len(self.ranks)
+        return torch.linspace(0, 1, self.samples + 1, dtype=torch.float64, device="cpu"), counts.cumsum(
+            0
+        ).double() / len(self.ranks)
 
 
 class Coverage(NamedTuple):
@@ -153,10 +155,12 @@ def coverage(truth: Tensor, samples: Tensor, levels: Sequence[float] | None = No
         part = i - math.floor(i)
         inside = torch.lerp(_held(depth, math.floor(i)), _held(depth, math.floor(i) + 1), part).mean(1)
         rates.append(inside.mean())
-        errors.append(inside.std() / math.sqrt(len(inside)) if len(inside) > 1 else torch.tensor(math.nan).double())
+        errors.append(
+            inside.std() / math.sqrt(len(inside)) if len(inside) > 1 else torch.tensor(math.nan, device="cpu").double()
+        )
     if not rates:
         raise ValueError(f"levels must not be empty: {n} samples know no interval of {LEVELS[0]}; take at least 3")
-    return Coverage(torch.tensor(levels, dtype=torch.float64), torch.stack(rates), torch.stack(errors))
+    return Coverage(torch.tensor(levels, dtype=torch.float64, device="cpu"), torch.stack(rates), torch.stack(errors))
 
 
 def uniform_band(observations: int, u: Tensor, *, level: float = 0.95, seed: int = 0) -> Tensor:
@@ -170,7 +174,7 @@ def uniform_band(observations: int, u: Tensor, *, level: float = 0.95, seed: int
     """
     std = torch.sqrt(u * (1 - u) / observations)
     inner = std > 0
-    draws = _uniform(seed, torch.empty(2000, observations)).sort(1).values
+    draws = _uniform(seed, torch.empty(2000, observations, device="cpu")).sort(1).values
     share = torch.searchsorted(draws, u[inner].expand(2000, -1).contiguous(), right=True).double() / observations
     worst = ((share - u[inner]).abs() / std[inner]).amax(1)
     return torch.quantile(worst, level) * std
@@ -191,9 +195,11 @@ def _ranked(own: Tensor, others: Tensor, seed: int) -> Ranks:
 
 def _uniformity(ranks: Tensor, n: int) -> Tensor:
     """p-value of a Kolmogorov-Smirnov test of (rank + w) / (n + 1), w evenly spread (a golden-ratio sequence)."""
-    order = torch.arange(len(ranks), dtype=torch.float64)
+    order = torch.arange(len(ranks), dtype=torch.float64, device="cpu")
     spread = (order * (math.sqrt(5) - 1) / 2) % 1
-    return torch.tensor(float(stats.kstest(((ranks + spread) / (n + 1)).numpy(), "uniform").pvalue)).double()
+    return torch.tensor(
+        float(stats.kstest(((ranks + spread) / (n + 1)).numpy(), "uniform").pvalue), device="cpu"
+    ).double()
 
 
 def _uniform(seed: int, like: Tensor) -> Tensor:

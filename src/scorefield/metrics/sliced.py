@@ -35,14 +35,18 @@ def sliced_wasserstein(x: Tensor, y: Tensor, *, projections: int = 256, seed: in
     if projections < 1 or order < 1:
         raise ValueError(f"projections and order must be at least 1; got {projections} and {order}")
     generator = torch.Generator().manual_seed(as_seed(seed))
-    theta = torch.randn(projections, x.shape[1], dtype=torch.float64, generator=generator)
+    theta = torch.randn(projections, x.shape[1], dtype=torch.float64, generator=generator, device="cpu")
     theta = (theta / theta.norm(dim=1, keepdim=True)).to(x.device)
     a, b = (theta @ x.T).sort(1).values, (theta @ y.T).sort(1).values
     n, m = a.shape[1], b.shape[1]
     if n == m:
         cost = (a - b).abs().pow(order).mean()
     else:  # both quantile functions are constant between consecutive breakpoints i/n, j/m: integers over n m
-        steps = torch.cat([torch.arange(n + 1) * m, torch.arange(1, m) * n]).unique().to(x.device)
+        steps = (
+            torch.cat([torch.arange(n + 1, device="cpu") * m, torch.arange(1, m, device="cpu") * n])
+            .unique()
+            .to(x.device)
+        )
         left, width = steps[:-1], steps.diff().to(a.dtype) / (n * m)
         cost = ((a[:, left // m] - b[:, left // n]).abs().pow(order) @ width).mean()
     return float(cost ** (1 / order))
@@ -78,10 +82,10 @@ def sliced_wasserstein_floor(
     generator = torch.Generator().manual_seed(as_seed(seed))
     values = []
     for _ in range(repeats):
-        order_of = torch.randperm(len(exact), generator=generator)
+        order_of = torch.randperm(len(exact), generator=generator, device="cpu")
         parts = exact[order_of[:n]], exact[order_of[n : n + m]]
         values.append(sliced_wasserstein(*parts, projections=projections, seed=seed, order=order))
-    distances = torch.tensor(values, dtype=torch.float64)
+    distances = torch.tensor(values, dtype=torch.float64, device="cpu")
     return Floor(float(distances.mean()), float(distances.std(correction=0)))
 
 

@@ -53,7 +53,7 @@ def parse(spec: str, event_shape: Shape) -> Operator:
 
 def denoise(event_shape: Shape) -> Operator:
     """x itself: what is measured is x and noise."""
-    return operators.Diagonal(torch.ones(()), event_shape)
+    return operators.Diagonal(torch.ones((), device="cpu"), event_shape)
 
 
 def inpaint(event_shape: Shape, *, missing: float = 0.5, seed: int = 0) -> Operator:
@@ -65,7 +65,7 @@ def inpaint(event_shape: Shape, *, missing: float = 0.5, seed: int = 0) -> Opera
     if not 0 <= missing < 1:
         raise ValueError(f"operator.missing: must lie in [0, 1); got {missing:g}")
     h, w = _image(event_shape)
-    u = Noise(seed, torch.zeros(1, dtype=torch.int64), (h, w), torch.float64).uniform(0)[0]
+    u = Noise(seed, torch.zeros(1, dtype=torch.int64, device="cpu"), (h, w), torch.float64).uniform(0)[0]
     return operators.Mask(u.flatten().argsort().argsort().reshape(h, w) >= round(missing * h * w), event_shape)
 
 
@@ -78,7 +78,7 @@ def inpaint_box(event_shape: Shape, *, size: float = 0.5) -> Operator:
     if not 0 < size < 1:
         raise ValueError(f"operator.size: must lie in (0, 1); got {size:g}")
     h, w = _image(event_shape)
-    known = torch.ones(h, w, dtype=torch.bool)
+    known = torch.ones(h, w, dtype=torch.bool, device="cpu")
     rows, columns = max(round(size * h), 1), max(round(size * w), 1)
     top, left = (h - rows) // 2, (w - columns) // 2
     known[top : top + rows, left : left + columns] = False
@@ -124,7 +124,7 @@ def radon(
     """
     if views < 1:
         raise ValueError(f"operator.views: must be at least 1; got {views}")
-    angles = start + (stop - start) * torch.arange(views, dtype=torch.float64) / views
+    angles = start + (stop - start) * torch.arange(views, dtype=torch.float64, device="cpu") / views
     return operators.Radon(event_shape, torch.deg2rad(angles), detectors=detectors, spacing=spacing)
 
 

@@ -198,7 +198,7 @@ def run(
                 advance()
             stopped = state.stopped
             if stopped is None:
-                stopped = torch.full((len(state.x),), math.nan, dtype=torch.float64)
+                stopped = torch.full((len(state.x),), math.nan, dtype=torch.float64, device="cpu")
             else:  # whatever a denoiser makes of NaN
                 state.x[~stopped.isnan()] = math.nan
             stops.append(stopped[kept])

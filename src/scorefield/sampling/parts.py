@@ -133,7 +133,9 @@ class Bound:
     def __init__(self, denoiser: Denoiser, cond: Conditions, batch: int, kept: slice | None = None) -> None:
         self.denoiser, self.cond, self.batch, self.kept = denoiser, cond, batch, kept
         self.calls = self.batch_calls = 0  # all calls, and those with the batch as it is
-        self.row_evaluations = torch.zeros(batch, dtype=torch.int64)  # of each sample, in the calls for some rows
+        self.row_evaluations = torch.zeros(
+            batch, dtype=torch.int64, device="cpu"
+        )  # of each sample, in the calls for some rows
 
     @property
     def evaluations(self) -> Tensor:
@@ -158,7 +160,7 @@ class Bound:
         """
         order = rows.argsort(stable=True)
         turn = torch.empty_like(rows)
-        turn[order] = torch.arange(len(rows)) - torch.searchsorted(rows[order], rows[order])
+        turn[order] = torch.arange(len(rows), device="cpu") - torch.searchsorted(rows[order], rows[order])
         x0 = torch.empty_like(x_t)
         for k in range(int(turn.max()) + 1 if len(rows) else 0):
             now = (turn == k).nonzero()[:, 0]

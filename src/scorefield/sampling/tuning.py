@@ -91,11 +91,11 @@ def tune(
         raise ValueError(f"nfe must be at least 2: one evaluation leaves nothing to tune; got {nfe}")
     if paths < 2:
         raise ValueError(f"paths must be at least 2; got {paths}")
-    own = next((p for p in denoiser.parameters() if p.is_floating_point()), torch.zeros(()))
+    own = next((p for p in denoiser.parameters() if p.is_floating_point()), torch.zeros((), device="cpu"))
     dtype = dtype or own.dtype
     said = progress or _silent
     noise = Noise(seed, torch.arange(2 * paths, device=own.device), tuple(event_shape), dtype)
-    x = initial(denoiser, torch.ones((), dtype=torch.float64), noise)
+    x = initial(denoiser, torch.ones((), dtype=torch.float64, device="cpu"), noise)
     told = Conditions.of(cond, 2 * paths, dtype, own.device)
     parts = [told.rows(slice(0, paths)), told.rows(slice(paths, None))]
     first, second = x[:paths], x[paths:]
@@ -152,7 +152,7 @@ class _Teacher:
         nodes = self.u[i - 2 : i + 2]
         z = torch.zeros_like(self.z[0])
         for j in range(4):
-            others = nodes[torch.arange(4) != j]
+            others = nodes[torch.arange(4, device="cpu") != j]
             z = z.add_(self.z[i - 2 + j], alpha=float(((u - others) / (nodes[j] - others)).prod()))
         return z
 
@@ -166,7 +166,7 @@ def _fit(
     scale = floats(at.scale)
     targets = [teacher(u) for u in at.u[1:]]
     rms = float(targets[-1].square().mean().sqrt())
-    weight = torch.ones(len(x), dtype=torch.float64)
+    weight = torch.ones(len(x), dtype=torch.float64, device="cpu")
     best: tuple[float, tuple[tuple[float, ...], ...]] = (math.inf, ())
     for _ in range(ROUNDS):
         z = x * scale[0]
@@ -195,7 +195,7 @@ def _least_squares(basis: list[Tensor], target: Tensor, weight: Tensor) -> list[
     rows = [(b.double().reshape(len(b), -1) * root).reshape(-1) for b in (*basis, target)]
     gram = torch.stack([torch.stack([a @ b for b in rows]) for a in rows]).cpu()
     size = gram.diagonal()[:-1].sqrt().clamp(min=1e-30)
-    matrix = gram[:-1, :-1] / size / size[:, None] + 1e-11 * torch.eye(len(basis), dtype=gram.dtype)
+    matrix = gram[:-1, :-1] / size / size[:, None] + 1e-11 * torch.eye(len(basis), dtype=gram.dtype, device="cpu")
     # torch.linalg is not annotated
     solution = cast(Tensor, torch.linalg.solve(matrix, gram[:-1, -1] / size))  # pyright: ignore[reportUnknownMemberType]
     return floats(solution / size)

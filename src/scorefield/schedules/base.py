@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from scorefield.randomness import Randomness, randn_like
+from scorefield.tensors import as_tensor
 
 
 def as_time(t: Tensor | float) -> Tensor:
@@ -46,7 +47,7 @@ def as_time(t: Tensor | float) -> Tensor:
 
 def pad_right(coefficient: Tensor | float, x: Tensor) -> Tensor:
     """`coefficient` `()` or `(B,)` in the dtype and on the device of `x`, shaped to multiply `x` `(B, *event)`."""
-    c = torch.as_tensor(coefficient)
+    c = as_tensor(coefficient)
     if c.ndim == 0:
         return c  # a CPU scalar multiplies a tensor on any device, in that tensor's dtype, without a transfer
     return c.to(x.device, x.dtype).reshape(c.shape + (1,) * (x.ndim - c.ndim))
@@ -119,7 +120,7 @@ class Schedule(abc.ABC):
     def time_of_log_snr(self, log_snr: Tensor | float) -> Tensor:
         """The t at which lambda(t) = `log_snr`, clamped to [0, 1]."""
         target = torch.as_tensor(log_snr, dtype=torch.float64, device="cpu")
-        ends = self.log_snr(torch.tensor([0.0, 1.0], dtype=torch.float64))
+        ends = self.log_snr(torch.tensor([0.0, 1.0], dtype=torch.float64, device="cpu"))
         t = self._time_of_noise_ratio(torch.exp(-target)).clamp(0, 1)
         return torch.where(target >= ends[0], 0.0, torch.where(target <= ends[1], 1.0, t))
 
@@ -203,7 +204,7 @@ class Schedule(abc.ABC):
         times = as_time(times)
         if times.ndim != 1 or bool((times.diff() < 0).any()):
             raise ValueError(f"times must be one-dimensional and increasing; got {floats(times)}")
-        x, s = x0, torch.zeros((), dtype=torch.float64)
+        x, s = x0, torch.zeros((), dtype=torch.float64, device="cpu")
         path: list[Tensor] = []
         if float(self.sigma(s)) > 0:  # a process that starts noisy (geometric VE): its law at t = 0 is already blurred
             x = pad_right(self.alpha(s), x) * x + pad_right(self.sigma(s), x) * randn_like(x, generator)

@@ -29,6 +29,7 @@ from scipy.interpolate import PchipInterpolator  # pyright: ignore[reportMissing
 from torch import Tensor
 
 from scorefield.schedules.base import Schedule
+from scorefield.tensors import as_tensor
 
 
 def _positive(schedule: Schedule, **values: float) -> None:
@@ -282,20 +283,20 @@ class Discrete(Schedule):
                 f"Discrete: {name} must make alpha_bar fall from below 1, to 0 at the lowest; "
                 f"got alpha_bar from {float(abar[0]):g} to {float(abar[-1]):g}{_rise(abar)}"
             )
-        knots = torch.arange(1, len(abar) + 1, dtype=torch.float64) / len(abar)
+        knots = torch.arange(1, len(abar) + 1, dtype=torch.float64, device="cpu") / len(abar)
         log_snr = (torch.log(abar) - torch.log1p(-abar)) / 2
         finite = torch.isfinite(log_snr)
         if int(finite.sum()) < 2:
             raise ValueError(f"Discrete: {name} must have at least 2 steps before alpha_bar = 0; got {len(abar) - 1}")
         curve = PchipInterpolator(knots[finite].numpy(), log_snr[finite].numpy())
         object.__setattr__(self, "_knots", knots)
-        object.__setattr__(self, "_cubics", torch.as_tensor(np.ascontiguousarray(curve.c)))
+        object.__setattr__(self, "_cubics", as_tensor(np.ascontiguousarray(curve.c)))
         object.__setattr__(self, "_last_slope", None if bool(finite[-1]) else float(curve(float(knots[-2]), 1)))
 
     @classmethod
     def linear(cls, steps: int = 1000, beta_first: float = 1e-4, beta_last: float = 0.02) -> Discrete:
         """DDPM's linear betas (Ho et al. 2020, section 4)."""
-        return cls(betas=torch.linspace(beta_first, beta_last, steps, dtype=torch.float64))
+        return cls(betas=torch.linspace(beta_first, beta_last, steps, dtype=torch.float64, device="cpu"))
 
     @property
     def steps(self) -> int:

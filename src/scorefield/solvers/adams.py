@@ -89,10 +89,14 @@ def follow(
     batch, double = len(x), torch.float64
     x, table = x.clone(), [rate.clone(), *(torch.zeros_like(rate) for _ in range(ORDERS))]  # D_0, D_1, ...
     # of what is not known yet D is 0, and its node anywhere
-    nodes = start - torch.arange(ORDERS + 1, dtype=double)[:, None]
-    step, total = FIRST * (end - start), torch.zeros(batch, dtype=double)
-    order, known, evaluations, steps = (torch.full((batch,), v) for v in (1, 1, 0, 0))
-    rows, tried, shortest = torch.arange(batch), 0, 1e-14 * torch.maximum(start.abs(), (end - start).abs())
+    nodes = start - torch.arange(ORDERS + 1, dtype=double, device="cpu")[:, None]
+    step, total = FIRST * (end - start), torch.zeros(batch, dtype=double, device="cpu")
+    order, known, evaluations, steps = (torch.full((batch,), v, device="cpu") for v in (1, 1, 0, 0))
+    rows, tried, shortest = (
+        torch.arange(batch, device="cpu"),
+        0,
+        1e-14 * torch.maximum(start.abs(), (end - start).abs()),
+    )
     while len(rows) and tried < max_steps:
         tried += 1
         here, k = nodes[0, rows], order[rows]
@@ -111,7 +115,7 @@ def follow(
             effects, noise = (v.to("cpu", double) for v in judge(AdamsStep(point, ahead[0], there, size, ahead[1:])))
         allowed = SHARE * (budget - total[rows]).clamp(min=0.01 * budget) + noise
         errors = scales * effects / allowed
-        errors = torch.where(torch.arange(1, ORDERS + 1)[:, None] <= known[rows], errors, math.inf)
+        errors = torch.where(torch.arange(1, ORDERS + 1, device="cpu")[:, None] <= known[rows], errors, math.inf)
         error = errors.gather(0, k[None] - 1)[0]
         taken = error <= 1  # not if it is NaN
         for j in range(1, ORDERS + 1):
@@ -167,4 +171,6 @@ def _next(errors: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
         best = max(lengths, key=lengths.__getitem__)
         orders.append(best)
         factors.append(min(max(lengths[best], SHORTEST), LONGEST))
-    return torch.tensor(orders, dtype=torch.int64), torch.tensor(factors, dtype=torch.float64)
+    return torch.tensor(orders, dtype=torch.int64, device="cpu"), torch.tensor(
+        factors, dtype=torch.float64, device="cpu"
+    )

@@ -27,6 +27,7 @@ from torch import Tensor
 from scorefield.distributions._lanes import total
 from scorefield.schedules import pad_right
 from scorefield.solvers.tableaus import DORMAND_PRINCE, Tableau
+from scorefield.tensors import as_tensor
 
 Rates = Callable[[Tensor, Tensor, Tensor], Tensor]
 """f(x, u, rows) -> dx/du, of the shape of `x` `(n, *event)`, at the times `u` `(n,)`, float64 on the CPU. `rows` `(n,)`
@@ -113,16 +114,19 @@ def integrate(
     """
     if tableau.embedded is None or not tableau.fsal:
         raise ValueError("tableau must have embedded weights and its last stage at the end of the step")
-    if not rtol >= 0 or not bool((torch.as_tensor(atol) > 0).all()):
+    if not rtol >= 0 or not bool((as_tensor(atol) > 0).all()):
         raise ValueError(f"rtol must be at least 0 and atol positive; got {rtol} and {atol}")
     batch, double = len(x), torch.float64
     u, end = (torch.as_tensor(v, dtype=double, device="cpu").expand(batch).clone() for v in (start, end))
     shortest = 1e-14 * torch.maximum(u.abs(), (end - u).abs())
     rows = (u != end).nonzero()[:, 0]
-    evaluations, steps = torch.zeros(batch, dtype=torch.int64), torch.zeros(batch, dtype=torch.int64)
-    x, total = x.clone(), torch.zeros(batch, dtype=double)
+    evaluations, steps = (
+        torch.zeros(batch, dtype=torch.int64, device="cpu"),
+        torch.zeros(batch, dtype=torch.int64, device="cpu"),
+    )
+    x, total = x.clone(), torch.zeros(batch, dtype=double, device="cpu")
     if control is None:
-        step, last = FIRST * (end - u).abs(), torch.ones(batch, dtype=double)
+        step, last = FIRST * (end - u).abs(), torch.ones(batch, dtype=double, device="cpu")
         rate = torch.zeros_like(x)
         if len(rows):
             rate[rows] = f(x[rows], u[rows], rows)
@@ -130,7 +134,7 @@ def integrate(
     else:
         step, last, rate = (c.clone() for c in control)
     rows = rows[finite_rows(rate[rows]).cpu()]
-    refused, tried = torch.zeros(batch, dtype=torch.bool), 0
+    refused, tried = torch.zeros(batch, dtype=torch.bool, device="cpu"), 0
     while len(rows) and tried < max_steps:
         tried += 1
         left = end[rows] - u[rows]

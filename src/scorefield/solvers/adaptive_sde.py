@@ -98,8 +98,8 @@ class _Memory:
     """What is known of each sample's Brownian motion ahead: a stack of intervals, the nearest on top."""
 
     def __init__(self, x: Tensor) -> None:
-        self.depth = torch.zeros(len(x), dtype=torch.int64)
-        self.length = torch.zeros(1, len(x), dtype=torch.float64)  # (K, B)
+        self.depth = torch.zeros(len(x), dtype=torch.int64, device="cpu")
+        self.length = torch.zeros(1, len(x), dtype=torch.float64, device="cpu")  # (K, B)
         self.increment = torch.zeros_like(x)[None]  # (K, B, *event)
 
     def copy(self) -> _Memory:
@@ -235,12 +235,12 @@ class AdaptiveSDE(Solver):
         carry = (
             state.past[0]
             if state.past
-            else _Carry(torch.full((batch,), self.first, dtype=torch.float64), z, _Memory(z))
+            else _Carry(torch.full((batch,), self.first, dtype=torch.float64, device="cpu"), z, _Memory(z))
         )
         h_next, previous, memory = carry.h.clone(), carry.previous.clone(), carry.memory.copy()
-        u = torch.full((batch,), segment.start, dtype=torch.float64)
+        u = torch.full((batch,), segment.start, dtype=torch.float64, device="cpu")
         now = torch.stack(sde.at(u))  # the coefficients where each sample stands
-        fresh = torch.zeros(batch, dtype=torch.bool)  # whether x0 is the prediction at (z, u)
+        fresh = torch.zeros(batch, dtype=torch.bool, device="cpu")  # whether x0 is the prediction at (z, u)
         lost = ~finite_rows(z).cpu()
         for attempt in range(ATTEMPTS):
             rows = torch.nonzero((u > end) & ~lost).squeeze(1)

@@ -21,6 +21,7 @@ from torch import Tensor
 from scorefield.denoisers import Denoiser
 from scorefield.schedules import Schedule, as_time, pad_right
 from scorefield.solvers.base import Solver
+from scorefield.tensors import as_tensor
 
 
 class Bias(NamedTuple):
@@ -46,11 +47,18 @@ def discretisation_bias(solver: Solver, schedule: Schedule, times: Tensor, *, da
         raise ValueError(f"data_std must be positive and finite; got {data_std}")
     times = as_time(times)
     draws: dict[int, int] = {}  # draw -> its row
-    _run(solver, _Gaussian(schedule, data_std, torch.zeros(1, 1)), times, torch.zeros(1, 1), draws, record=True)
-    mean = torch.zeros(2 + len(draws), 1, dtype=torch.float64)
+    _run(
+        solver,
+        _Gaussian(schedule, data_std, torch.zeros(1, 1, device="cpu")),
+        times,
+        torch.zeros(1, 1, device="cpu"),
+        draws,
+        record=True,
+    )
+    mean = torch.zeros(2 + len(draws), 1, dtype=torch.float64, device="cpu")
     mean[1] = data_std
     start = schedule.prior(times[0], mean=mean, std=data_std)
-    x = torch.as_tensor(start.mean, dtype=torch.float64).clone()
+    x = as_tensor(start.mean, dtype=torch.float64).clone()
     x[0] = start.std
     x = _run(solver, _Gaussian(schedule, data_std, mean), times, x, draws)[:, 0]
     true = schedule.prior(times[-1], mean=data_std, std=data_std)

@@ -106,10 +106,10 @@ def calibrate(
     """
     told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     schedule, sd = denoiser.schedule, denoiser.data_std
-    ends = schedule.log_snr(torch.tensor([1.0, 0.0], dtype=torch.float64))
-    centre = -torch.log(torch.tensor(sd, dtype=torch.float64))  # sigma = alpha sd
+    ends = schedule.log_snr(torch.tensor([1.0, 0.0], dtype=torch.float64, device="cpu"))
+    centre = -torch.log(torch.tensor(sd, dtype=torch.float64, device="cpu"))  # sigma = alpha sd
     low, high = torch.maximum(ends[0], centre - 4.5), torch.minimum(ends[1], centre + 6.5)
-    table = low + (high - low) * torch.linspace(0, 1, levels, dtype=torch.float64)
+    table = low + (high - low) * torch.linspace(0, 1, levels, dtype=torch.float64, device="cpu")
     rows = []
     for t in schedule.time_of_log_snr(table):
         alpha, sigma = schedule(t)
@@ -161,7 +161,7 @@ class AnalyticDPM(Solver):
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
         rows = DDIM(self.eta).coefficients(denoiser, t, s)
-        b, c = (torch.tensor([row[i] for row in rows], dtype=torch.float64) for i in (1, 2))
+        b, c = (torch.tensor([row[i] for row in rows], dtype=torch.float64, device="cpu") for i in (1, 2))
         variance = self.x0_variance.at(denoiser, t)
         b, c = pad_right(b, variance), pad_right(c, variance)
         ends = pad_right(denoiser.schedule.sigma(s), variance) == 0

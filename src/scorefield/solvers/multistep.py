@@ -39,6 +39,7 @@ from scorefield.solvers.fields import (
     PathVelocity,
     VariationOfConstants,
 )
+from scorefield.tensors import as_tensor
 
 TRIGONOMETRIC: Field = PathVelocity(Cosine(0.0))
 DATA: Field = DataPrediction()
@@ -137,11 +138,11 @@ class Multistep(RowSolver):
         noisy = (ratio > 0) & (ratio >= self.quiet * denoiser.data_std)
         exact = self.field.on_grid(denoiser, torch.cat([t, s[-1:]]), self.eta * noisy.double())
         n, most = len(t), self.order - self.corrector
-        nodes = torch.arange(1, n + 1).clamp(max=most)
+        nodes = torch.arange(1, n + 1, device="cpu").clamp(max=most)
         if float(denoiser.schedule.sigma(s[-1])) == 0:
-            nodes = torch.minimum(nodes, torch.arange(n, 0, -1) + self.finish - 1)
+            nodes = torch.minimum(nodes, torch.arange(n, 0, -1, device="cpu") + self.finish - 1)
         nodes = torch.where(torch.isfinite(exact.variable[1:]), nodes, 1)
-        weights = torch.zeros(n, most + 1, dtype=torch.float64)
+        weights = torch.zeros(n, most + 1, dtype=torch.float64, device="cpu")
         predictor = _weights(exact, nodes, 0, most, self.midpoint)
         weights[:, :-1] = predictor
         if self.corrector and n > 1:
@@ -150,7 +151,7 @@ class Multistep(RowSolver):
             correction[:, 1:] -= predictor
             weights[1:] += exact.keep[1:, None] * correction[:-1]
         finite(self, t, x=exact.keep, field=weights.sum(1), noise=exact.noise)
-        of_x, of_x0 = (torch.as_tensor(c, dtype=torch.float64).expand(n) for c in (exact.of_x, exact.of_x0))
+        of_x, of_x0 = (as_tensor(c, dtype=torch.float64).expand(n) for c in (exact.of_x, exact.of_x0))
         columns = (of_x.tolist(), of_x0.tolist(), exact.keep.tolist(), weights.tolist(), exact.noise.tolist())
         rows = enumerate(zip(*columns, strict=True))
         return [Row(p, q, a, tuple(w[: i + 1]), c) for i, (p, q, a, w, c) in rows]
@@ -162,9 +163,9 @@ def _weights(exact: VariationOfConstants, nodes: Tensor, ahead: int, width: int,
     l_j are the Lagrange polynomials of the first `nodes + ahead` columns, `nodes` `(N,)`; the others have weight 0.
     """
     v = torch.where(torch.isfinite(exact.variable), exact.variable, 0.0)
-    columns = torch.arange(width)
+    columns = torch.arange(width, device="cpu")
     used = columns < (nodes + ahead)[:, None]  # (N, width)
-    at = v[(torch.arange(len(nodes))[:, None] + ahead - columns).clamp(min=0)]
+    at = v[(torch.arange(len(nodes), device="cpu")[:, None] + ahead - columns).clamp(min=0)]
     start, h = v[:-1, None], v.diff()[:, None]
     points = start + h * (1 + NODES) / 2  # (N, Q)
     kernel = WEIGHTS * exact.kernel(points)
@@ -172,7 +173,7 @@ def _weights(exact: VariationOfConstants, nodes: Tensor, ahead: int, width: int,
     if midpoint:
         points = torch.where((nodes + ahead == 2)[:, None], start + h / 2, points)
     # l_j is the product of (v - v_m) / (v_j - v_m) over the other nodes m
-    others = used[:, None, :] & ~torch.eye(width, dtype=torch.bool)
+    others = used[:, None, :] & ~torch.eye(width, dtype=torch.bool, device="cpu")
     gaps = torch.where(others, at[:, :, None] - at[:, None, :], 1.0)
     factors = torch.where(others[..., None], (points[:, None, None, :] - at[:, None, :, None]) / gaps[..., None], 1.0)
     average = (factors.prod(2) * kernel[:, None, :]).sum(2)

@@ -221,12 +221,14 @@ class Adaptive(Solver):
                 f"nfe cannot be given to Adaptive, where rtol and atol decide how many evaluations a sample takes; "
                 f"got {nfe}"
             )
-        return self, torch.tensor([1.0, 0.0], dtype=torch.float64)
+        return self, torch.tensor([1.0, 0.0], dtype=torch.float64, device="cpu")
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> list[_Leg]:
         schedule = denoiser.schedule
         to_data = schedule.sigma(s) == 0
-        low = schedule.time_of_log_snr(-torch.log(torch.tensor(self.s_min * denoiser.data_std, dtype=torch.float64)))
+        low = schedule.time_of_log_snr(
+            -torch.log(torch.tensor(self.s_min * denoiser.data_std, dtype=torch.float64, device="cpu"))
+        )
         ends = torch.where(to_data, torch.minimum(t, low), s)
         here, there = (_each(Coordinate.of(self.path, denoiser, time)) for time in (t, ends))
         return [_Leg(denoiser, *leg) for leg in zip(here, there, to_data.tolist(), strict=True)]

@@ -91,7 +91,7 @@ class Picard(Solver):
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> list[_Rule]:
         columns = zip(*self.rule.coefficients(denoiser, t, s), strict=True)
-        x, x0, noise = (torch.tensor(c, dtype=torch.float64) for c in columns)
+        x, x0, noise = (torch.tensor(c, dtype=torch.float64, device="cpu") for c in columns)
         return [_Rule(t, x, x0, noise, denoiser.schedule.sigma(t))] * len(t)
 
     def step(self, denoise: Denoise, state: State, step: Step, normals: Normals) -> State:
@@ -112,14 +112,19 @@ class Picard(Solver):
             return moved if noise is None else moved + noise[j, rows] * c
 
         # Each sample's window: x is right up to `low`, and guessed up to, but not including, `high`.
-        rows = torch.arange(batch)
-        low, high = torch.zeros(batch, dtype=torch.int64), torch.ones(batch, dtype=torch.int64)
+        rows = torch.arange(batch, device="cpu")
+        low, high = (
+            torch.zeros(batch, dtype=torch.int64, device="cpu"),
+            torch.ones(batch, dtype=torch.int64, device="cpu"),
+        )
         while len(rows):
-            ahead = torch.arange(int((high - low).max()))
+            ahead = torch.arange(int((high - low).max()), device="cpu")
             sample, m = (low[:, None] + ahead < high[:, None]).nonzero().unbind(1)
             j, who = low[sample] + m, rows[sample]
             x0[j, who] = denoise(x[j, who], rule.t[j], who)
-            right = torch.ones(len(rows), dtype=torch.bool)  # whether the prediction at low + m was made where x is
+            right = torch.ones(
+                len(rows), dtype=torch.bool, device="cpu"
+            )  # whether the prediction at low + m was made where x is
             settled = low.clone()
             for m in ahead.tolist():
                 inside = (low + m < high).nonzero()[:, 0]

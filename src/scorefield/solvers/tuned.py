@@ -62,7 +62,7 @@ class Tuned(RowSolver):
 
     def grid(self, denoiser: Denoiser) -> Tensor:
         """Its times `(N + 1,)` on the denoiser's schedule."""
-        s = torch.tensor(self.ratios, dtype=torch.float64) * denoiser.data_std
+        s = torch.tensor(self.ratios, dtype=torch.float64, device="cpu") * denoiser.data_std
         times = denoiser.schedule.time_of_log_snr(-torch.log(s))
         times[-1] = 0.0
         return times
@@ -84,5 +84,5 @@ class Tuned(RowSolver):
             here, there = at.scale[i], at.scale[i + 1]
             weights = tuple(r / float(there) for r in row[1:])
             found.append(Row(float(of_x[i]), float(of_x0[i]), row[0] * float(here / there), weights, 0.0))
-        finite(self, t, x=torch.tensor([r.keep for r in found]))
+        finite(self, t, x=torch.tensor([r.keep for r in found], device="cpu"))
         return found

@@ -33,6 +33,7 @@ from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
 from scorefield.storage.files import replace, to_json
 from scorefield.storage.sharded import class_of, full
+from scorefield.tensors import as_tensor
 
 FORMAT = 1
 WITHOUT = 2  # the format where a part is left out, which earlier readers would not miss
@@ -324,7 +325,7 @@ def _statistic(value: Any) -> Tensor | float:
     """A mean or a standard deviation as it is kept: a number, or a tensor with axes."""
     if isinstance(value, int | float):
         return value
-    tensor = torch.as_tensor(value)
+    tensor = as_tensor(value)
     return tensor if tensor.ndim else float(tensor)
 
 

@@ -23,7 +23,7 @@ def derived_seed(*key: int) -> int:
 def positions(step: int, batch_size: int, part: int = 0, parts: int = 1) -> Tensor:
     """Positions of the `part`-th of `parts` equal pieces of a step, int64."""
     size = batch_size // parts
-    return torch.arange(size) + (step * batch_size + part * size)
+    return torch.arange(size, device="cpu") + (step * batch_size + part * size)
 
 
 def rows(n: int, positions: Tensor, seed: int) -> Tensor:
@@ -35,4 +35,4 @@ def rows(n: int, positions: Tensor, seed: int) -> Tensor:
 
 @functools.lru_cache(maxsize=4)
 def _order(n: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(derived_seed(seed, epoch, 2)))
+    return torch.randperm(n, generator=torch.Generator().manual_seed(derived_seed(seed, epoch, 2)), device="cpu")

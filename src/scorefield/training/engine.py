@@ -155,10 +155,10 @@ class Engine:
                     means = {name: values.mean() for name, values in self._losses(mover, step, k).items()}
                     (means["loss"] / accumulate).backward()
                 for name, mean in means.items():
-                    sums.setdefault(name, torch.zeros(())).add_(mean.detach().cpu() / accumulate)
+                    sums.setdefault(name, torch.zeros((), device="cpu")).add_(mean.detach().cpu() / accumulate)
         if distributed.size() > 1:
             self._check_reached(mover)
-        numbers = distributed.mean(torch.stack([*sums.values(), torch.tensor(float(stop))])).tolist()
+        numbers = distributed.mean(torch.stack([*sums.values(), torch.tensor(float(stop), device="cpu")])).tolist()
         norm = torch.nn.utils.clip_grad_norm_(mover.weights, self.options.clip)
         named = dict(zip(sums, numbers, strict=False))
         return {**named, "gradient_norm": float(sharded.full(norm))}, numbers[-1] > 0

@@ -25,7 +25,10 @@ class LossByLevel:
     def __init__(self, memory: int = 5000) -> None:
         bins = round((self.HIGH - self.LOW) / self.WIDTH)
         self.memory = memory
-        self.count, self.mean = torch.zeros(bins, dtype=torch.float64), torch.zeros(bins, dtype=torch.float64)
+        self.count, self.mean = (
+            torch.zeros(bins, dtype=torch.float64, device="cpu"),
+            torch.zeros(bins, dtype=torch.float64, device="cpu"),
+        )
 
     def update(self, log_s: Tensor, loss: Tensor) -> None:
         """Takes in a batch: log(sigma / alpha) and the loss of each sample, `(B,)`; what is not finite is left out."""
@@ -48,4 +51,6 @@ class LossByLevel:
         return {"count": self.count.tolist(), "mean": self.mean.tolist()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.count, self.mean = (torch.tensor(state[name], dtype=torch.float64) for name in ("count", "mean"))
+        self.count, self.mean = (
+            torch.tensor(state[name], dtype=torch.float64, device="cpu") for name in ("count", "mean")
+        )

@@ -278,7 +278,11 @@ class DenoisingObjective(Objective):
         if not isinstance(model.data_std, Unstated):
             return
         count = max(64, min(4096, MEASURED // max(1, math.prod(source.event_shape))))
-        rows = torch.linspace(0, len(source) - 1, min(count, len(source)), dtype=torch.float64).round().long()
+        rows = (
+            torch.linspace(0, len(source) - 1, min(count, len(source)), dtype=torch.float64, device="cpu")
+            .round()
+            .long()
+        )
         raw = source.batch(rows).x
         x = (self._draws.transform(raw) if self._draws.transform else raw).double()
         mean = x.mean(0) if x.ndim == 2 else x.mean()

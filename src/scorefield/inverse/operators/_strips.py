@@ -72,7 +72,7 @@ def matrices(g: Geometry, dtype: torch.dtype, device: torch.device) -> tuple[Ten
     for i, angle in enumerate(g.angles):
         for rows in _row_blocks(g):
             k, share = entries(g, angle, rows)
-            p = torch.arange(rows.start * g.width, rows.stop * g.width)[:, None].expand_as(k)
+            p = torch.arange(rows.start * g.width, rows.stop * g.width, device="cpu")[:, None].expand_as(k)
             kept = share > 1e-14
             found = ((i * g.detectors + k)[kept].int(), p[kept].int(), share[kept])
             for parts, part in zip((bins, pixels, shares), found, strict=True):

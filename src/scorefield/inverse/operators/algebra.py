@@ -18,6 +18,7 @@ from torch import Tensor
 
 from scorefield.inverse.operators._buffers import Buffer
 from scorefield.inverse.operators.base import SVD, LinearOperator, Operator
+from scorefield.tensors import as_tensor
 
 
 class Nonlinear(Operator):
@@ -52,7 +53,7 @@ class Diagonal(LinearOperator):
 
     def __init__(self, weights: Tensor, event_shape: Sequence[int]) -> None:
         self.event_shape = self.output_shape = tuple(event_shape)
-        self._weights = Buffer(broadcast("weights", torch.as_tensor(weights), self.event_shape))
+        self._weights = Buffer(broadcast("weights", as_tensor(weights), self.event_shape))
 
     def forward(self, x: Tensor) -> Tensor:
         return self._weights.like(x) * x
@@ -132,7 +133,7 @@ def probed(fn: Callable[[Tensor], Tensor], event_shape: tuple[int, ...]) -> tupl
         ValueError: if that does not have a row for each row.
     """
     with torch.no_grad():
-        y = fn(torch.zeros(1, *event_shape))
+        y = fn(torch.zeros(1, *event_shape, device="cpu"))
     if not isinstance(y, Tensor) or y.ndim == 0 or len(y) != 1:
         got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
         raise ValueError(f"the function must take (1, {', '.join(map(str, event_shape))}) to (1, ...); got {got}")

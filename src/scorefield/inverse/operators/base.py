@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from scorefield.inverse.operators._solve import Solution, conjugate_gradients
+from scorefield.tensors import as_tensor
 
 
 class Operator(abc.ABC):
@@ -106,7 +107,7 @@ class LinearOperator(Operator):
     def dense(self) -> Tensor:
         """The matrix, `(M, D)` float64: an application to every unit vector, for small problems."""
         d = math.prod(self.event_shape)
-        columns = self.forward(torch.eye(d, dtype=torch.float64).reshape(d, *self.event_shape))
+        columns = self.forward(torch.eye(d, dtype=torch.float64, device="cpu").reshape(d, *self.event_shape))
         return columns.reshape(d, -1).T
 
     def gram_solve(
@@ -243,7 +244,7 @@ def scale(operator: Operator, factor: float) -> Operator:
 
 def _level(name: str, value: Tensor | float, y: Tensor) -> Tensor:
     """`value` with the axes of y: of one axis, it is for the rows."""
-    tensor = torch.as_tensor(value).to(y)
+    tensor = as_tensor(value).to(y)
     if tensor.ndim == 1 and len(tensor) == len(y):
         return tensor.reshape(-1, *[1] * (y.ndim - 1))
     fits = tensor.ndim == y.ndim and all(n in (1, m) for n, m in zip(tensor.shape, y.shape, strict=True))

@@ -23,6 +23,7 @@ from torch.nn import functional
 from scorefield.inverse.operators._buffers import Buffer
 from scorefield.inverse.operators._function import takes_empty
 from scorefield.inverse.operators.base import SVD, LinearOperator
+from scorefield.tensors import as_tensor
 
 _CONV = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 
@@ -43,7 +44,7 @@ class Blur(LinearOperator):
     def __init__(
         self, kernel: Tensor, event_shape: Sequence[int], padding: Literal["circular", "reflect", "zero"] = "circular"
     ) -> None:
-        kernel = torch.as_tensor(kernel).detach().double()
+        kernel = as_tensor(kernel).detach().double()
         shape = tuple(event_shape)
         if not 1 <= kernel.ndim <= min(3, len(shape)) or kernel.numel() == 0 or not bool(kernel.isfinite().all()):
             raise ValueError(
@@ -114,7 +115,7 @@ def gaussian_kernel(std: float, size: int | None = None, *, axes: int = 2) -> Te
     size = 2 * math.ceil(4 * std) + 1 if size is None else size
     if size < 1 or size % 2 == 0:
         raise ValueError(f"size must be odd, for the middle to be a pixel; got {size}")
-    g = torch.exp(-((torch.arange(size, dtype=torch.float64) - size // 2) ** 2) / (2 * std**2))
+    g = torch.exp(-((torch.arange(size, dtype=torch.float64, device="cpu") - size // 2) ** 2) / (2 * std**2))
     kernel = g
     for _ in range(axes - 1):
         kernel = kernel[..., None] * g
@@ -133,10 +134,10 @@ def motion_kernel(length: float, angle: float = 0.0) -> Tensor:
         raise ValueError(f"length must be positive; got {length}")
     half = math.ceil(length / 2)
     n = max(math.ceil(32 * length), 2)
-    along = ((torch.arange(n, dtype=torch.float64) + 0.5) / n - 0.5) * length
+    along = ((torch.arange(n, dtype=torch.float64, device="cpu") + 0.5) / n - 0.5) * length
     x, y = half + along * math.cos(angle), half - along * math.sin(angle)
     size = 2 * half + 2
-    kernel = torch.zeros(size, size, dtype=torch.float64)
+    kernel = torch.zeros(size, size, dtype=torch.float64, device="cpu")
     i, j = y.floor().long(), x.floor().long()
     fy, fx = y - i, x - j
     for di, wy in ((0, 1 - fy), (1, fy)):
@@ -153,9 +154,9 @@ def hartley(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 def _wrapped(kernel: Tensor, size: tuple[int, ...]) -> Tensor:
     """The kernel on the circle of that size, its middle at 0."""
-    whole = torch.zeros(size, dtype=kernel.dtype)
+    whole = torch.zeros(size, dtype=kernel.dtype, device="cpu")
     index = torch.meshgrid(
-        *[(torch.arange(k) - k // 2) % n for k, n in zip(kernel.shape, size, strict=True)], indexing="ij"
+        *[(torch.arange(k, device="cpu") - k // 2) % n for k, n in zip(kernel.shape, size, strict=True)], indexing="ij"
     )
     return whole.index_put(index, kernel, accumulate=True)
 
@@ -165,7 +166,7 @@ class _Border:
 
     def __init__(self, n: int, k: int, padding: str) -> None:
         before, after = k - 1 - k // 2, k // 2
-        index = torch.arange(-before, n + after)
+        index = torch.arange(-before, n + after, device="cpu")
         self.n, self.pad = n, (before, after)
         if padding == "zero":
             self.index = None

@@ -39,7 +39,7 @@ def random_matrix(
         raise ValueError(f"m must be at least 1; got {m}")
     if law not in ("gaussian", "rademacher"):
         raise ValueError(f"law must be 'gaussian' or 'rademacher'; got {law!r}")
-    rows = Noise(seed, torch.arange(m), (math.prod(shape),), torch.float64).normal(0)
+    rows = Noise(seed, torch.arange(m, device="cpu"), (math.prod(shape),), torch.float64).normal(0)
     return Dense((rows if law == "gaussian" else _signs(rows)) / math.sqrt(m), shape)
 
 
@@ -69,7 +69,7 @@ class SubsampledTransform(LinearOperator):
                 f"SubsampledTransform: 'hadamard' needs a power of two of entries; got {d}. 'dct' takes any"
             )
         self._forward, self._inverse = (dct, idct) if transform == "dct" else (hadamard, hadamard)
-        noise = Noise(seed, torch.zeros(1, dtype=torch.int64), (d,), torch.float64)
+        noise = Noise(seed, torch.zeros(1, dtype=torch.int64, device="cpu"), (d,), torch.float64)
         self._sign = Buffer(_signs(noise.normal(0)[0]))
         self._index = Buffer(noise.uniform(1)[0].argsort()[:m].sort().values)
 
@@ -83,7 +83,7 @@ class SubsampledTransform(LinearOperator):
         return (self._inverse(whole) * self._sign.like(y)).reshape(len(y), *self.event_shape)
 
     def svd(self) -> SVD:
-        ones = torch.ones(self.output_shape, dtype=torch.float64)
+        ones = torch.ones(self.output_shape, dtype=torch.float64, device="cpu")
         return SVD(ones, self.forward, self.adjoint, lambda y: y, lambda c: c)
 
 
@@ -122,12 +122,12 @@ def hadamard(x: Tensor) -> Tensor:
 
 def _turn(n: int, like: Tensor) -> Tensor:
     """exp(i pi k / 2n)."""
-    angle = math.pi / (2 * n) * torch.arange(n, dtype=torch.float64)
+    angle = math.pi / (2 * n) * torch.arange(n, dtype=torch.float64, device="cpu")
     return torch.polar(torch.ones_like(angle), angle).to(device=like.device, dtype=like.dtype.to_complex())
 
 
 def _norms(n: int, like: Tensor) -> Tensor:
-    norms = torch.full((n,), math.sqrt(2 / n), dtype=torch.float64)
+    norms = torch.full((n,), math.sqrt(2 / n), dtype=torch.float64, device="cpu")
     norms[0] = math.sqrt(1 / n)
     return norms.to(like)
 

@@ -89,7 +89,9 @@ def _check_svd(operator: LinearOperator, x: Tensor, tolerance: float) -> None:
 
 
 def _normal(shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> Tensor:
-    return torch.randn(3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    return torch.randn(3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed), device="cpu").to(
+        dtype
+    )
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scorefield.inverse.operators._buffers import Buffer
 from scorefield.inverse.operators.base import SVD, LinearOperator
+from scorefield.tensors import as_tensor
 
 
 class Dense(LinearOperator):
@@ -20,7 +21,7 @@ class Dense(LinearOperator):
     """
 
     def __init__(self, matrix: Any, event_shape: tuple[int, ...] | None = None) -> None:
-        matrix = require_real(torch.as_tensor(matrix)).detach()
+        matrix = require_real(as_tensor(matrix)).detach()
         if not matrix.is_floating_point():
             matrix = matrix.to(torch.get_default_dtype())
         shape = tuple(event_shape) if event_shape is not None else tuple(matrix.shape[1:])

@@ -54,7 +54,9 @@ class Fourier(LinearOperator):
         n = int(mask.sum())
         self.output_shape = (n, 2) if coils is None else (len(coils), n, 2)
         self.coils = None if coils is None else Buffer(coils.to(torch.complex128))
-        centred = torch.fft.fftshift(torch.arange(mask.numel()).reshape(size))  # where an entry is, before the shift
+        centred = torch.fft.fftshift(
+            torch.arange(mask.numel(), device="cpu").reshape(size)
+        )  # where an entry is, before the shift
         self._index = Buffer(centred[mask])
 
     @takes_empty
@@ -93,7 +95,7 @@ class Fourier(LinearOperator):
         if self.is_complex:
             n = 2 * self.output_shape[0]
             shaped = lambda c: c.reshape(len(c), *self.output_shape)  # noqa: E731
-            ones = torch.ones(n, dtype=torch.float64)
+            ones = torch.ones(n, dtype=torch.float64, device="cpu")
             return SVD(
                 ones,
                 lambda x: self.forward(x).flatten(1),
@@ -152,17 +154,17 @@ def cartesian_mask(
         )
     if kind not in ("random", "equispaced"):
         raise ValueError(f"kind must be 'random' or 'equispaced'; got {kind!r}")
-    columns = torch.zeros(w, dtype=torch.bool)
+    columns = torch.zeros(w, dtype=torch.bool, device="cpu")
     start = w // 2 - middle // 2
     columns[start : start + middle] = True
     others = (~columns).nonzero().squeeze(1)
-    u = Noise(seed, torch.zeros(1, dtype=torch.int64), (w,), torch.float64).uniform(0)[0]
+    u = Noise(seed, torch.zeros(1, dtype=torch.int64, device="cpu"), (w,), torch.float64).uniform(0)[0]
     n = lines - middle
     if kind == "random":
         columns[others[u[: len(others)].argsort()[:n]]] = True
     elif n:
         step = len(others) / n
-        columns[others[((torch.arange(n) + u[0]) * step).long()]] = True
+        columns[others[((torch.arange(n, device="cpu") + u[0]) * step).long()]] = True
     return columns.expand(h, w).clone()
 
 
@@ -175,12 +177,12 @@ def radial_mask(shape: Sequence[int], spokes: int) -> Tensor:
     if spokes < 1:
         raise ValueError(f"spokes must be at least 1; got {spokes}")
     h, w = shape
-    theta = torch.arange(spokes, dtype=torch.float64)[:, None] * math.pi / spokes
-    r = torch.linspace(-0.5, 0.5, 4 * max(h, w) + 1, dtype=torch.float64)
+    theta = torch.arange(spokes, dtype=torch.float64, device="cpu")[:, None] * math.pi / spokes
+    r = torch.linspace(-0.5, 0.5, 4 * max(h, w) + 1, dtype=torch.float64, device="cpu")
     i = (h // 2 + r * h * torch.sin(theta)).round().long()
     j = (w // 2 + r * w * torch.cos(theta)).round().long()
     inside = (i >= 0) & (i < h) & (j >= 0) & (j < w)
-    mask = torch.zeros(h, w, dtype=torch.bool)
+    mask = torch.zeros(h, w, dtype=torch.bool, device="cpu")
     mask[i[inside], j[inside]] = True
     return mask
 
@@ -196,8 +198,8 @@ def coil_maps(coils: int, shape: Sequence[int], *, width: float = 0.6) -> Tensor
     """
     if coils < 1 or not width > 0:
         raise ValueError(f"coils must be at least 1 and width positive; got {coils} and {width}")
-    y, x = torch.meshgrid(*[torch.linspace(-1, 1, n, dtype=torch.float64) for n in shape], indexing="ij")
-    angle = 2 * math.pi * torch.arange(coils, dtype=torch.float64)[:, None, None] / coils
+    y, x = torch.meshgrid(*[torch.linspace(-1, 1, n, dtype=torch.float64, device="cpu") for n in shape], indexing="ij")
+    angle = 2 * math.pi * torch.arange(coils, dtype=torch.float64, device="cpu")[:, None, None] / coils
     cx, cy = torch.cos(angle), torch.sin(angle)
     size = torch.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * width**2))
     maps = torch.polar(size, math.pi * (x * cx + y * cy) / 2 + angle)

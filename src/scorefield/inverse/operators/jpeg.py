@@ -31,7 +31,9 @@ _CHROMINANCE = """
 99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99  99 99 99 99 99 99 99 99
 """
 _YCBCR = torch.tensor(
-    [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], dtype=torch.float64
+    [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]],
+    dtype=torch.float64,
+    device="cpu",
 )
 
 
@@ -61,10 +63,14 @@ class JPEG(Operator):
         self.quality, self.white, self.subsample = quality, white, subsample
         percent = 5000 // quality if quality < 50 else 200 - 2 * quality
         self._steps = [
-            Buffer(((torch.tensor([int(s) for s in table.split()]) * percent + 50) // 100).clamp(1, 255).double())
+            Buffer(
+                ((torch.tensor([int(s) for s in table.split()], device="cpu") * percent + 50) // 100)
+                .clamp(1, 255)
+                .double()
+            )
             for table in (_LUMINANCE, _CHROMINANCE)
         ]
-        k = torch.arange(8, dtype=torch.float64)
+        k = torch.arange(8, dtype=torch.float64, device="cpu")
         cosines = torch.cos(math.pi * k[:, None] * (2 * k + 1) / 16) / 2
         cosines[0] /= math.sqrt(2)
         self._cosines, self._ycbcr, self._rgb = Buffer(cosines), Buffer(_YCBCR), Buffer(torch.linalg.inv(_YCBCR))

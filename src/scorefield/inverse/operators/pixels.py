@@ -54,7 +54,7 @@ class Mask(LinearOperator):
         return zeros.index_add(1, self._index.like(y), y).reshape(len(y), *self.event_shape)
 
     def svd(self) -> SVD:
-        ones = torch.ones(self.output_shape, dtype=torch.float64)
+        ones = torch.ones(self.output_shape, dtype=torch.float64, device="cpu")
         return SVD(ones, self.forward, self.adjoint, lambda y: y, lambda c: c)
 
 
@@ -92,7 +92,7 @@ class Greyscale(LinearOperator):
         pixels = math.prod(self.output_shape)
         shaped = lambda c: c.reshape(len(c), *self.output_shape)  # noqa: E731
         return SVD(
-            torch.full((pixels,), norm, dtype=torch.float64),
+            torch.full((pixels,), norm, dtype=torch.float64, device="cpu"),
             lambda x: self._weighted(x, unit).flatten(1),
             lambda c: self._spread(shaped(c), unit),
             lambda y: y.flatten(1),
@@ -178,12 +178,12 @@ class Downsample(Separable):
 
 
 def _block_means(n: int, factor: int) -> Tensor:
-    return torch.eye(n // factor, dtype=torch.float64).repeat_interleave(factor, 1) / factor
+    return torch.eye(n // factor, dtype=torch.float64, device="cpu").repeat_interleave(factor, 1) / factor
 
 
 def _cubic_means(n: int, factor: int) -> Tensor:
-    centre = (torch.arange(n // factor, dtype=torch.float64) + 0.5) * factor - 0.5
-    u = ((torch.arange(n, dtype=torch.float64) - centre[:, None]) / factor).abs()
+    centre = (torch.arange(n // factor, dtype=torch.float64, device="cpu") + 0.5) * factor - 0.5
+    u = ((torch.arange(n, dtype=torch.float64, device="cpu") - centre[:, None]) / factor).abs()
     near, far = 1.5 * u**3 - 2.5 * u**2 + 1, -0.5 * u**3 + 2.5 * u**2 - 4 * u + 2
     weights = torch.where(u <= 1, near, torch.where(u < 2, far, 0.0))
     return weights / weights.sum(1, keepdim=True)

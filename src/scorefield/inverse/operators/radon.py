@@ -32,6 +32,7 @@ from torch import Tensor
 from scorefield.inverse.operators import _strips
 from scorefield.inverse.operators._function import linear
 from scorefield.inverse.operators.base import LinearOperator
+from scorefield.tensors import as_tensor
 
 LARGEST_MATRIX = 256**2
 """Pixels up to which the matrix is kept; above, its entries are made anew, angle by angle."""
@@ -69,9 +70,9 @@ class Radon(LinearOperator):
         if len(shape) < 2 or min(shape) < 1:
             raise ValueError(f"Radon: event_shape must be (..., H, W); got {shape}")
         if isinstance(angles, int):
-            theta = torch.arange(angles, dtype=torch.float64) * math.pi / max(angles, 1)
+            theta = torch.arange(angles, dtype=torch.float64, device="cpu") * math.pi / max(angles, 1)
         else:
-            theta = torch.as_tensor(angles, dtype=torch.float64).detach().cpu()
+            theta = as_tensor(angles, dtype=torch.float64).detach().cpu()
         if theta.ndim != 1 or len(theta) == 0 or not bool(torch.isfinite(theta).all()):
             raise ValueError(f"Radon: angles must be a positive count, or finite and (n,); got {angles}")
         if not 0 < spacing < math.inf:
@@ -112,13 +113,13 @@ class Radon(LinearOperator):
         self._check("y", y, self.output_shape)
         n = self.output_shape[-1]
         size = 1 << (2 * n - 1).bit_length()  # the linear convolution, not the circular one
-        k = torch.arange(size, dtype=torch.float64)
+        k = torch.arange(size, dtype=torch.float64, device="cpu")
         k = torch.minimum(k, size - k)
         h = torch.where(k % 2 == 1, -1 / (math.pi * k.clamp(min=1) * self.spacing) ** 2, 0.0)
         h[0] = 1 / (4 * self.spacing**2)
         gain = torch.fft.rfft(h).real
         if window == "hann":
-            gain = gain * torch.cos(math.pi * torch.arange(len(gain)) / size) ** 2
+            gain = gain * torch.cos(math.pi * torch.arange(len(gain), device="cpu") / size) ** 2
         filtered = torch.fft.irfft(torch.fft.rfft(y, size) * gain.to(y), size)[..., :n]
         share = (_shares(self.angles) * self.spacing**2)[:, None]  # the sum over bins is an integral, A^T a mean over w
         return self.adjoint(filtered * share.to(y))
@@ -159,11 +160,11 @@ def transmission_noise(counts: Tensor | float, integrals: Tensor | float = 0.0) 
     Raises:
         ValueError: for counts that are not positive.
     """
-    counts = torch.as_tensor(counts)
+    counts = as_tensor(counts)
     counts = counts if counts.is_floating_point() else counts.to(torch.get_default_dtype())
     if not bool((counts > 0).all()):
         raise ValueError(f"counts must be positive; got a smallest of {float(counts.min()):g}")
-    return (torch.as_tensor(integrals, dtype=counts.dtype).exp() / counts).sqrt()
+    return (as_tensor(integrals, dtype=counts.dtype).exp() / counts).sqrt()
 
 
 def _shares(angles: Tensor) -> Tensor:
