@@ -82,6 +82,15 @@ def test_linear_maps_and_matrices_are_refused_by_themselves_too():
             make(1j * torch.eye(2))
 
 
+def test_a_class_of_ones_own_is_looked_at_too():
+    class Twice(Linear):
+        def __init__(self):
+            super().__init__(lambda x: 2 * x, lambda y: y, (2,))
+
+    with pytest.raises(ValueError, match=r"the adjoint is not that of the operator: <x, A\^T A x> is 0.5 times"):
+        Twice()
+
+
 def float32_only(x):
     assert x.dtype == torch.float32, "float32, please"
     return x @ M.T

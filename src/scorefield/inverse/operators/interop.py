@@ -31,10 +31,12 @@ class Linear(LinearOperator):
             functions that `as_operator` refuses.
     """
 
+    _believed = False  # a pair that is made here, and no one else's
+
     def __init__(
         self, forward: Any, adjoint: Any, event_shape: Sequence[int], output_shape: Sequence[int] | None = None
     ) -> None:
-        self.event_shape, known = tuple(event_shape), type(self) is not Linear  # what is built here is ours
+        self.event_shape, known = tuple(event_shape), self._believed
         self._forward = forward if known else in_any_dtype(forward, self.event_shape)
         self.output_shape = probed(self._forward, self.event_shape) if output_shape is None else tuple(output_shape)
         self._adjoint = adjoint if known else in_any_dtype(adjoint, self.output_shape, "the adjoint")
@@ -151,6 +153,8 @@ class Sparse(Linear):
     Raises:
         ValueError: if it is not real, or its columns are not the entries of `event_shape`.
     """
+
+    _believed = True
 
     def __init__(self, matrix: Tensor, event_shape: Sequence[int] | None = None) -> None:
         require_real(matrix)
