@@ -30,6 +30,18 @@ def test_first_and_second_derivatives_agree_with_differences(kind, own_noise):
     assert torch.autograd.gradgradcheck(lambda x: guided(x, t), x)
 
 
+@pytest.mark.parametrize("each", [False, True], ids=["one variance", "one for each number"])
+def test_measured_variances_serve_rows_of_their_own_times(each):
+    denoiser = exact(mixture())
+    table = sf.solvers.calibrate(denoiser, mixture().sample(50), each=each)
+    guided = PiGDM(denoiser, likelihood(mixture()), variance=table)
+    x, t = normal(2, 2), torch.tensor([0.2, 0.5], dtype=f64)
+    got = guided(x, t)
+    for i in range(2):
+        alone = guided(x[i : i + 1], t[i], observation=i)
+        torch.testing.assert_close(got[i : i + 1], alone, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     "schedule", [sf.VP(), sf.SubVP(), sf.EDM(), sf.Cosine(alpha_min=0.0), sf.Rectified()], ids=lambda s: str(s)[:20]
 )

@@ -91,6 +91,16 @@ def test_a_class_of_ones_own_is_looked_at_too():
         Twice()
 
 
+@pytest.mark.parametrize("method", [inverse.DPS(), inverse.TwistedSMC(), inverse.REDDiff(), inverse.DAPS()], ids=repr)
+def test_a_function_without_a_derivative_can_be_applied_and_is_refused_by_what_asks_for_it(method):
+    operator = as_operator(lambda x: (x @ M.T.to(x)).detach(), (2,))
+    assert operator(torch.ones(1, 2)).shape == (1, 3)
+    given = inverse.GaussianNoise(operator, torch.zeros(1, 3), 0.3)
+    denoiser = sf.ExactDenoiser(sf.Gaussian(torch.zeros(2), torch.eye(2)), sf.VP())
+    with pytest.raises(ValueError, match="the function has no derivative: its result must be made of x by operations"):
+        inverse.condition(denoiser, given, method).sample(2, nfe=8)
+
+
 def float32_only(x):
     assert x.dtype == torch.float32, "float32, please"
     return x @ M.T
