@@ -87,7 +87,11 @@ def test_foreign_operators_made_in_it(method):
     in_both(draw)
 
 
-@pytest.mark.parametrize("rule", [guidance.line, guidance.Rescaled(), guidance.Projected(radius=1.0)], ids=repr)
+@pytest.mark.parametrize(
+    "rule",
+    [guidance.line, guidance.Rescaled(), guidance.Projected(radius=1.0)],
+    ids=lambda r: getattr(r, "__name__", str(r)),
+)
 def test_guided_models_made_in_it(rule):
     def draw():
         guided = sf.ClassifierFreeGuidance(network(), 3.0, rule=rule)

@@ -297,7 +297,7 @@ def test_a_compiled_network_is_saved_as_what_it_was_made_of(tmp_path):
     assert_same(denoiser(), storage.load(tmp_path / "m").denoiser)
 
 
-@pytest.mark.parametrize("number", [np.float32, np.float64, torch.tensor, np.array], ids=repr)
+@pytest.mark.parametrize("number", [np.float32, np.float64, torch.tensor, np.array], ids=lambda n: n.__name__)
 def test_numbers_of_other_libraries_are_numbers(tmp_path, number):
     row = sf.EDMPreconditioning(number(0.5))
     model = denoiser(row=row, schedule=sf.VP(number(0.25)), data_std=number(2.0), data_mean=number(1.5))
