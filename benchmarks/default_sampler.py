@@ -1,18 +1,19 @@
 """The constants of `sf.solvers.recommended`, fitted to random problems: writes `src/scorefield/solvers/constants.py`.
 
-    OMP_NUM_THREADS=1 python benchmarks/default_sampler.py --nfe 8 10 12         # minutes for each; others stay
-    OMP_NUM_THREADS=1 python benchmarks/default_sampler.py --nfe 24 --begin 27   # from the constants of 27
+    OMP_NUM_THREADS=1 python benchmarks/default_sampler.py                   # from START: half an hour
+    OMP_NUM_THREADS=1 python benchmarks/default_sampler.py --kept --steps 500    # on from the constants that are kept
 
 Problems are those of `_families.py`, on instances and starts that no other script uses: seeds 1000 to 1047 of A, 1000
-to 1003 of B, and the digits with starts of their own. About the data's mean and in units of their standard deviation,
+to 1011 of B, and the digits with starts of their own. About the data's mean and in units of their standard deviation,
 on the circle, a run of N steps of an exact denoiser can be differentiated in the constants that make its grid and its
-weights. Adam lowers, from the constants that are kept,
+weights. All rows of the table are fitted at once, as the sampler reads them: a step of Adam takes a number of
+evaluations, 2 to 60, and a case (where the process begins, and by how much data_std is wrong), those more often where
+least was gained, and lowers
 
-    log sum_f exp(beta l_f) / beta,     l_f = 0.8 <log |error|> + 0.2 log <|error|> - log(kept default's median error)
+    log mean_f exp(beta l_f) / beta,     l_f = 0.8 <log |error|> + 0.2 log <|error|> - (the same of Adams methods)
 
-over the three families f: what counts most is the family that gained least. The kept ones came about so, one N after
-another, each begun where its neighbour ended. A row that is fitted on its own may end in another basin than its
-neighbours, and between basins one cannot interpolate: look at every N with `every_step.py`.
+over the three families f: what counts most is the family that gained least. `Adams` is the default before: what one
+gets without knowing more of the field than that it is smooth.
 """
 
 from __future__ import annotations
@@ -30,21 +31,40 @@ import scorefield as sf
 from _families import SMOOTHING, family
 from scorefield.solvers.constants import TABLE, Constants
 from scorefield.solvers.kriging import Kriging
-from scorefield.solvers.recommended import FULL, constants, ratios
+from scorefield.solvers.recommended import between, kriging, part, ratios, spread
 
 FILE = Path(sf.__file__).parent / "solvers" / "constants.py"
-BETA = 3.0
-STEPS = 400  # of the fine trajectories
+BETA = 4.0
+STEPS = 200  # of the fine trajectories
+ROWS = (2, 3, 4, 5, 6, 8, 10, 12, 13, 14, 17, 20, 24, 30, 40, 60, 90, 140)
+BEGINNINGS = (0.6, 1.0, 1.6, 2.5, 4.0, 6.5, 10.0, 20.0, 40.0, 80.0, 150.0, 1000.0)  # sigma / (alpha data_std) at t = 1
+CASES = tuple((first, 1.0) for first in BEGINNINGS) + ((80.0, 0.5), (80.0, 2.0), (2.0, 2.0))  # and true std / data_std
+ALLOWED = 0.3  # log error that a case of a wrong data_std may be worse by until it counts as others do
+ADAMS = (  # up to so many evaluations
+    (8, sf.Multistep(order=3, field=sf.solvers.PathVelocity(sf.Rectified(), scale=0.65))),
+    (17, sf.Multistep(order=4, field=sf.solvers.PathVelocity(sf.Rectified(), scale=1.75))),
+    (math.inf, sf.Multistep(order=5, field=sf.solvers.PathVelocity(sf.Cosine(0.0), scale=0.7), finish=2)),
+)
+
+
+START = Constants(  # of every row: near the best for 14 evaluations of a full process
+    log_near=-2.0, log_gap=-0.2, amplitude_1=2.0, amplitude_2=0.2, amplitude_3=0.4, amplitude_4=0.2, log_width=-0.3,
+    log_tail=0.2, log_nugget=-23.0, log_power=0.6, log_scale=0.8, log_onset=0.0, bend_1=-0.1, bend_2=-0.1, bend_3=0.0,
+    gentle=0.5, tilt=0.0, log_sd=0.0,
+)  # fmt: skip
 
 
 class Mixtures(NamedTuple):
-    """I mixtures of K Gaussians in D dimensions, mean 0 and std 1, and B points on the circle of each."""
+    """I mixtures of K Gaussians in D dimensions, mean 0 and std 1, and B points of each."""
 
     log_weights: Tensor  # (I, K)
     means: Tensor  # (I, K, D)
     variances: Tensor  # (I, K, D), or (I, 1, 1): isotropic, one for all
     basis: Tensor | None  # (I, K, D, D): eigenvectors in columns
-    start: Tensor  # (I, B, D), at theta = atan(FULL)
+    x0: Tensor  # (I, B, D)
+
+    def scaled(self, by: float) -> Mixtures:
+        return self._replace(means=self.means * by, variances=self.variances * by**2, x0=self.x0 * by)
 
     def field(self, z: Tensor, theta: Tensor) -> Tensor:
         """dz/dtheta = (cos z - E[x0 | z]) / sin."""
@@ -64,14 +84,14 @@ class Mixtures(NamedTuple):
         return (c * z - x0) / s
 
     @torch.no_grad()
-    def end(self) -> Tensor:
-        """Of the exact path, by Runge-Kutta of order 4 on theta ~ r^3."""
-        first = math.atan(FULL)
+    def end(self, z: Tensor, first: float) -> Tensor:
+        """Of the exact path from `z` at theta = atan(first), by Runge-Kutta of order 4 on theta ~ r^3."""
+        last = math.atan(first)
 
         def rate(z: Tensor, r: float) -> Tensor:
-            return self.field(z, torch.tensor(first * r**3)) * (3 * first * r**2) if r > 0 else torch.zeros_like(z)
+            return self.field(z, torch.tensor(last * r**3)) * (3 * last * r**2) if r > 0 else torch.zeros_like(z)
 
-        z, h = self.start, -1 / STEPS
+        h = -1 / STEPS
         for i in range(STEPS):
             r, half, next_ = 1 - i / STEPS, 1 - (i + 0.5) / STEPS, 1 - (i + 1) / STEPS
             a = rate(z, r)
@@ -81,13 +101,8 @@ class Mixtures(NamedTuple):
         return z
 
 
-def _on_circle(x0: Tensor, generator: torch.Generator) -> Tensor:
-    theta = math.atan(FULL)
-    return math.cos(theta) * x0 + math.sin(theta) * torch.randn(x0.shape, generator=generator)
-
-
 def mixtures(name: str, seeds: range, n: int) -> Mixtures:
-    """Instances of A or B, `n` starts of each."""
+    """Instances of A or B, `n` points of each."""
     parts: list[tuple[Tensor, ...]] = []
     generator = torch.Generator().manual_seed(seeds[0])
     for seed in seeds:
@@ -98,36 +113,92 @@ def mixtures(name: str, seeds: range, n: int) -> Mixtures:
         variances, basis = torch.linalg.eigh(root @ root.mT / std**2)
         x0 = (law.sample(n, generator=generator) - mean) / std
         parts.append((law.weights.log(), (law.means - mean) / std, variances.clamp(min=1e-12), basis, x0))
-    weights, means, variances, basis, x0 = (torch.stack(column) for column in zip(*parts, strict=True))
-    return Mixtures(weights, means, variances, basis, _on_circle(x0, generator))
+    return Mixtures(*(torch.stack(column) for column in zip(*parts, strict=True)))
 
 
-def digits(n: int) -> Mixtures:
-    """C, with starts of its own."""
+def digits(n: int, seed: int = 1000) -> Mixtures:
+    """C, with points of its own."""
     x = torch.from_numpy(load_digits(return_X_y=True)[0]) / 16
     std = (x.var(0, correction=0) + SMOOTHING**2).mean().sqrt()
     means = (x - x.mean(0)) / std
     h = SMOOTHING / std
-    generator = torch.Generator().manual_seed(1000)
+    generator = torch.Generator().manual_seed(seed)
     pick = torch.randint(len(x), (n,), generator=generator)
     x0 = means[pick] + h * torch.randn(n, x.shape[1], generator=generator)
-    return Mixtures(torch.zeros(1, len(x)), means[None], (h**2).reshape(1, 1, 1), None, _on_circle(x0[None], generator))
+    return Mixtures(torch.zeros(1, len(x)), means[None], (h**2).reshape(1, 1, 1), None, x0[None])
 
 
-def errors(problem: Mixtures, end: Tensor, c: Constants, nfe: int) -> Tensor:
-    """Each sample's distance to the exact end, over the rms of the ends, `(I, B)`."""
-    near = torch.as_tensor(c.log_near).exp()
-    gap, width, tail, nugget = (torch.as_tensor(v).exp() for v in (c.log_gap, c.log_width, c.log_tail, c.log_nugget))
-    amplitude: tuple = (c.amplitude_1, c.amplitude_2, c.amplitude_3, c.amplitude_4)
-    solver = Kriging(near, near + gap, width, tail, amplitude, nugget)  # type: ignore[arg-type]  # tensors: differentiable
-    inner = torch.atan(ratios(c, torch.linspace(0, 1, nfe + 1)[1:-1]))  # powers of 0 have no gradient at the ends
-    theta = torch.cat([torch.tensor([math.atan(FULL)]), inner, torch.zeros(1)])
-    weights = solver.weights(theta * 2 / math.pi) * math.pi / 2  # for dz/dtheta
-    z, past = problem.start, []
-    for i in range(nfe):
-        past = [problem.field(z, theta[i]), *past[: solver.nodes]]
-        z = z + sum(weights[i, j] * f for j, f in enumerate(past))
-    return (z - end).norm(dim=-1) / end.square().sum(-1).mean(1, keepdim=True).sqrt()
+class Problem:
+    """A family in one case: starts, their ends, and what Adams methods reach."""
+
+    def __init__(self, law: Mixtures, first: float, scale: float, seed: int = 1) -> None:
+        self.law, self.first = law.scaled(scale), first
+        theta, generator = math.atan(first), torch.Generator().manual_seed(seed)
+        noise = torch.randn(law.x0.shape, generator=generator)
+        self.start = math.cos(theta) * self.law.x0 + math.sin(theta) * noise
+        self.end = self.law.end(self.start, first)
+        self.before: dict[int, Tensor] = {}
+
+    def distance(self, z: Tensor) -> Tensor:
+        """Each sample's to the exact end, over the rms of the ends, `(I, B)`."""
+        return (z - self.end).norm(dim=-1) / self.end.square().sum(-1).mean(1, keepdim=True).sqrt()
+
+    def run(self, s: Tensor, solver: Kriging) -> Tensor:
+        """As `Kriging.coefficients` has it, in z, where tensors may be its parameters; s `(N + 1,)`, falling to 0."""
+        b = s / solver.scale
+        size = solver.size(torch.ones_like(b), b)
+        weights = solver.weights(b / (1 + b))
+        theta = torch.atan(s)
+        z, past = self.start * torch.sqrt(1 + s[0] ** 2) / solver.scale / size[0], []
+        for i in range(len(s) - 1):
+            x = z * size[i] * solver.scale  # x0 + s eps
+            circle, c = torch.cos(theta[i]) * x, torch.cos(theta[i])
+            x0 = c * circle - torch.sin(theta[i]) * self.law.field(circle, theta[i])
+            eps = (x - x0) / s[i]
+            f = (1 + solver.tilt * b[i]) / size[i] * eps - (b[i] + solver.tilt) / size[i] * x0 / solver.scale
+            past = [f, *past[: solver.memory]]
+            z = z + sum(weights[i, j] * f for j, f in enumerate(past))
+        return self.distance(z * solver.scale)
+
+    def kriging(self, table: dict[int, Constants], nfe: int) -> Tensor:
+        """Differentiable in the table. How many evaluations a full process would take is not, but for its beginning."""
+        known = {n: Constants(*(float(torch.as_tensor(v).detach()) for v in c)) for n, c in table.items()}
+        full, begin, _ = part(known, nfe, self.first, 0.0)
+        c = between(table, full)
+        r = torch.tensor(begin)
+        if begin > 0:  # Newton's method at the root: its derivative in the constants is the root's
+            ahead = torch.tensor([begin, begin + 1e-5])
+            with torch.no_grad():
+                slope = torch.atan(ratios(c, ahead)).diff() / 1e-5
+            r = r - (torch.atan(ratios(c, r)) - math.atan(self.first)) / slope[0]
+        inner = ratios(c, spread(c, nfe, r, 1.0)[1:-1])  # powers of 0 have no gradient at the ends
+        return self.run(torch.cat([torch.tensor([self.first]), inner, torch.zeros(1)]), kriging(c))
+
+    @torch.no_grad()
+    def adams(self, nfe: int) -> Tensor:
+        if nfe not in self.before:
+            solver = next(solver for most, solver in ADAMS if nfe <= most)
+            denoiser = _Process(sf.EDM(sigma_max=self.first))
+            x, past = self.start * math.hypot(1, self.first), ()
+            for step in solver.plan(denoiser, sf.grids.angular(denoiser.schedule, nfe, scale=2.0)):
+                row, theta = step.coefficients, torch.atan(denoiser.schedule.noise_ratio(step.t))
+                z = torch.cos(theta) * x
+                x0 = torch.cos(theta) * z - torch.sin(theta) * self.law.field(z, theta)
+                past = (row.of_x * x + row.of_x0 * x0, *past[: solver.memory])
+                x = row.keep * x + sum(w * f for w, f in zip(row.weights, past, strict=False))
+            self.before[nfe] = self.distance(x)
+        return self.before[nfe]
+
+
+class _Process(sf.Denoiser):
+    """A schedule that plans are made for."""
+
+    def __init__(self, schedule: sf.Schedule) -> None:
+        super().__init__()
+        self.schedule, self.data_mean, self.data_std = schedule, 0.0, 1.0
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 def loss(e: Tensor) -> Tensor:
@@ -136,56 +207,73 @@ def loss(e: Tensor) -> Tensor:
     return 0.4 * torch.log(e**2 + floor**2).mean() + 0.2 * e.mean(1).log().mean()
 
 
-def fit(problems: list[tuple[Mixtures, Tensor]], nfe: int, begin: Constants, steps: int, rate: float) -> Constants:
-    kept = [loss(errors(*p, constants(nfe), nfe)) for p in problems]
-    values = [torch.tensor(v, requires_grad=True) for v in begin]
-    bends = values[-3:]
-    groups = [{"params": values[:-3], "lr": rate}, {"params": bends, "lr": 0.4 * rate}]
-    optimiser = torch.optim.Adam(groups, betas=(0.8, 0.95))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [rate, 0.4 * rate], total_steps=steps, pct_start=0.15)
-    best, found = math.inf, begin
+def fit(laws: list[Mixtures], begin: dict[int, Constants], steps: int, rate: float, out: Path) -> dict[int, Constants]:
+    problems = {case: [Problem(law, *case) for law in laws] for case in CASES}
+    values = {n: [torch.tensor(v, requires_grad=True) for v in c] for n, c in begin.items()}
+    flat = [v for row in values.values() for v in row]
+    bends = Constants._fields.index("bend_1")
+    groups = [
+        {"params": [v for row in values.values() for v in row[:bends]], "lr": rate},
+        {"params": [v for row in values.values() for v in row[bends:]], "lr": 0.4 * rate},
+    ]
+    optimiser = torch.optim.Adam(groups, betas=(0.8, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, [rate, 0.4 * rate], total_steps=steps, pct_start=0.1)
+    generator = torch.Generator().manual_seed(0)
+    cells = [(case, nfe) for case in CASES for nfe in range(2, 61)]
+    likely = torch.tensor([nfe**-0.5 for _, nfe in cells])
+    gains, seen = torch.zeros(len(cells)), []
     for step in range(steps):
-        c = Constants(*values)  # type: ignore[arg-type]
-        gains = torch.stack([loss(errors(*p, c, nfe)) - k for p, k in zip(problems, kept, strict=True)])
-        objective = torch.logsumexp(BETA * gains, 0) / BETA - math.log(3) / BETA
-        if objective.item() < best:
-            best, found = objective.item(), Constants(*(v.item() for v in values))
-        if step == 0 or step == steps - 1:
-            print(nfe, step, *(f"{g.exp().item():.3f}" for g in gains), flush=True)
+        cell = int(torch.multinomial(likely * torch.exp(3 * gains), 1, generator=generator))
+        case, nfe = cells[cell]
+        table = {n: Constants(*row) for n, row in values.items()}
+        gained = torch.stack([loss(p.kriging(table, nfe)) - loss(p.adams(nfe)) for p in problems[case]])
+        objective = torch.logsumexp(BETA * gained, 0) / BETA
+        near = [i for i in range(len(cells)) if cells[i][0] == case and abs(math.log(cells[i][1] / nfe)) < 0.15]
+        gains[near] += 0.5 * (objective.item() - ALLOWED * (case[1] != 1) - gains[near])
+        seen.append(objective.item())
         optimiser.zero_grad()
-        over = torch.relu(torch.stack([b.abs() for b in bends]).sum() - 0.8)  # nodes must stay in order
-        (objective + 5 * over**2).backward()
-        torch.nn.utils.clip_grad_norm_(values, 2.0)
-        optimiser.step()
+        over = torch.zeros(())
+        for row in values.values():  # nodes must stay in order
+            over = over + torch.relu(torch.stack(row[bends : bends + 3]).abs().sum() - 0.8) ** 2
+            over = over + torch.relu(row[bends + 3] - 0.9) ** 2 + torch.relu((row[bends + 4] - 0.25).abs() - 0.75) ** 2
+        (objective + 5 * over).backward()
+        for v in flat:
+            if v.grad is not None and not bool(v.grad):
+                v.grad = None  # of rows that were not read: leave their momentum alone
+        if all(bool(torch.isfinite(v.grad)) for v in flat if v.grad is not None):
+            torch.nn.utils.clip_grad_norm_([v for v in flat if v.grad is not None], 1.0)
+            optimiser.step()
         schedule.step()
+        if (step + 1) % 100 == 0:
+            worst = ", ".join(f"{cells[i]}: {math.exp(gains[i]):.2f}" for i in gains.topk(4).indices.tolist())
+            print(f"{step + 1}: {math.exp(sum(seen[-100:]) / 100):.3f}; worst {worst}", flush=True)
+            found = {n: Constants(*(v.item() for v in row)) for n, row in values.items()}
+            write(found, out)
     return found
 
 
-def write(table: dict[int, Constants]) -> None:
+def write(table: dict[int, Constants], out: Path) -> None:
     text = FILE.read_text()
     head = text[: text.index("TABLE = {")]
     lines = []
     for n, c in sorted(table.items()):
-        first, second = (", ".join(f"{v:.7f}" for v in half) for half in (c[:8], c[8:]))
+        first, second = (", ".join(f"{float(v):.7f}" for v in half) for half in (c[:8], c[8:]))
         lines.append(f"    {n}: Constants({first},\n        {second}),")
-    FILE.write_text(head + "TABLE = {  # evaluations: constants\n" + "\n".join(lines) + "\n}\n# fmt: on\n")
+    out.write_text(head + "TABLE = {  # evaluations: constants\n" + "\n".join(lines) + "\n}\n# fmt: on\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nfe", nargs="+", type=int, default=sorted(TABLE), help="rows to fit")
-    parser.add_argument("--begin", type=int, help="the row whose constants they begin at; their own")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--rate", type=float, default=0.03)
+    parser.add_argument("--kept", action="store_true", help="begin at the constants that are kept, not at START")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--rate", type=float, default=0.02)
+    parser.add_argument("--out", type=Path, default=FILE)
     args = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float64)
-    made = [mixtures("A", range(1000, 1048), 16), mixtures("B", range(1000, 1004), 24), digits(48)]
-    problems = [(p, p.end()) for p in made]
-    table = dict(TABLE)
-    for nfe in args.nfe:
-        table[nfe] = fit(problems, nfe, constants(args.begin or nfe), args.steps, args.rate)
-        write(table)
+    laws = [mixtures("A", range(1000, 1048), 10), mixtures("B", range(1000, 1012), 8), digits(48)]
+    begin = {n: between(TABLE, n) for n in ROWS} if args.kept else {n: START for n in ROWS}
+    write(fit(laws, begin, args.steps, args.rate, args.out), args.out)
 
 
 if __name__ == "__main__":

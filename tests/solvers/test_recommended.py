@@ -13,7 +13,7 @@ import scorefield as sf
 from scorefield import grids
 from scorefield.solvers import Kriging, recommended
 from scorefield.solvers.constants import TABLE
-from scorefield.solvers.recommended import constants, ratios
+from scorefield.solvers.recommended import between, ratios
 
 f64 = torch.float64
 SEEDS = (0, 1, 2, 3)
@@ -108,16 +108,16 @@ def test_modest_noise_takes_the_part_of_a_longer_grid_that_it_covers():
 
 
 def _ratios(nfe):
-    return ratios(constants(nfe), torch.linspace(0, 1, nfe + 1, dtype=f64)).tolist()
+    return ratios(between(TABLE, nfe), torch.linspace(0, 1, nfe + 1, dtype=f64)).tolist()
 
 
 @pytest.mark.parametrize("nfe", sorted(TABLE))
 def test_constants_are_those_of_the_table_and_between_them_else(nfe):
-    assert constants(nfe) == pytest.approx(TABLE[nfe], rel=1e-12)
+    assert between(TABLE, nfe) == pytest.approx(TABLE[nfe], rel=1e-12)
     later = [n for n in TABLE if n > nfe]
     if later:
         low, high = TABLE[nfe], TABLE[min(later)]
-        middle = constants(math.sqrt(nfe * min(later)))
+        middle = between(TABLE, math.sqrt(nfe * min(later)))
         assert middle == pytest.approx([(a + b) / 2 for a, b in zip(low, high, strict=True)], rel=1e-9)
 
 

@@ -1,14 +1,20 @@
 """A multistep method for a field of which more is known than that it is smooth.
 
-On the circle z = cos(theta) x0 / sd + sin(theta) eps, tan theta = s = sigma / (alpha sd), the field F = dz/dtheta is 0
-for Gaussian data. Adams' methods put a polynomial through its last values; here it is a Gaussian process, and a step
-adds the expectation of its integral given those values (kriging, Bayesian quadrature):
+With s = sigma / (alpha sd), sd = scale data_std, the paths
 
-    z_s = z_t + sum_j w_j F_j,    v_j w_j = sum_k [(K + nugget I)^-1]_jk int v(phi) rho(phi - phi_k) dtheta,
+    z = a x0 / sd + b eps,    b / a = s,    a^2 + 2 tilt a b + b^2 = 1,    dz = F dtau,    dtau = a^2 ds,
+    F = (a + tilt b) eps - (b + tilt a) x0 / sd
+
+are the circle for tilt = 0, where F = 0 for Gaussian data of standard deviation sd, and the straight line of flow
+matching for tilt = 1, where F is constant for a single datum. Adams' methods put a polynomial through the last values
+of F; here it is a Gaussian process, and a step adds the expectation of its integral given those values (kriging,
+Bayesian quadrature):
+
+    z_s = z_t + sum_j w_j F_j,    v_j w_j = sum_k [(K + nugget I)^-1]_jk int v(phi) rho(phi - phi_k) dtau,
     K_jk = rho(phi_j - phi_k),    rho(d) = (1 + d^2 / (2 tail width^2))^-tail,
     phi = log((s + near) / (s + far)),    log v = a polynomial in phi.
 
-phi is log s where data have their scales, so that every scale looks alike, and goes with theta at both ends. Where
+phi is log s where data have their scales, so that every scale looks alike, and goes with s and 1 / s at the ends. Where
 steps are small against `width` the weights are those of a polynomial in phi, of a degree that the nugget limits; where
 they are not, they are what serves on average. As in `multistep` the corrector repeats each step with the value at its
 end, which the next step computes anyway.
@@ -24,22 +30,26 @@ import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
-from scorefield.solvers.base import Coordinate, finite
+from scorefield.solvers.base import finite
 from scorefield.solvers.fields import NODES, WEIGHTS
 from scorefield.solvers.multistep import RowSolver, rows
-from scorefield.solvers.tuned import CIRCLE
 
 
 @dataclass(frozen=True)
 class Kriging(RowSolver):
-    """See above; one evaluation a step, on any grid. Gaussian data of data_std keep mean and variance exactly.
+    """See above; one evaluation a step, on any grid. With tilt 0 and scale 1 Gaussian data keep mean and std exactly.
 
     Args:
-        near, far: where phi leaves log s, in units of data_std.
+        near, far: where phi leaves log s.
         width, tail: of the correlation rho: in phi, and how slowly it falls beyond.
         amplitude: coefficients of phi, phi^2, ... in log v.
         nugget: what of a value is not of the process, as a fraction of its variance.
+        tilt, scale: of the path.
         nodes: values the predictor reads; the corrector reads one more.
+
+    Raises:
+        ValueError: for a near that is not positive or not below far, a width, tail, nugget or scale that is not
+            positive, a tilt that is not above -1 and at most 1, no node.
     """
 
     near: float
@@ -48,13 +58,17 @@ class Kriging(RowSolver):
     tail: float
     amplitude: tuple[float, ...]
     nugget: float
+    tilt: float = 0.0
+    scale: float = 1.0
     nodes: int = 4
 
     def __post_init__(self) -> None:
-        if not (0 < self.near < self.far and min(self.width, self.tail, self.nugget) > 0 and self.nodes >= 1):
+        positive = min(self.width, self.tail, self.nugget, self.scale) > 0
+        if not (0 < self.near < self.far and positive and -1 < self.tilt <= 1 and self.nodes >= 1):
             raise ValueError(
-                "Kriging: near must be positive and below far; width, tail, nugget positive; nodes at least 1; got "
-                f"{self.near}, {self.far}; {self.width}, {self.tail}, {self.nugget}; {self.nodes}"
+                "Kriging: near must be positive and below far; width, tail, nugget, scale positive; tilt above -1 and "
+                f"at most 1; nodes at least 1; got {self.near}, {self.far}; {self.width}, {self.tail}, {self.nugget}, "
+                f"{self.scale}; {self.tilt}; {self.nodes}"
             )
 
     @property
@@ -63,14 +77,23 @@ class Kriging(RowSolver):
 
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
         times = torch.cat([t, s[-1:]])
-        at = Coordinate.of(CIRCLE, denoiser, times)
-        of_x, of_x0 = at.slope(denoiser)  # of dz/du, u = 2 theta / pi
-        keep, weights = at.scale[:-1] / at.scale[1:], self.weights(at.u) / at.scale[1:, None]
+        alpha, sigma = denoiser.schedule(times)
+        sd = self.scale * denoiser.data_std
+        size = self.size(alpha * sd, sigma)  # x / z
+        of_eps = (alpha * sd + self.tilt * sigma) / size
+        of_x = of_eps[:-1] / sigma[:-1]
+        of_x0 = -((sigma / sd + self.tilt * alpha) / size)[:-1] - alpha[:-1] * of_x
+        keep = size[1:] / size[:-1]
+        weights = self.weights(sigma / (alpha * sd + sigma)) * size[1:, None]
         finite(self, t, x=keep, field=weights.sum(1))
-        return rows(denoiser, times, of_x[:-1], of_x0[:-1], keep, weights, torch.zeros_like(keep))
+        return rows(denoiser, times, of_x, of_x0, keep, weights, torch.zeros_like(keep))
+
+    def size(self, signal: Tensor, noise: Tensor) -> Tensor:
+        """The length of signal x0 / sd + noise eps that a path gives as 1."""
+        return torch.sqrt(signal**2 + 2 * self.tilt * signal * noise + noise**2)
 
     def weights(self, u: Tensor) -> Tensor:
-        """w of F = dz/du for the steps of `u` `(N + 1,)`, `(N, nodes + 1)`: column j belongs to the node j before."""
+        """w of F for the steps of u = s / (1 + s) `(N + 1,)`, `(N, nodes + 1)`: column j belongs to the node j before."""
         predictor = self._weights(u, 0, self.nodes)
         correction = self._weights(u, 1, self.nodes + 1)
         correction = correction - torch.nn.functional.pad(predictor, (1, 0))
@@ -87,15 +110,16 @@ class Kriging(RowSolver):
         between = self._correlation(phi[:, :, None] - phi[:, None, :]) + self.nugget * unit
         between = torch.where(used[:, :, None] & used[:, None, :], between, unit)
         h = u.diff()[:, None]
-        points = self._phi(u[:-1, None] + h * (1 + NODES) / 2)  # (N, Q)
-        seen = self._correlation(points[:, None, :] - phi[:, :, None]) * self._v(points)[:, None, :]
+        points = u[:-1, None] + h * (1 + NODES) / 2  # (N, Q)
+        rate = self.size(1 - points, points) ** -2  # dtau / du
+        at = self._phi(points)
+        seen = self._correlation(at[:, None, :] - phi[:, :, None]) * (self._v(at) * rate)[:, None, :]
         integral = torch.where(used, (seen * WEIGHTS).sum(2) * h / 2, 0.0)
         weights = torch.linalg.solve(between, integral[..., None])[..., 0] / self._v(phi)
         return torch.where(used, weights, 0.0)
 
     def _phi(self, u: Tensor) -> Tensor:
-        a, b = CIRCLE.alpha(u), CIRCLE.sigma(u)
-        return torch.log((b + self.near * a) / (b + self.far * a))
+        return torch.log((u + self.near * (1 - u)) / (u + self.far * (1 - u)))
 
     def _v(self, phi: Tensor) -> Tensor:
         log_v = torch.zeros_like(phi)

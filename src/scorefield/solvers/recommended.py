@@ -27,8 +27,7 @@ from scorefield.solvers.kriging import Kriging
 from scorefield.solvers.multistep import Multistep
 
 FULL = 120.0  # the noise ratio, over data_std, that the constants were fitted from
-GENTLE = 0.7  # how much smaller the first steps are where a process begins amid the data's scales, with no past to read
-ITERATIONS = 8  # until the part of the grid and the constants agree
+ITERATIONS = 12  # until the part of the grid and the constants agree
 FINE = torch.linspace(0, 1, 2**12 + 1, dtype=torch.float64)
 
 
@@ -58,33 +57,48 @@ def recommended(schedule: Schedule, nfe: int, *, data_std: float = 1.0) -> Recom
         solver = Multistep(order=2, field=PathVelocity(Rectified()))
         return Recommended(solver, torch.tensor([1.0, 0.0], dtype=torch.float64))
     first, last = (float(schedule.noise_ratio(t)) / data_std for t in (1.0, 0.0))
-    c, begin, end = constants(nfe), 0.0, 1.0
+    full, begin, end = part(TABLE, nfe, first, last)
+    c = between(TABLE, full)
+    r = spread(c, nfe, torch.tensor(begin, dtype=torch.float64), end)
+    return Recommended(kriging(c), _times(schedule, ratios(c, r), data_std))
+
+
+def part(table: dict[int, Constants], nfe: int, first: float, last: float) -> tuple[float, float, float]:
+    """(evaluations, begin, end): of a full process, and which part of its grid goes from one noise ratio to another."""
+    full, begin, end = float(nfe), 0.0, 1.0
     for _ in range(ITERATIONS):
-        begin, end = _part(c, first), _part(c, last)
-        c = constants(round(nfe / (end - begin)))
-    r = torch.linspace(0, 1, nfe + 1, dtype=torch.float64)
-    r -= GENTLE * begin / (begin + 0.02) * r * (1 - r) ** 6
-    times = _times(schedule, ratios(c, begin + (end - begin) * r), data_std)
-    near = math.exp(c.log_near)
-    solver = Kriging(
-        near=near,
-        far=near + math.exp(c.log_gap),
-        width=math.exp(c.log_width),
-        tail=math.exp(c.log_tail),
-        amplitude=(c.amplitude_1, c.amplitude_2, c.amplitude_3, c.amplitude_4),
-        nugget=math.exp(c.log_nugget),
-    )
-    return Recommended(solver, times)
+        c = between(table, full)
+        begin, end = _where(c, first), _where(c, last)
+        full = nfe / (end - begin)
+    return full, begin, end
 
 
-def constants(nfe: float) -> Constants:
+def between(table: dict[int, Constants], nfe: float) -> Constants:
     """Linear in log nfe between the rows of the table; its first and last beyond them."""
-    known = sorted(TABLE)
+    known = sorted(table)
     nfe = min(max(nfe, float(known[0])), float(known[-1]))
     high = known[max(bisect.bisect_left(known, nfe), 1)]
     low = known[known.index(high) - 1]
     share = math.log(nfe / low) / math.log(high / low)
-    return Constants(*((1 - share) * a + share * b for a, b in zip(TABLE[low], TABLE[high], strict=True)))
+    return Constants(*((1 - share) * a + share * b for a, b in zip(table[low], table[high], strict=True)))
+
+
+def kriging(c: Constants) -> Kriging:
+    """The method of these constants."""
+    near, gap, width, tail, nugget, sd = (
+        v.exp() if isinstance(v, Tensor) else math.exp(v)  # tensors where the constants are being fitted
+        for v in (c.log_near, c.log_gap, c.log_width, c.log_tail, c.log_nugget, c.log_sd)
+    )
+    amplitude = (c.amplitude_1, c.amplitude_2, c.amplitude_3, c.amplitude_4)
+    return Kriging(near, near + gap, width, tail, amplitude, nugget, c.tilt, sd)
+
+
+def spread(c: Constants, nfe: int, begin: Tensor, end: float) -> Tensor:
+    """Parts r of the grid for nfe steps from `begin` to `end`, `(nfe + 1,)`: even, but for first steps that have no past
+    to read and begin amid the data's scales."""
+    r = torch.linspace(0, 1, nfe + 1, dtype=torch.float64)
+    r = r - c.gentle * begin / (begin + 0.02) * r * (1 - r) ** 6
+    return begin + (end - begin) * r
 
 
 def ratios(c: Constants, r: Tensor) -> Tensor:
@@ -100,7 +114,7 @@ def ratios(c: Constants, r: Tensor) -> Tensor:
     return scale * torch.tan(torch.atan(FULL / scale) * (1 - r.clamp(0, 1) ** onset) ** power)
 
 
-def _part(c: Constants, ratio: float) -> float:
+def _where(c: Constants, ratio: float) -> float:
     """The r at which such a grid has this ratio, from a table; 0 beyond its beginning."""
     if not 0 < ratio < FULL:
         return float(ratio == 0)
