@@ -81,6 +81,17 @@ class TwoLayers(nn.Module):
         return self.layers(torch.cat([x, level[:, None]], 1))
 
 
+class Steps(nn.Module):
+    """How many of `features` steps a level has climbed."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.features = features
+
+    def forward(self, level):
+        return (level[:, None] > torch.linspace(-2, 2, self.features).to(level)).to(level.dtype)
+
+
 def tripled(denoiser, x0, **options):
     """Three times the denoising loss."""
     return 3 * denoising(denoiser, x0, **options)
@@ -132,6 +143,22 @@ def test_a_part_of_ones_own_is_one_class_and_one_line(own, tmp_path):
     other = runs.train(tmp_path / "other", recipes.override(recipe, ["objective.loss=denoising"]))
     assert other is not None
     assert trained.history.loss[0] == pytest.approx(3 * other.history.loss[0], rel=1e-6)
+
+
+def test_so_is_an_embedding_of_the_noise_level(monkeypatch, tmp_path):
+    monkeypatch.setitem(catalogue.EMBEDDINGS, "steps", f"{__name__}:Steps")
+    torch.manual_seed(0)
+    net = sf.networks.MLP(2, hidden=8, depth=1, level_embedding="steps")
+    for p in net.parameters():
+        nn.init.normal_(p)
+    x = torch.zeros(3, 2)
+    a, b, c = net(x, torch.tensor([0.0, 0.01, 1.0]))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+    sf.save(tmp_path / "m.safetensors", sf.NetworkDenoiser(net, sf.VP(), sf.V()), {"event_shape": [2]})
+    loaded = sf.load(tmp_path / "m.safetensors").denoiser
+    assert isinstance(loaded, sf.NetworkDenoiser)
+    assert torch.equal(loaded.net(x, torch.ones(3)), net(x, torch.ones(3)))
 
 
 def test_a_part_without_its_line_is_refused_where_it_is_named(own, tmp_path, monkeypatch):

@@ -3,7 +3,8 @@
 An entry is "module:attribute", or that and the arguments that go with the name. Nothing is imported before it is asked
 for, so that reading the tables costs nothing. To add a part is to write its class and one line here; then
 
-    recipes build it        networks, schedules, parameterisations, losses, weights, times, optimisers, decays, encoders
+    recipes build it        networks and their embeddings of the noise level, schedules, parameterisations, losses,
+                            weights, times, optimisers, decays, encoders
     checkpoints hold it     networks, schedules, parameterisations, transforms, by the name of the class
     commands take it        solvers, posterior methods, operators, statistics, presets, shapes
 
@@ -43,6 +44,13 @@ SCHEDULES: Table = {
     "Cosine": "scorefield.schedules:Cosine",
     "Rectified": "scorefield.schedules:Rectified",
     "Discrete": "scorefield.schedules:Discrete.linear",
+}
+
+#: Of the noise level, built with the number of features.
+EMBEDDINGS: Table = {
+    "sinusoidal": "scorefield.networks.embeddings:Sinusoidal",
+    "fourier": "scorefield.networks.embeddings:RandomFourier",
+    "learned": "scorefield.networks.embeddings:Learned",
 }
 
 PARAMETERIZATIONS: Table = {

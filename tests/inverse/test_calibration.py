@@ -106,3 +106,23 @@ def test_the_figure_draws_every_panel():
     fig = plots.calibration(checked(Wrong()), title="a right posterior")
     assert [len(ax.lines) + len(ax.patches) > 0 for ax in fig.axes] == [True] * 4
     assert plots.png_bytes(fig)[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, f64], ids=str)
+def test_it_works_in_inference_mode_on_what_was_made_in_it(dtype):
+    def checked():
+        operator = Dense(A.to(dtype))
+        net = sf.networks.MLP(3, hidden=8, depth=1).to(dtype)
+        truths = torch.randn(20, 3, dtype=dtype)
+        denoiser = sf.NetworkDenoiser(net, sf.VP(), sf.V(), data_std=1.0)
+        made = inverse.calibration(denoiser, operator, STD, truths, method=inverse.DPS(), n=5, nfe=4)
+        c = inverse.FullCovariance().moments(denoiser, truths, torch.tensor(0.5, dtype=f64))
+        return [made.predictive, made.tarp.ranks, made.ranks.ranks, reference(made.likelihood), c.mean]
+
+    torch.manual_seed(0)
+    expected = checked()
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        got = checked()
+    for a, b in zip(got, expected, strict=True):
+        assert torch.equal(a, b)

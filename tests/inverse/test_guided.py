@@ -31,18 +31,18 @@ def test_moment_matching_is_the_denoiser_of_the_posterior_for_gaussian_data(t, s
 
 
 @pytest.mark.rounding
-def test_each_row_may_have_its_own_time_and_each_method_its_own_observations():
+@pytest.mark.parametrize("own_noise", [False, True], ids=["one noise", "each its own"])  # by eigenvalues, by iterations
+@pytest.mark.parametrize("kind", [MomentMatching, PiGDM, DiffPIR, DDNM])
+def test_each_row_may_have_its_own_time_and_its_own_observation(kind, own_noise):
     law = gaussian()
-    given, x_t = likelihood(law), normal(2, 4)
-    guided = MomentMatching(exact(law), given)
+    noise = torch.tensor([[0.3, 0.2], [0.1, 0.4]], dtype=f64)
+    given, x_t = likelihood(law, noise=noise) if own_noise else likelihood(law), normal(2, 4)
+    guided = kind(exact(law), given)
     t = torch.tensor([0.3, 0.6], dtype=f64)
     got = guided(x_t, t)
     bound = carried(lambda: guided(x_t, t), 4, f64)  # in 4-D
     for i in range(2):
         same(guided(x_t[i : i + 1], t[i], observation=torch.tensor([i]))[0], got[i], bound)
-    for kind in (PiGDM, DiffPIR):
-        with pytest.raises(ValueError, match="takes one time for the whole batch"):
-            kind(exact(law), given)(x_t, t)
 
 
 def test_any_solver_samples_the_posterior_of_gaussian_data_under_moment_matching():

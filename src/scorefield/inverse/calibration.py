@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.views import differentiable
 from scorefield.inverse.measurement import GaussianNoise, simulate
 from scorefield.inverse.method import Method
 from scorefield.inverse.operators.base import Operator
@@ -105,7 +106,7 @@ def reference(likelihood: GaussianNoise, mean: Tensor | float = 0.0) -> Tensor:
     """
     start = torch.zeros(len(likelihood), *likelihood.event_shape, dtype=likelihood.y.dtype, device=likelihood.y.device)
     start = start + (mean.to(start) if isinstance(mean, Tensor) else mean)
-    with torch.enable_grad():
+    with differentiable():
         x = start.clone().requires_grad_()
         (g,) = torch.autograd.grad(-likelihood.chi2(x).sum() / 2, x)
     ahead = (likelihood.residual(start) - likelihood.residual(start + g)).flatten(1).square().sum(1)

@@ -13,8 +13,9 @@ second):
     DiffPIR           (sigma/alpha)^2 / w  I       the same                 no vector-Jacobian product (Zhu et al. 2023)
     DDNM              c I, c -> infinity           the same, S = 0          y is taken as exact (Wang et al. 2023)
 
-The result is a Denoiser: `sample` with any solver, likelihoods and `encode` work under it. Where p(x0 | x_t) has
-several modes none of them weights these as the posterior does, at any number of steps; `Bridge` and `TwistedSMC` do.
+The result is a Denoiser: `sample` with any solver, likelihoods and `encode` work under it. It has derivatives in x_t of
+every order, in reverse mode; MomentMatching's are those of the iterations it took. Where p(x0 | x_t) has several modes
+none of them weights these as the posterior does, at any number of steps; `Bridge` and `TwistedSMC` do.
 
 References: Rozet et al. 2024 (moment matching); Song et al. 2023, Pseudoinverse-guided diffusion models; Zhu et al.
 2023, Denoising diffusion models for plug-and-play image restoration; Wang et al. 2023, Zero-shot image restoration
@@ -128,7 +129,7 @@ class MomentMatching(Guided):
         r = system.residual(x0.flatten(1))
         solved = conjugate_gradients(product, r, tolerance=self.tolerance, iterations=self.limit)
         if self.report is not None:
-            self.report(solved.residual)
+            self.report(solved.residual.detach())
         return x0 + covariance(system.adjoint(solved.x))
 
 
@@ -137,9 +138,6 @@ class PiGDM(Guided):
 
     Args:
         variance: c(t); that of Gaussian data unless given, sigma^2 / (1 + sigma^2) of the paper for unit variance.
-
-    Raises:
-        ValueError: when called, for times that differ within the batch.
     """
 
     vjps = 1
@@ -150,7 +148,7 @@ class PiGDM(Guided):
 
     def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
         x0, covariance = _tweedie(self, x_t, t, cond)
-        c = _one(self.variance.at(self.denoiser, t.reshape(-1)), "PiGDM")
+        c = _levels(self.variance.at(self.denoiser, t.reshape(-1)), system)
         return x0 + covariance(system.adjoint(isotropic(system, c).solve(system.residual(x0.flatten(1)))))
 
 
@@ -161,7 +159,7 @@ class DiffPIR(Guided):
         weight: lambda of the paper; 1 takes x0 as N(D, (sigma / alpha)^2 I).
 
     Raises:
-        ValueError: for a weight that is not positive; when called, for times that differ within the batch.
+        ValueError: for a weight that is not positive.
     """
 
     def __init__(self, denoiser: Denoiser, likelihood: Likelihood, *, weight: float = 1.0) -> None:
@@ -173,7 +171,7 @@ class DiffPIR(Guided):
     def guide(self, system: Whitened, x_t: Tensor, t: Tensor, cond: Mapping[str, Any]) -> Tensor:
         x0 = self.denoiser(x_t, t, **cond)
         most = (PURE * self.data_std) ** 2  # where alpha = 0, all that y does not say is open
-        c = min(_one(self.schedule.noise_ratio(t).reshape(-1) ** 2, "DiffPIR"), most) / self.weight
+        c = _levels((self.schedule.noise_ratio(t).reshape(-1) ** 2).clamp(max=most), system) / self.weight
         return x0 + (c * system.adjoint(isotropic(system, c).solve(system.residual(x0.flatten(1))))).reshape(x0.shape)
 
 
@@ -260,24 +258,25 @@ def _tweedie(
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """(D, v -> Cov[x0 | x_t] v for v flattened or not), of one forward pass kept for the reverse ones."""
     alpha, sigma = guided.schedule(t)
+    keep = torch.is_grad_enabled() and x_t.requires_grad  # whoever asks may differentiate what is made here
     with differentiable():
-        x = x_t.detach().clone().requires_grad_()
+        x = x_t if keep else x_t.detach().clone().requires_grad_()
         x0 = guided.denoiser(x, t, **cond)
 
     def covariance(v: Tensor) -> Tensor:
         with differentiable():
             v = v.reshape(x0.shape).to(x0).clone()
-            (product,) = torch.autograd.grad(x0, x, v, retain_graph=True)
+            (product,) = torch.autograd.grad(x0, x, v, retain_graph=True, create_graph=keep)
         # at alpha = 0 D does not depend on x_t, and x0 varies as the data do
         blind = pad_right(alpha == 0, product).to(product.device, torch.bool)
         gain = pad_right(torch.where(alpha == 0, 0.0, sigma**2 / alpha), product)
         return torch.where(blind, guided.data_std**2 * v, gain * product)
 
-    return x0.detach(), covariance
+    return x0 if keep else x0.detach(), covariance
 
 
-def _one(values: Tensor, method: str) -> float:
-    """The one level of a batch."""
-    if bool((values != values[0]).any()):
-        raise ValueError(f"{method} takes one time for the whole batch; got {len(values)} different levels")
-    return float(values[0].mean())
+def _levels(values: Tensor, system: Whitened) -> Tensor | float:
+    """The number all rows share, or one for each row `(R, 1)`; of `(N, *event)` the mean over the event."""
+    if len(values) and bool((values == values[0]).all()):
+        return float(values[0].mean())
+    return values.flatten(1).mean(1, keepdim=True).to(system.u) if values.ndim > 1 else values[:, None].to(system.u)

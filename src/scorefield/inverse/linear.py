@@ -120,21 +120,21 @@ class Factored(Innovation):
 
 
 class Isotropic(Innovation):
-    """K = c W W^T + I, by the eigenvalues of W W^T."""
+    """K = c W W^T + I, by the eigenvalues of W W^T; c a number, or one for each row `(R, 1)`."""
 
-    def __init__(self, system: Whitened, seen: GramSpectrum, c: float) -> None:
+    def __init__(self, system: Whitened, seen: GramSpectrum, c: Tensor | float) -> None:
         values = c * seen.values.to(system.u)
         self.seen, self.share = seen, values / (values + 1)
-        self.constant = -torch.log1p(values).sum() / 2 - system.size * HALF_LOG_2PI
+        self.constant = -torch.log1p(values).sum(-1) / 2 - system.size * HALF_LOG_2PI
 
     def solve(self, b: Tensor) -> Tensor:
         return b - self.seen.back(self.seen.to(b) * self.share)
 
 
 class Iterative(Innovation):
-    """K = c W W^T + I by conjugate gradients."""
+    """K = c W W^T + I by conjugate gradients; c as above."""
 
-    def __init__(self, system: Whitened, c: float, tolerance: float = 1e-6, limit: int = 200) -> None:
+    def __init__(self, system: Whitened, c: Tensor | float, tolerance: float = 1e-6, limit: int = 200) -> None:
         self.system, self.c, self.tolerance, self.limit = system, c, tolerance, limit
         self.constant = torch.zeros((), dtype=torch.float64, device="cpu")
 
@@ -147,8 +147,8 @@ class Iterative(Innovation):
         return x
 
 
-def isotropic(system: Whitened, c: float) -> Innovation:
-    """K = c W W^T + I, by eigenvalues where they can be had."""
+def isotropic(system: Whitened, c: Tensor | float) -> Innovation:
+    """K = c W W^T + I, by eigenvalues where they can be had; c a number, or one for each row `(R, 1)`."""
     return Iterative(system, c) if system.spectrum is None else Isotropic(system, system.spectrum, c)
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser, ExactDenoiser
+from scorefield.denoisers.views import differentiable
 from scorefield.inverse.linear import Factored, Innovation, Whitened, isotropic
 from scorefield.randomness import Stream
 from scorefield.sampling import sample
@@ -164,14 +165,20 @@ class IsotropicCovariance(Covariance):
 
 
 def dense_covariance(denoiser: Denoiser, x_t: Tensor, t: Tensor, **cond: Any) -> tuple[Tensor, Tensor]:
-    """(E[x0 | x_t] `(R, *event)`, Cov[x0 | x_t] `(R, D, D)` float64 and symmetric): one forward, D reverse passes."""
+    """(E[x0 | x_t] `(R, *event)`, Cov[x0 | x_t] `(R, D, D)` float64 and symmetric): one forward, D reverse passes.
+
+    Raises:
+        ValueError: where alpha = 0 and D does not depend on x_t, unless the law knows its covariance.
+    """
     alpha, sigma = denoiser.schedule(t)
     if isinstance(denoiser, ExactDenoiser) and hasattr(denoiser.distribution, "posterior_covariance"):
         law: Any = denoiser.distribution
         covariance = law.posterior_covariance(x_t, alpha, sigma).double()
         return denoiser(x_t, t), covariance
-    x = x_t.detach().requires_grad_()
-    with torch.enable_grad():
+    if bool((alpha == 0).any()):
+        raise ValueError("the covariance can't be had from D where alpha = 0, at t = 1: evaluate it at a smaller t")
+    with differentiable():
+        x = x_t.detach().clone().requires_grad_()
         mean = denoiser(x, t, **cond)
         flat = mean.flatten(1)
         rows = [

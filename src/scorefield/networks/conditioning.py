@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scorefield import catalogue
 from scorefield.conditions import for_each
-from scorefield.networks.embeddings import EMBEDDINGS
 from scorefield.schedules import pad_right
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ class Condition(nn.Module):
         for name, value in sizes.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, or None; got {value}")
-        embedding = _choose("level_embedding", EMBEDDINGS, level_embedding)(features)
+        embedding = catalogue.find(_choose("level_embedding", catalogue.EMBEDDINGS, level_embedding))(features)
         self.num_classes, self.vector_dim, self.token_dim, self.pool = num_classes, vector_dim, token_dim, pool
         self.level = nn.Sequential(embedding, nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
         if num_classes is not None:

@@ -73,10 +73,6 @@ class Learned(nn.Module):
         return nn.functional.silu(self.linear(level[:, None]))
 
 
-EMBEDDINGS: dict[str, type[nn.Module]] = {"sinusoidal": Sinusoidal, "fourier": RandomFourier, "learned": Learned}
-"""What `level_embedding` means; each is built with the number of features."""
-
-
 def grid_positions(
     height: int, width: int, features: int, *, base: float = 1e4, device: torch.device | None = None
 ) -> Tensor:

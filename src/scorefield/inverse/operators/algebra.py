@@ -28,7 +28,8 @@ class Nonlinear(Operator):
         output_shape: what the function gives for one event of zeros, unless given.
 
     Raises:
-        ValueError: if that does not have a row for each row.
+        ValueError: if that does not have a row for each row; when a derivative is asked for that the function, which
+            left torch or detached its result, does not have.
     """
 
     def __init__(
@@ -38,7 +39,10 @@ class Nonlinear(Operator):
         self.output_shape = probed(fn, self.event_shape) if output_shape is None else tuple(output_shape)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fn(x)
+        y = self.fn(x)
+        if x.requires_grad and torch.is_grad_enabled() and not y.requires_grad:
+            raise ValueError("the function has no derivative: its result must be made of x by operations of torch")
+        return y
 
 
 class Diagonal(LinearOperator):

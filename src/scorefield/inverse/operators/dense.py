@@ -17,11 +17,11 @@ class Dense(LinearOperator):
     """y = A x of the flattened event: a matrix `(M, D)`, for small problems and for compressed sensing.
 
     Raises:
-        ValueError: if the matrix is not finite, or its columns are not the entries of `event_shape`.
+        ValueError: if the matrix is not real and finite, or its columns are not the entries of `event_shape`.
     """
 
     def __init__(self, matrix: Any, event_shape: tuple[int, ...] | None = None) -> None:
-        matrix = as_tensor(matrix).detach()
+        matrix = require_real(as_tensor(matrix)).detach()
         if not matrix.is_floating_point():
             matrix = matrix.to(torch.get_default_dtype())
         shape = tuple(event_shape) if event_shape is not None else tuple(matrix.shape[1:])
@@ -53,3 +53,14 @@ class Dense(LinearOperator):
                 lambda c: c @ left.like(c).T,
             )
         return self._svd
+
+
+def require_real(matrix: Tensor) -> Tensor:
+    """The matrix.
+
+    Raises:
+        ValueError: for a complex one, which would lose its imaginary part.
+    """
+    if matrix.is_complex():
+        raise ValueError(f"matrix must be real, the rows of its imaginary part below the others; got {matrix.dtype}")
+    return matrix

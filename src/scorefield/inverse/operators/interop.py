@@ -14,7 +14,7 @@ from scorefield.inverse.operators._function import Map, linear
 from scorefield.inverse.operators._strips import compressed
 from scorefield.inverse.operators.algebra import Nonlinear, probed
 from scorefield.inverse.operators.base import LinearOperator, Operator
-from scorefield.inverse.operators.dense import Dense
+from scorefield.inverse.operators.dense import Dense, require_real
 
 OFF = 1e-3  # of |A x|^2, that <x, A^T A x> may differ: rounding in float32, not an approximate adjoint
 
@@ -27,16 +27,19 @@ class Linear(LinearOperator):
         output_shape: what `forward` gives for one event of zeros, unless given.
 
     Raises:
-        ValueError: where `adjoint` is not the adjoint of `forward`, to OFF of |A x|^2, or not of its shape.
+        ValueError: where `adjoint` is not the adjoint of `forward`, to OFF of |A x|^2, or not of its shape; for
+            functions that `as_operator` refuses.
     """
+
+    _believed = False  # a pair that is made here, and no one else's
 
     def __init__(
         self, forward: Any, adjoint: Any, event_shape: Sequence[int], output_shape: Sequence[int] | None = None
     ) -> None:
-        self.event_shape, known = tuple(event_shape), type(self) is not Linear  # what is built here is ours
+        self.event_shape, known = tuple(event_shape), self._believed
         self._forward = forward if known else in_any_dtype(forward, self.event_shape)
         self.output_shape = probed(self._forward, self.event_shape) if output_shape is None else tuple(output_shape)
-        self._adjoint = adjoint if known else in_any_dtype(adjoint, self.output_shape)
+        self._adjoint = adjoint if known else in_any_dtype(adjoint, self.output_shape, "the adjoint")
         if not known:
             self._check_adjoint()
 
@@ -75,23 +78,69 @@ class Linear(LinearOperator):
                 )
 
 
-def in_any_dtype(fn: Map, shape: Sequence[int]) -> Map:
+def in_any_dtype(fn: Map, shape: Sequence[int], name: str = "the function") -> Map:
     """`fn` in the dtype of what it is given; where it computes in one alone, as others' do in float32, in that.
 
     Its result comes back in the dtype of what it was given.
+
+    Raises:
+        ValueError: for one that fails in both, that does not take batches to real numbers, each row by itself, or whose
+            numbers are others the next time.
     """
     known, failure = [], None
     for dtype in (torch.float64, torch.float32):
         try:
-            with torch.no_grad():
-                fn(torch.zeros(1, *shape, dtype=dtype, device="cpu"))
+            _tried(fn, torch.zeros(1, *shape, dtype=dtype, device="cpu"), name)
             known.append(dtype)
-        except (RuntimeError, TypeError, ValueError) as error:
+        except ValueError as error:
             failure = error
     if failure is not None and not known:
         raise failure
     own = known[0] if len(known) == 1 else None
-    return lambda x: _returned(fn(x if own is None else x.to(own)), x)
+
+    def taken(x: Tensor) -> Any:
+        return _returned(fn(x if own is None else x.to(own)), x)
+
+    _check_rows(taken, shape, name)
+    return taken
+
+
+def _tried(fn: Map, x: Tensor, name: str) -> Any:
+    """fn(x); where it fails, whatever it raises, in one line."""
+    try:
+        with torch.no_grad():
+            return fn(x)
+    except Exception as error:  # of any library
+        said = " ".join(str(error).split())
+        raise ValueError(
+            f"{name} must take a batch (B, {', '.join(map(str, x.shape[1:]))}), {_BATCHED}; "
+            f"given {x.dtype}, {tuple(x.shape)} it raised {type(error).__name__}: {said}"
+        ) from error
+
+
+_BATCHED = "in float64 or float32, as torch.vmap(f) does for an f of one event"
+
+
+def _check_rows(fn: Map, shape: Sequence[int], name: str) -> None:
+    """A row comes out the same beside another one, and the second time, to OFF of its norm: posteriors build on it."""
+    # in [0, 1), where pictures, intensities and logarithms are at home
+    x = torch.rand(2, *shape, dtype=torch.float64, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+    both, alone = _tried(fn, x, name), _tried(fn, x[1:], name)
+    for y, rows in ((both, 2), (alone, 1)):
+        if not isinstance(y, Tensor) or y.ndim == 0 or len(y) != rows:
+            sizes, got = ", ".join(map(str, shape)), tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+            raise ValueError(f"{name} must take ({rows}, {sizes}) to ({rows}, ...), {_BATCHED}; got {got}")
+        if not y.is_floating_point():
+            raise ValueError(
+                f"{name} must give real numbers, a complex one as two in a last dimension (torch.view_as_real); "
+                f"got {y.dtype}"
+            )
+    here, there = (y.double().nan_to_num().flatten() for y in (both[1:], alone))
+    if here.shape != there.shape or not float((here - there).norm()) <= OFF * float(there.norm()):
+        raise ValueError(
+            f"{name} must give each row the same numbers every time, whatever rows stand beside it; got others for one "
+            "alone than beside another: is it random, in training mode, or of one event (torch.vmap(f) makes batches)?"
+        )
 
 
 def _returned(y: Any, x: Tensor) -> Any:
@@ -102,10 +151,13 @@ class Sparse(Linear):
     """y = A x of the flattened event, A a sparse matrix `(M, D)` of torch, in any layout.
 
     Raises:
-        ValueError: if its columns are not the entries of `event_shape`.
+        ValueError: if it is not real, or its columns are not the entries of `event_shape`.
     """
 
+    _believed = True
+
     def __init__(self, matrix: Tensor, event_shape: Sequence[int] | None = None) -> None:
+        require_real(matrix)
         coo = matrix.detach().to_sparse_coo().coalesce()
         shape = tuple(event_shape) if event_shape is not None else tuple(matrix.shape[1:])
         if coo.ndim != 2 or coo.shape[1] != math.prod(shape):
@@ -138,9 +190,11 @@ def as_operator(obj: Any, event_shape: Sequence[int]) -> Operator:
     What it may be, in this order: an `Operator`; a matrix `(M, D)` of torch, NumPy or SciPy, dense or sparse; a SciPy
     LinearOperator `(M, D)`; an object with methods `A` and `A_adjoint` on batches (deepinv's linear physics), or with
     `A` alone; a function of batches, which is taken to be nonlinear. One that computes in float32 alone is given that.
+    Functions are tried, on the CPU, a few times: what they give must be real, each row by itself, and the same again.
 
     Raises:
-        ValueError: for shapes that do not fit, or an adjoint that is not the operator's.
+        ValueError: for shapes that do not fit, an adjoint that is not the operator's, complex numbers, or a function of
+            one event, of several rows together, or of chance.
         TypeError: for anything else.
     """
     import scipy.sparse
@@ -179,4 +233,4 @@ def _columns(product: Any, x: Tensor) -> Tensor:
     """SciPy's product with the rows of x."""
     if len(x) == 0:
         return x.new_zeros(0, np.asarray(product(np.zeros((x.shape[1], 1)))).shape[0])
-    return torch.from_numpy(np.ascontiguousarray(product(x.detach().cpu().numpy().T).T)).to(x)
+    return torch.from_numpy(np.ascontiguousarray(product(x.detach().cpu().numpy().T).T)).to(x.device)
