@@ -1,4 +1,7 @@
-"""The numbers behind `recommended`, for some numbers of evaluations; written by `benchmarks/default_sampler.py`."""
+"""The numbers behind `recommended`, for some numbers of evaluations; fitted with `benchmarks/default_sampler.py`.
+
+Not by one run of it: rows were fitted from several beginnings, and for each the better one was kept.
+"""
 
 from __future__ import annotations
 
