@@ -18,7 +18,7 @@ SOLVERS = sorted(
     if inspect.isclass(kind)
     and issubclass(kind, sf.Solver)
     and not inspect.isabstract(kind)
-    and name not in ("Adaptive", "AdaptiveSDE", "Picard", "Tuned", "GaussianExact", "RungeKutta")
+    and name not in ("Adaptive", "AdaptiveSDE", "Picard", "Tuned", "GaussianExact", "RungeKutta", "Kriging")
 )
 
 

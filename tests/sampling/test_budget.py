@@ -1,6 +1,7 @@
 """What a solver spends when nobody says how much: the default the docs name, used up as far as whole steps go."""
 
 import inspect
+import warnings
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ SOLVERS: dict[str, list[sf.Solver]] = {
     "EulerMaruyama": [sf.EulerMaruyama()],
     "GaussianExact": [sf.GaussianExact(sf.DDPM())],
     "Heun": [sf.Heun()],
+    "Kriging": [sf.solvers.recommended(sf.VP(), DEFAULT).solver],
     "Multistep": [sf.Multistep()],
     "PredictorCorrector": [sf.PredictorCorrector(), sf.PredictorCorrector(corrections=3)],
     "RK4": [sf.RK4()],
@@ -81,3 +83,46 @@ def test_picards_budget_counts_the_steps_of_its_rule():
     _, times = sf.Picard().within(exact(sf.VP()), None)
     assert len(times) - 1 == DEFAULT
     assert sf.sample(exact(sf.VP()), (2, 2), solver=sf.Picard(), dtype=f64).depth < DEFAULT
+
+
+TOO_FEW = [  # in ten evaluations
+    sf.AnnealedLangevin(),
+    sf.PredictorCorrector(),
+    sf.DEIS(eta=1.0),
+    sf.Churn(),
+]
+ENOUGH = [(sf.AnnealedLangevin(), 500), (sf.PredictorCorrector(), 100), (sf.DEIS(eta=1.0), 100), (sf.Churn(), 100)]
+
+
+@pytest.mark.parametrize("schedule", [sf.VP(), sf.EDM(), sf.VE(from_zero=False)], ids=repr)
+@pytest.mark.parametrize("solver", TOO_FEW, ids=repr)
+def test_a_grid_too_short_for_its_solver_is_said(solver, schedule):
+    """The figure is what samples of N(0, 0.5^2) then show: they are as much too wide, to 5 standard errors."""
+    n = 4000
+    with pytest.warns(UserWarning, match=f"{type(solver).__name__} in .* multiplies the standard deviation") as said:
+        drawn = sf.sample(exact(schedule), (n, 2), solver=solver, nfe=10, dtype=f64)
+    assert len(said) == 1
+    assert said[0].filename == __file__
+    factor = drawn.bias.std
+    assert abs(factor - 1) > 0.1
+    assert f"by {factor:.3g} and" in str(said[0].message)
+    truth = 0.5 if float(schedule.noise_ratio(0.0)) < 0.02 else None
+    if truth:
+        assert float(drawn.x.std()) / truth == pytest.approx(factor, rel=5 / (2 * (2 * n) ** 0.5) + 1e-3)
+
+
+@pytest.mark.parametrize(("solver", "nfe"), ENOUGH, ids=repr)
+def test_one_that_is_long_enough_is_not(solver, nfe):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = sf.sample(exact(sf.VP()), (4, 2), solver=solver, nfe=nfe, dtype=f64)
+    assert abs(drawn.bias.std - 1) < 0.1
+
+
+def test_nor_is_a_grid_of_ones_own_or_a_method_of_ones_own_steps():
+    times = sf.grids.uniform_log_snr(sf.VP(), 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sf.sample(exact(sf.VP()), (4, 2), solver=sf.DEIS(eta=1.0), times=times, dtype=f64)
+        sf.sample(exact(sf.VP()), (4, 2), solver=sf.Adaptive(), dtype=f64)
+        sf.sample(exact(sf.VP()), (4, 2), nfe=1, dtype=f64)

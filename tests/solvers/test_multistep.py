@@ -149,6 +149,35 @@ def test_the_recommended_solver_is_this_near_the_exact_path(nfe, bound):
     assert theirs > 2 * ours
 
 
+@pytest.mark.parametrize("solver", [sf.Multistep(), sf.Multistep(field=PathVelocity()), sf.Multistep(eta=1.0), None])
+@pytest.mark.parametrize("mean", [300.0, [300.0, -30.0]])
+@pytest.mark.parametrize("nfe", [2, 12, 20])
+def test_a_shift_of_the_data_shifts_the_samples(solver, mean, nfe):
+    """To rounding: x is 300 times larger, so are the numbers that cancel in F."""
+    schedule, mean = sf.VP(), torch.as_tensor(mean, dtype=f64)
+    centred = mixture(schedule)
+    law = centred.distribution
+    moved = Shifted(law, schedule, mean)
+    moved.data_mean = mean + law.mean if mean.ndim else float(mean)  # scalar: off by what the law's own mean is
+    centred.data_mean = law.mean if mean.ndim else 0.0
+    times = grids.angular(schedule, nfe, scale=centred.data_std)
+    alpha = schedule(1.0)[0]
+    near = sf.sample(centred, noise(), solver=solver, times=times).x
+    far = sf.sample(moved, noise() + alpha * mean, solver=solver, times=times).x
+    torch.testing.assert_close(far - mean, near, rtol=0, atol=1e-9)
+
+
+class Shifted(sf.ExactDenoiser):
+    """Of the data plus `by`, by the shift itself."""
+
+    def __init__(self, law, schedule, by):
+        super().__init__(law, schedule)
+        self.by = by
+
+    def forward(self, x_t, t):
+        return super().forward(x_t - self.schedule(t)[0] * self.by, t) + self.by
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

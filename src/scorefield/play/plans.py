@@ -23,7 +23,8 @@ from scorefield.schedules import Schedule
 from scorefield.solvers import Solver
 from scorefield.solvers.base import State, Step
 
-ROOM = 48  # evaluations and draws of one step, at most
+KEPT, ROOM = 24, 48  # registers, and evaluations and draws of one step, at most
+WIDTH = 1 + KEPT + ROOM  # of a row of coefficients: the mean's, the registers', what the step adds
 
 Sum = list[tuple[int, float]]  # of (which, times): register i, -1 the data's mean, or what the step has added, in order
 
@@ -70,12 +71,9 @@ def written(solver: Solver, schedule: Schedule, times: Tensor, *, data_std: floa
     state: Any = None
     count, steps = 2, []
     for step in solver.plan(probe, times):
-        width = count + 1 + ROOM
-        probe.begin(width, count)
-        if state is None:
-            state = solver.init(_unit(width, 0))
-        else:
-            state = _rebuilt(state, iter(_unit(width, i) for i in range(count)))
+        probe.begin(count)
+        units = (_unit(1 + i) for i in range(count))
+        state = solver.init(next(units)) if state is None else _rebuilt(state, units)
         state = solver.step(probe.denoise, state, step, probe.normals)
         steps.append(probe.wrote(step, state))
         count = len(steps[-1]["registers"])
@@ -100,19 +98,19 @@ class _Probe(Denoiser):
 
     def __init__(self, schedule: Schedule, data_std: float) -> None:
         super().__init__()
-        self.schedule, self.data_std = schedule, data_std
+        self.schedule, self.data_std, self.data_mean = schedule, data_std, _unit(0)[0]
 
-    def begin(self, width: int, registers: int) -> None:
-        self.width, self.registers = width, registers
+    def begin(self, registers: int) -> None:
+        if registers > KEPT:
+            raise ValueError(f"a method that keeps more than {KEPT} tensors is not written down")
+        self.registers, self.used = registers, 1 + registers
         self.asked: list[_Asked] = []
         self.answers: list[int] = []  # the coordinates of the predictions
         self.draws: dict[int, int] = {}  # draw -> its coordinate
-        self.data_mean = _unit(width, registers)[0]
-        self.used = registers + 1
 
     def _new(self) -> int:
         self.used += 1
-        if self.used > self.width:
+        if self.used > WIDTH:
             raise ValueError(f"a step of more than {ROOM} evaluations and draws is not written down")
         return self.used - 1
 
@@ -122,22 +120,22 @@ class _Probe(Denoiser):
         alpha, sigma = (float(v) for v in self.schedule(t))
         self.asked.append(_Asked(float(t), alpha, sigma, x_t[0].clone()))
         self.answers.append(self._new())
-        return _unit(self.width, self.answers[-1])
+        return _unit(self.answers[-1])
 
     def normals(self, k: int) -> Tensor:
         if k not in self.draws:
             self.draws[k] = self._new()
-        return _unit(self.width, self.draws[k])
+        return _unit(self.draws[k])
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         return self.denoise(x_t, t)
 
     def wrote(self, step: Step, state: State) -> WrittenStep:
         tensors = list(_tensors(state))
-        if any(v.shape != (1, self.width) for v in tensors):
+        if any(v.shape != (1, WIDTH) for v in tensors):
             raise ValueError("a method that keeps anything but tensors of the shape of x has no plan to write down")
         order = [*self.draws.values(), *self.answers]
-        place = {i: i for i in range(self.registers)} | {self.registers: -1}
+        place = {0: -1} | {1 + i: i for i in range(self.registers)}
         place |= {coordinate: self.registers + j for j, coordinate in enumerate(order)}
 
         def terms(row: Tensor) -> Sum:
@@ -152,8 +150,8 @@ class _Probe(Denoiser):
         }
 
 
-def _unit(width: int, i: int) -> Tensor:
-    e = torch.zeros(1, width, dtype=torch.float64)
+def _unit(i: int) -> Tensor:
+    e = torch.zeros(1, WIDTH, dtype=torch.float64)
     e[0, i] = 1.0
     return e
 

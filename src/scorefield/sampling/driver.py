@@ -25,6 +25,7 @@ from scorefield.solvers import Bias, Solver, discretisation_bias, recommended
 from scorefield.solvers.base import DEFAULT_NFE
 
 Callback = Callable[[Tensor, Tensor, Tensor], None]
+BIASED = 0.1  # the error budget above which `sample` warns: what an eye sees
 
 
 class Settings(NamedTuple):
@@ -108,7 +109,7 @@ def sample(
         solver: `solvers.recommended` for that many evaluations unless given.
         times: the grid, decreasing, `(N + 1,)`; the solver ends at times[-1].
         nfe: instead of `times`: a grid of at most this many evaluations a sample (default 30); refused by solvers that
-            choose their own steps.
+            choose their own steps. Where it is too short for the `solver` (`Samples.bias` above 10%), that is said.
         seed, first_index: sample i is a function of (seed, first_index + i) alone.
         cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
         chunk: samples at a time; chosen by memory unless given.
@@ -127,9 +128,12 @@ def sample(
             condition of another length than the batch, or `brownian` with a solver that has other noise than one draw
             a step.
     """
+    named, given = solver is not None, times is not None
     solver, times = _method(denoiser, solver, times, nfe)
     if brownian and not solver.increments:
         raise ValueError(f"brownian: {type(solver).__name__} has other noise than one draw a step; DDPM, for one, has")
+    if named and not given:
+        _budget(denoiser, solver, times)
     if isinstance(start, Tensor) and start.is_floating_point():
         _compare(denoiser, start, times[0])
     return run(
@@ -239,6 +243,19 @@ def _compare(denoiser: Denoiser, start: Tensor, t: Tensor) -> None:
             f"start is {math.sqrt(square):.3g} times as large as x_t is at t = {float(t):g}, where its standard "
             f"deviation is {float(std):.3g}: start from a shape, or from draws of denoiser.prior(t)",
             stacklevel=5,  # past the two decorators of `sample`,
+        )
+
+
+def _budget(denoiser: Denoiser, solver: Solver, times: Tensor) -> None:
+    """Says so where the grid a solver takes of itself is too short for it: its error budget exceeds BIASED."""
+    if solver.adaptive:
+        return
+    bias = discretisation_bias(solver, denoiser.schedule, times, data_std=denoiser.data_std)
+    if not max(abs(bias.std - 1), abs(bias.mean - 1)) <= BIASED:
+        warnings.warn(
+            f"{type(solver).__name__} in {len(times) - 1} steps multiplies the standard deviation of Gaussian data by "
+            f"{bias.std:.3g} and their mean by {bias.mean:.3g}: take more evaluations, or name no solver",
+            stacklevel=5,  # past the two decorators of `sample`
         )
 
 

@@ -31,6 +31,7 @@ from scorefield.schedules import floats
 from scorefield.solvers import Multistep
 from scorefield.solvers.base import Coordinate
 from scorefield.solvers.tuned import CIRCLE, Tuned
+from scorefield.tensors import as_tensor
 
 POWERS, SCALES, ONSETS = (1.3, 1.6, 1.9, 2.3), (1.0, 2.0, 3.5), (1.0, 1.3)  # the grids that are tried
 MEMORY = 4  # fields a row reads
@@ -163,18 +164,20 @@ def _fit(
     """(mean log of the samples' distances to the path's end, the rows) on one grid."""
     at = Coordinate.of(CIRCLE, denoiser, times)
     of_x, of_x0 = (floats(c) for c in at.slope(denoiser))
-    scale = floats(at.scale)
-    targets = [teacher(u) for u in at.u[1:]]
+    scale, alpha = floats(at.scale), floats(denoiser.schedule.alpha(times))
+    mean = as_tensor(denoiser.data_mean).to(x)  # rows are about it
+    targets = [teacher(u) - scale[i + 1] * alpha[i + 1] * mean for i, u in enumerate(at.u[1:])]
     rms = float(targets[-1].square().mean().sqrt())
     weight = torch.ones(len(x), dtype=torch.float64, device="cpu")
     best: tuple[float, tuple[tuple[float, ...], ...]] = (math.inf, ())
     for _ in range(ROUNDS):
-        z = x * scale[0]
+        z = (x - alpha[0] * mean) * scale[0]
         past: list[Tensor] = []
         rows: list[tuple[float, ...]] = []
         for i, target in enumerate(targets):
             x_t = z / scale[i]
-            field = torch.add(x_t * of_x[i], denoiser(x_t, times[i], **cond), alpha=of_x0[i])
+            x0 = denoiser(x_t + alpha[i] * mean, times[i], **cond) - mean
+            field = torch.add(x_t * of_x[i], x0, alpha=of_x0[i])
             past = [field, *past[: MEMORY - 1]]
             row = _least_squares([z, *past], target, weight)
             z = row[0] * z

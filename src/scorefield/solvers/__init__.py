@@ -15,6 +15,7 @@ from scorefield.solvers.exact_variance import (
     calibrate,
 )
 from scorefield.solvers.fields import DataPrediction, Field, NoisePrediction, PathVelocity
+from scorefield.solvers.kriging import Kriging
 from scorefield.solvers.multistep import DEIS, DPMSolverPP, Multistep, SASolver, StochasticAdams, UniPC
 from scorefield.solvers.ode import RK4, Adaptive, Euler, Heun, RungeKutta
 from scorefield.solvers.picard import Picard
@@ -48,6 +49,7 @@ __all__ = [
     "GaussianExact",
     "GaussianVariance",
     "Heun",
+    "Kriging",
     "Multistep",
     "NoisePrediction",
     "Overdamped",

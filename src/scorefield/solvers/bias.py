@@ -72,6 +72,7 @@ class _Gaussian(Denoiser):
     def __init__(self, schedule: Schedule, std: float, mean: Tensor) -> None:
         super().__init__()
         self.schedule, self.data_std, self.mean = schedule, std, mean
+        self.data_mean = mean  # which a solver may ask for
 
     def forward(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor:
         alpha, sigma = self.schedule(t)

@@ -14,6 +14,10 @@ so it costs nothing (UniC of Zhao et al. 2023). What it adds is linear too, sum_
 added in the next step: a method is nothing but a row of numbers a step.
 
 Grids are of any spacing, weights come from Gauss-Legendre quadrature of K times the Lagrange polynomials, to rounding.
+
+Fields are taken about the data's mean m: a row is meant for x - alpha m, D - m and their F. Where F is not constant
+when x = alpha m and D = m, as on the circle, a row therefore adds `of_mean m`, what it would leave out if all data were
+m; else the error would grow with m.
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ from scorefield.tensors import as_tensor
 TRIGONOMETRIC: Field = PathVelocity(Cosine(0.0))
 DATA: Field = DataPrediction()
 NOISE: Field = NoisePrediction()
+ROUNDING = 1e-11  # of sums of a few weights
 
 
 class Row(NamedTuple):
@@ -54,6 +59,8 @@ class Row(NamedTuple):
     keep: float
     weights: tuple[float, ...]  # of F at this node and the ones before it
     noise: float
+    of_mean: float  # 0 where the row knows a constant without being told
+    mean: Tensor | float  # of the data
 
 
 class RowSolver(Solver):
@@ -76,9 +83,36 @@ class RowSolver(Solver):
         for weight, f in zip(c.weights, fields, strict=False):
             if weight:
                 x = x.add_(f, alpha=weight)
+        if c.of_mean:
+            # not add_(mean, alpha=): with what is broadcast, its last bit depends on where in the batch a number stands
+            x = x.add_((c.mean.to(x) if isinstance(c.mean, Tensor) else c.mean) * c.of_mean)
         if c.noise:
             x = x.add_(normals(step.index), alpha=c.noise)
         return State(x, x0, fields[: self.memory])
+
+
+def rows(
+    denoiser: Denoiser,
+    times: Tensor,
+    of_x: Tensor | float,
+    of_x0: Tensor | float,
+    keep: Tensor,
+    weights: Tensor,
+    noise: Tensor,
+) -> list[Row]:
+    """The plan on the grid `times` `(N + 1,)`; weights, `(N, W)`: column j of row i belongs to F at node i - j."""
+    n, width = weights.shape
+    of_x, of_x0 = (as_tensor(c, dtype=torch.float64).expand(n) for c in (of_x, of_x0))
+    mean, of_mean = denoiser.data_mean, torch.zeros(n, dtype=torch.float64, device="cpu")
+    if bool((as_tensor(mean) != 0).any()):
+        alpha = denoiser.schedule.alpha(times)
+        field = torch.nn.functional.pad(of_x * alpha[:-1] + of_x0, (width - 1, 0))  # F of x = alpha, D = 1
+        seen = field.unfold(0, width, 1).flip(1)  # (N, W), as the weights
+        of_mean = alpha[1:] - keep * alpha[:-1] - (weights * seen).sum(1)
+        of_mean = torch.where(of_mean.abs() > ROUNDING, of_mean, 0.0)
+    columns = (of_x.tolist(), of_x0.tolist(), keep.tolist(), weights.tolist(), noise.tolist(), of_mean.tolist())
+    found = enumerate(zip(*columns, strict=True))
+    return [Row(p, q, a, tuple(w[: i + 1]), c, m, mean) for i, (p, q, a, w, c, m) in found]
 
 
 @dataclass(frozen=True)
@@ -136,7 +170,8 @@ class Multistep(RowSolver):
     def coefficients(self, denoiser: Denoiser, t: Tensor, s: Tensor) -> Sequence[Any]:
         ratio = denoiser.schedule.noise_ratio(s)
         noisy = (ratio > 0) & (ratio >= self.quiet * denoiser.data_std)
-        exact = self.field.on_grid(denoiser, torch.cat([t, s[-1:]]), self.eta * noisy.double())
+        times = torch.cat([t, s[-1:]])
+        exact = self.field.on_grid(denoiser, times, self.eta * noisy.double())
         n, most = len(t), self.order - self.corrector
         nodes = torch.arange(1, n + 1, device="cpu").clamp(max=most)
         if float(denoiser.schedule.sigma(s[-1])) == 0:
@@ -151,10 +186,7 @@ class Multistep(RowSolver):
             correction[:, 1:] -= predictor
             weights[1:] += exact.keep[1:, None] * correction[:-1]
         finite(self, t, x=exact.keep, field=weights.sum(1), noise=exact.noise)
-        of_x, of_x0 = (as_tensor(c, dtype=torch.float64).expand(n) for c in (exact.of_x, exact.of_x0))
-        columns = (of_x.tolist(), of_x0.tolist(), exact.keep.tolist(), weights.tolist(), exact.noise.tolist())
-        rows = enumerate(zip(*columns, strict=True))
-        return [Row(p, q, a, tuple(w[: i + 1]), c) for i, (p, q, a, w, c) in rows]
+        return rows(denoiser, times, exact.of_x, exact.of_x0, exact.keep, weights, exact.noise)
 
 
 def _weights(exact: VariationOfConstants, nodes: Tensor, ahead: int, width: int, midpoint: bool) -> Tensor:

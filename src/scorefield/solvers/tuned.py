@@ -24,7 +24,7 @@ from torch import Tensor
 from scorefield.denoisers import Denoiser
 from scorefield.schedules import Cosine
 from scorefield.solvers.base import Coordinate, Solver, finite
-from scorefield.solvers.multistep import Row, RowSolver
+from scorefield.solvers.multistep import RowSolver, rows
 
 CIRCLE = Cosine(0.0)
 
@@ -33,7 +33,8 @@ CIRCLE = Cosine(0.0)
 class Tuned(RowSolver):
     """z_s = r_0 z_t + sum_j r_j F_j on the circle z = cos(theta) x0 / sd + sin(theta) eps, F = dz/du, u = 2 theta / pi.
 
-    Neither the circle nor the noise ratios know the schedule, so the method is that of the model under every reading.
+    z is taken about the data's mean, as `multistep.rows` does. Neither the circle nor the noise ratios know the
+    schedule, so the method is that of the model under every reading.
 
     Args:
         ratios: sigma / (alpha data_std) at the N + 1 nodes, falling to 0.
@@ -79,10 +80,10 @@ class Tuned(RowSolver):
             raise ValueError("Tuned: times must be the grid it was tuned on, Tuned.grid(denoiser); leave them out")
         at = Coordinate.of(CIRCLE, denoiser, times)
         of_x, of_x0 = at.slope(denoiser)
-        found = []
+        n, width = len(self.rows), max(len(row) for row in self.rows)
+        of_z = torch.zeros(n, width, dtype=torch.float64, device="cpu")
         for i, row in enumerate(self.rows):
-            here, there = at.scale[i], at.scale[i + 1]
-            weights = tuple(r / float(there) for r in row[1:])
-            found.append(Row(float(of_x[i]), float(of_x0[i]), row[0] * float(here / there), weights, 0.0))
-        finite(self, t, x=torch.tensor([r.keep for r in found], device="cpu"))
-        return found
+            of_z[i, : len(row)] = torch.tensor(row, dtype=torch.float64, device="cpu")
+        keep = of_z[:, 0] * at.scale[:-1] / at.scale[1:]
+        finite(self, t, x=keep)
+        return rows(denoiser, times, of_x[:-1], of_x0[:-1], keep, of_z[:, 1:] / at.scale[1:, None], 0 * keep)
