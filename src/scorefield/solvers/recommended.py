@@ -4,8 +4,9 @@ What decides the error of a few steps is the variable the field is extrapolated 
 known of fields beforehand. `Kriging` and a grid in the angle put all of it into fifteen numbers, in units of the data's
 standard deviation and about its mean, so that they do for all data and schedules. They were fitted to random two- and
 64-dimensional mixtures and smoothed digits, by gradients through the sampler, for some numbers of evaluations
-(`constants.py`, with `benchmarks/default_sampler.py`), and are interpolated for the others. A process that begins or ends at modest noise takes the part of a longer grid that it
-covers. `benchmarks/solvers.py`, `every_step.py` and `trained_solvers.py` report what is reached on other instances.
+(`constants.py`), and are interpolated for the others. A process that begins or ends at modest noise takes the part of a
+longer grid that it covers. `benchmarks/solvers.py`, `every_step.py` and `trained_solvers.py` report what is reached on
+other instances.
 """
 
 from __future__ import annotations
