@@ -45,17 +45,18 @@ def test_escapes_are_counted_said_once_and_kept_in_by_clipping(schedule, solver)
         UserWarning, match=r"of 2000 samples left the data's range \[-1, 1\], to .*ClippedDenoiser"
     ) as said:
         wild = sf.sample(field, (2000, 2), **options)
-    assert len(said) == 1
-    assert said[0].filename == __file__
+    told = [w for w in said if "left the data's range" in str(w.message)]  # DDPM's short grid is told of, too
+    assert len(told) == 1
+    assert told[0].filename == __file__
     assert wild.escaped is not None
     assert torch.equal(wild.escaped, (wild.x.abs() > 1.2).any(1))
-    assert f"{int(wild.escaped.sum())} of 2000" in str(said[0].message)
+    assert f"{int(wild.escaped.sum())} of 2000" in str(told[0].message)
     # a start beyond 3 standard deviations in one of two entries: 1 in 200; noise, and the errors of long steps,
     # bring some more
     assert 0 < float(wild.escaped.double().mean()) < 0.5
     assert float(wild.x.abs().max()) > 5
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.filterwarnings("error", message=".*left the data's range")
         tame = sf.sample(sf.ClippedDenoiser(field), (2000, 2), **options)
     assert tame.escaped is not None
     assert not bool(tame.escaped.any())
