@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,7 @@ def recommended(schedule: Schedule, nfe: int, *, data_std: float = 1.0) -> Recom
     Raises:
         ValueError: for less than one evaluation, or a data_std that is not positive.
     """
+    nfe = operator.index(nfe)  # of NumPy and torch, too
     if nfe < 1:
         raise ValueError(f"nfe must be at least 1; got {nfe}")
     if not data_std > 0:
