@@ -74,7 +74,9 @@ USES = {
     "implicit": lambda: sf.losses.implicit(net(), X.clone(), generator=fixed(), cond={"label": 0}),
     "sliced": lambda: sf.losses.sliced(net(), X, generator=fixed(), cond={"label": 0}),
     "covariance": lambda: sf.covariance(exact(), X, 0.5, X),
-    "tune": lambda: torch.tensor(sf.tune(exact(), (2,), 4, paths=8, teacher_steps=10, dtype=torch.float32).tuned, device="cpu"),
+    "tune": lambda: torch.tensor(
+        sf.tune(exact(), (2,), 4, paths=8, teacher_steps=10, dtype=torch.float32).tuned, device="cpu"
+    ),
     "edit": lambda: sf.edit(exact(), X, 0.5, nfe=8).x,
     "inpaint": lambda: sf.inpaint(exact(), X, X > 0, nfe=10).x,
     "anomaly": lambda: anomaly.ScoreNorms(2)(exact(), X),
