@@ -32,6 +32,7 @@ from .data.latent_space import LatentSpace as LatentSpace
 from .denoisers import ClippedDenoiser as ClippedDenoiser
 from .denoisers import Denoiser as Denoiser
 from .denoisers import ExactDenoiser as ExactDenoiser
+from .denoisers import Flow as Flow
 from .denoisers import NetworkDenoiser as NetworkDenoiser
 from .denoisers import PatchDenoiser as PatchDenoiser
 from .denoisers import covariance as covariance

@@ -64,6 +64,7 @@ PARAMETERIZATIONS: Table = {
 
 LOSSES: Table = {
     "denoising": "scorefield.losses:denoising",
+    "flow_matching": "scorefield.losses:flow_matching",
     "implicit": "scorefield.losses:implicit",
     "sliced": "scorefield.losses:sliced",
     "finite_difference": "scorefield.losses:finite_difference",
@@ -115,6 +116,7 @@ ENCODERS: Table = {
 #: A recipe's task, and the model that is trained for it.
 MODELS: Table = {
     "denoiser": "scorefield.denoisers:NetworkDenoiser",
+    "flow": "scorefield.denoisers:Flow",
     "classifier": "scorefield.guidance:NetworkClassifier",
 }
 
@@ -125,11 +127,15 @@ TRANSFORMS: Table = {
     "columns": "scorefield.data:Standardize.measured",
 }
 
-#: What else a checkpoint may hold of data's way to the model.
+#: What else a checkpoint may hold: of data's way to the model, and where a flow begins.
 STORED: Table = {
     "HorizontalFlip": "scorefield.data:HorizontalFlip",
     "LatentSpace": "scorefield.data:LatentSpace",
     "PCA": "scorefield.data:PCA",
+    "Gaussian": "scorefield.distributions:Gaussian",
+    "GaussianMixture": "scorefield.distributions:GaussianMixture",
+    "UniformBoxes": "scorefield.distributions:UniformBoxes",
+    "Empirical": "scorefield.distributions:Empirical",
 }
 
 #: Two-dimensional laws, exact at every noise level.

@@ -331,6 +331,32 @@ def rand(shape: Sequence[int], generator: Randomness, device: torch.device | str
     return torch.rand(torch.Size(shape), device=drawn_on, generator=generator).to(device)
 
 
+def randn(shape: Sequence[int], generator: Randomness, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Standard normals of `shape` `(B, ...)`; a generator must live on `device`.
+
+    Raises:
+        ValueError: for a Stream of another number of samples.
+    """
+    if isinstance(generator, Stream):
+        _check_length(generator, shape[0])
+        return generator.normal(shape[1:], dtype).to(device)
+    return torch.randn(torch.Size(shape), dtype=dtype, device=device, generator=generator)
+
+
+def choice(weights: Tensor, n: int, generator: Randomness) -> Tensor:
+    """Indices `(n,)` int64 of probabilities in proportion to `weights` `(K,)`; a generator must live on their device.
+
+    Raises:
+        ValueError: for a Stream of another number of samples.
+    """
+    if isinstance(generator, Stream):
+        _check_length(generator, n)
+        edges = weights.double().cumsum(0)
+        u = generator.uniform().to(edges.device) * edges[-1]
+        return torch.searchsorted(edges, u, right=True).clamp(max=len(edges) - 1)
+    return torch.multinomial(weights, max(n, 1), replacement=True, generator=generator)[:n]
+
+
 def uniforms(n: int, generator: Randomness) -> Tensor:
     """Independent uniforms in [0, 1), `(n,)`, float64 on the CPU.
 

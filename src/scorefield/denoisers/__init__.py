@@ -6,6 +6,7 @@ The score and its like are views of one.
 from scorefield.denoisers.base import Denoiser
 from scorefield.denoisers.clipped import ClippedDenoiser
 from scorefield.denoisers.exact import ExactDenoiser
+from scorefield.denoisers.flow import Flow
 from scorefield.denoisers.network import NetworkDenoiser, NoiseConditional
 from scorefield.denoisers.patches import PatchDenoiser
 from scorefield.denoisers.views import covariance, eps, score, v, velocity
@@ -14,6 +15,7 @@ __all__ = [
     "ClippedDenoiser",
     "Denoiser",
     "ExactDenoiser",
+    "Flow",
     "NetworkDenoiser",
     "NoiseConditional",
     "PatchDenoiser",

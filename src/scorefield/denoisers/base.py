@@ -16,11 +16,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 
+from scorefield.distributions import Distribution
 from scorefield.schedules import PriorMoments, Schedule
 from scorefield.tensors import require_batch
 
@@ -41,7 +43,8 @@ class Denoiser(nn.Module):
     and `data_std` describe the data (where sampling starts, and how solvers place their steps); 0 and 1 unless known.
     `data_range` is the smallest and the largest entry the data can have, None where there is none or it is not known:
     `sample` says how many samples left it, and `ClippedDenoiser` keeps predictions inside. A checkpoint's is that of
-    its transform.
+    its transform. `origin` is the law at t = 1 where it is another than the noise's (see `Flow`), and `lacks` says what
+    can't be had of it, and why: a "score", a "density".
 
     Whatever evaluates a model as a whole (`sample`, `log_prob`, `encode`, posteriors, ...) does so in eval mode, and
     leaves each module in the mode it was in. The denoiser itself, the views of it (`score`, ...) and the losses run in
@@ -55,6 +58,8 @@ class Denoiser(nn.Module):
     data_mean: Tensor | float = Unstated(0.0)
     data_std: float = Unstated(1.0)
     data_range: tuple[float, float] | None = None
+    origin: Distribution | None = None
+    lacks: Mapping[str, str] = MappingProxyType({})
 
     def __call__(self, x_t: Tensor, t: Tensor | float, *args: Any, **cond: Any) -> Tensor:
         require_batch("x_t", x_t)
@@ -79,6 +84,7 @@ class Denoiser(nn.Module):
         require_denoiser("denoiser", denoiser)
         self.schedule, self.data_mean, self.data_std = denoiser.schedule, denoiser.data_mean, denoiser.data_std
         self.data_range = denoiser.data_range
+        self.origin, self.lacks = denoiser.origin, denoiser.lacks
 
 
 def shaped(who: str, output: Any, x_t: Tensor) -> Tensor:
@@ -132,6 +138,16 @@ def require_denoiser(name: str, value: Any) -> None:
         else "sf.ExactDenoiser(law, schedule)"
     )
     raise TypeError(f"{name} must be a Denoiser, E[x0 | x_t] with a schedule; got {type(value).__name__}: see {how}")
+
+
+def require(denoiser: nn.Module, what: str, who: str) -> None:
+    """Refuses a denoiser that has no `what`, a "score" or a "density", for `who` asks for it.
+
+    Raises:
+        ValueError: with the reason that it gives.
+    """
+    if why := getattr(denoiser, "lacks", {}).get(what):
+        raise ValueError(f"{who}: {type(denoiser).__name__} has no {what}: {why}")
 
 
 def in_eval_mode(function: F) -> F:

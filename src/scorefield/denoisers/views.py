@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from scorefield.denoisers.base import Denoiser
+from scorefield.denoisers.base import Denoiser, require
 from scorefield.denoisers.gradients import differentiable
 from scorefield.parameterizations import X0, Eps, Parameterization, Score, V, Velocity, convert
 from scorefield.schedules import as_time, pad_right
@@ -24,7 +24,8 @@ def eps(denoiser: Denoiser, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tens
 
 
 def score(denoiser: Denoiser, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
-    """grad_x log p_t(x) = (alpha D - x_t) / sigma^2. Undefined, and refused, where sigma = 0."""
+    """grad_x log p_t(x) = (alpha D - x_t) / sigma^2. Undefined, and refused, where sigma = 0, and for a `Flow`."""
+    require(denoiser, "score", "score")
     return _view(Score(), denoiser, x_t, t, cond)
 
 
@@ -63,8 +64,9 @@ def covariance(
     mode) agree; where a trained network's do not, their difference measures how far its score is from a gradient.
 
     Raises:
-        ValueError: for another mode, or where alpha = 0 and D does not depend on x_t.
+        ValueError: for another mode, a `Flow`, or where alpha = 0 and D does not depend on x_t.
     """
+    require(denoiser, "score", "covariance")
     alpha, sigma = denoiser.schedule(t)
     if bool((alpha == 0).any()):
         raise ValueError("the covariance can't be had from D where alpha = 0, at t = 1: evaluate it at a smaller t")

@@ -22,6 +22,7 @@ from torch import Tensor
 from scorefield.distributions._lanes import check_x, evaluate, level, matmul, total
 from scorefield.distributions._spectrum import Spectrum
 from scorefield.distributions.base import Distribution, Level
+from scorefield.randomness import Randomness, choice, randn
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -62,11 +63,11 @@ class GaussianComponents(Distribution):
         between = (self._means - self._weights @ self._means) ** 2
         return (self._weights @ (self._spectrum.marginal() + between)).to(self.dtype)
 
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, n: int, *, generator: Randomness = None) -> Tensor:
         spectrum, (means, basis) = self._spectrum, self._cast(self.dtype)
         root, root_rest = (v.sqrt().to(self.dtype) for v in (spectrum.variances, spectrum.rest))
-        k = torch.multinomial(self._weights, max(n, 1), replacement=True, generator=generator)[:n]
-        noise = torch.randn(n, spectrum.dim, dtype=self.dtype, device=self.device, generator=generator)
+        k = choice(self._weights, n, generator)
+        noise = randn((n, spectrum.dim), generator, self.dtype, self.device)
         if basis is None:
             return means[k] + noise * (root[k] if spectrum.rank else root_rest[k, None])
         x = torch.empty_like(noise)

@@ -25,6 +25,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from scorefield.randomness import Randomness
 from scorefield.tensors import as_tensor
 
 Level = float | Tensor
@@ -55,8 +56,9 @@ class Distribution(abc.ABC):
         """Marginal variances Var[x_i], `(*event)`."""
 
     @abc.abstractmethod
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """n independent draws, `(n, *event)`. The generator must live on the distribution's device."""
+    def sample(self, n: int, *, generator: Randomness = None) -> Tensor:
+        """n independent draws, `(n, *event)`, of a generator on the distribution's device, or of a Stream of n samples,
+        whose draws are keyed by sample."""
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log p(x) in nats, `(B,)`, for `x` `(B, *event)`."""

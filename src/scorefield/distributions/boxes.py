@@ -21,6 +21,7 @@ from torch import Tensor
 from scorefield.distributions._lanes import evaluate, total
 from scorefield.distributions.base import Distribution, Level, check_levels, check_weights, common, parameter
 from scorefield.distributions.gaussian import Gaussian
+from scorefield.randomness import Randomness, Stream, choice, randn
 
 # Gauss-Legendre on [-1/2, 1/2], the positive half: 8 nodes integrate exp(b tau), |b| <= 2, to 1e-16.
 _NODES, _WEIGHTS = (a[4:] / 2 for a in np.polynomial.legendre.leggauss(8))
@@ -82,13 +83,16 @@ class UniformBoxes(Distribution):
         between = (self._centre - self._weights @ self._centre) ** 2
         return (self._weights @ (self._width**2 / 12 + between) + self.std**2).to(self.dtype)
 
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        k = torch.multinomial(self._weights, max(n, 1), replacement=True, generator=generator)[:n]
+    def sample(self, n: int, *, generator: Randomness = None) -> Tensor:
+        k = choice(self._weights, n, generator)
         shape = (n, *self.event_shape)
-        u = torch.rand(shape, dtype=self.dtype, device=self.device, generator=generator)
+        if isinstance(generator, Stream):
+            u = generator.uniform(self.event_shape, self.dtype).to(self.device)
+        else:
+            u = torch.rand(shape, dtype=self.dtype, device=self.device, generator=generator)
         x = self._centre.to(self.dtype)[k] + self._width.to(self.dtype)[k] * (u - 0.5)
         if self.std:
-            x = x + self.std * torch.randn(shape, dtype=self.dtype, device=self.device, generator=generator)
+            x = x + self.std * randn(shape, generator, self.dtype, self.device)
         return x
 
     def noised(self, alpha: float, sigma: float) -> UniformBoxes | Gaussian:

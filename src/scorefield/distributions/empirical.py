@@ -26,6 +26,7 @@ from scorefield.distributions._lanes import evaluate, matmul, total
 from scorefield.distributions._spectrum import Spectrum
 from scorefield.distributions.base import Distribution, Level, check_levels, common, parameter
 from scorefield.distributions.mixture import GaussianMixture
+from scorefield.randomness import Randomness, Stream, choice, randn
 from scorefield.tensors import as_tensor
 
 OUTER = 1 << 23  # numbers in a table of outer products of the data, at a time
@@ -93,11 +94,14 @@ class Empirical(Distribution):
             (torch.stack(parts).sum(0) / len(self._data) + self.bandwidth**2).reshape(self.event_shape).to(self.dtype)
         )
 
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        index = torch.randint(len(self._data), (n,), device=self.device, generator=generator)
+    def sample(self, n: int, *, generator: Randomness = None) -> Tensor:
+        if isinstance(generator, Stream):
+            index = choice(torch.ones(len(self._data), device=self.device), n, generator)
+        else:
+            index = torch.randint(len(self._data), (n,), device=self.device, generator=generator)
         x = self._data[index]
         if self.bandwidth:
-            x = x + self.bandwidth * torch.randn(x.shape, dtype=x.dtype, device=self.device, generator=generator)
+            x = x + self.bandwidth * randn(x.shape, generator, x.dtype, self.device)
         return x.reshape(n, *self.event_shape)
 
     def noised(self, alpha: float, sigma: float) -> Empirical:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from scorefield.distributions._lanes import check_x
 from scorefield.distributions.base import Distribution, Level, common, parameter
+from scorefield.randomness import Randomness
 from scorefield.tensors import as_tensor
 
 _NO_NOISED = (
@@ -101,7 +102,7 @@ class Energy(Distribution):
         self._only_clean(alpha, sigma)
         return self.score(x_t)
 
-    def sample(self, n: int, *, generator: torch.Generator | None = None) -> NoReturn:
+    def sample(self, n: int, *, generator: Randomness = None) -> NoReturn:
         raise NotImplementedError("an Energy cannot be sampled directly: run Langevin or MALA on its score")
 
     def noised(self, alpha: float, sigma: float) -> Distribution:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from scorefield.conditions import Conditions, for_each
 from scorefield.denoisers import Denoiser, NoiseConditional
+from scorefield.denoisers.base import require
 from scorefield.schedules import pad_right
 from scorefield.tensors import as_tensor
 
@@ -55,6 +56,7 @@ class ClassifierGuidance(Denoiser):
     ) -> None:
         super().__init__()
         self.denoiser, self.classifier, self.weight = denoiser, classifier, weight
+        require(denoiser, "score", type(self).__name__)
         self._like(denoiser)
 
     def forward(self, x_t: Tensor, t: Tensor | float, *, label: Tensor | int | None = None, **cond: Any) -> Tensor:

@@ -37,7 +37,7 @@ from torch import Tensor
 
 from scorefield import particles
 from scorefield.conditions import Conditions
-from scorefield.denoisers.base import in_eval_mode
+from scorefield.denoisers.base import in_eval_mode, require
 from scorefield.guidance.products import Product, combine
 from scorefield.randomness import Noise
 from scorefield.schedules import as_time, pad_right
@@ -97,6 +97,7 @@ def feynman_kac(
         ValueError: for a product that is not constant in time, a grid that starts where alpha = 0, bad sizes, or
             predictions that are not finite, or a condition of another length than G.
     """
+    require(denoiser, "score", "feynman_kac")
     which, weights = denoiser.active()
     groups, event = shape[0], tuple(shape[1:])
     if particles_each < 1 or not 0 <= threshold <= 1:

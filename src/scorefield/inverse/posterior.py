@@ -20,7 +20,7 @@ from torch import Tensor
 
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
-from scorefield.denoisers.base import evaluating, require_denoiser
+from scorefield.denoisers.base import evaluating, require, require_denoiser
 from scorefield.denoisers.gradients import outside_inference
 from scorefield.inverse.measurement import GaussianNoise, Likelihood
 from scorefield.inverse.method import SLOTS, Drawn, Method, Task
@@ -207,6 +207,7 @@ def condition(
         ValueError: for a likelihood the method cannot use, a condition of another length than the observations.
     """
     require_denoiser("denoiser", denoiser)
+    require(denoiser, "score", "condition")
     if not isinstance(likelihood, Likelihood):
         raise TypeError(f"likelihood must be a Likelihood, such as GaussianNoise; got {type(likelihood).__name__}")
     method = recommended(likelihood) if method is None else method

@@ -18,7 +18,7 @@ from scorefield import grids
 from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
-from scorefield.denoisers.base import in_eval_mode
+from scorefield.denoisers.base import in_eval_mode, require
 from scorefield.likelihood.divergence import FIRST_DRAW
 from scorefield.losses import Importance, continuous_bound
 from scorefield.randomness import Noise
@@ -64,6 +64,8 @@ def elbo(
         Kingma et al. 2021; Song et al. 2021b, theorem 3.
     """
     require_batch("x", x)
+    for what in ("score", "density"):
+        require(denoiser, what, "elbo")
     if draws < 2 or draws % 2:
         raise ValueError(f"draws must be even and at least 2; got {draws}")
     d = math.prod(x.shape[1:])

@@ -29,8 +29,9 @@ from scorefield import grids
 from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
-from scorefield.denoisers.base import in_eval_mode
+from scorefield.denoisers.base import in_eval_mode, require
 from scorefield.denoisers.gradients import outside_inference
+from scorefield.likelihood.carried import carried
 from scorefield.likelihood.divergence import Divergence, Exact, Hadamard
 from scorefield.likelihood.flow import Flow
 from scorefield.likelihood.path import beyond, followed, near_end
@@ -104,7 +105,8 @@ def log_prob(
     detached unless `differentiable`.
 
     Args:
-        denoiser: any; the numbers are of its flow, from a start that the tolerance asks for to t = 1.
+        denoiser: any; the numbers are of its flow, from a start that the tolerance asks for to t = 1. Those of a `Flow`
+            go from t = 0 to its origin, `latent` is the point there, and `end`, s_min and s_max mean nothing.
         x: in the units the model was trained on; with a `transform`, in the data's.
         tolerance: of the solver, nats for each dimension. In float32 what lies below 1e-5 is rounding.
         probes: orthogonal ones, `Hadamard(probes)`; None takes the exact trace, d products for each evaluation.
@@ -126,12 +128,13 @@ def log_prob(
         chunk: samples at a time; chosen by memory unless given.
 
     Raises:
-        ValueError: for x that is not finite, a tolerance that is not positive, another end, or a condition of another
+        ValueError: for a flow map, which has no density, x that is not finite, a tolerance that is not positive, another end, or a condition of another
             length than x.
 
     References:
         Chen et al. 2018; Song et al. 2021, section D.2.
     """
+    require(denoiser, "density", "log_prob")
     require_batch("x", x)
     if not bool(torch.isfinite(x).all()):
         raise ValueError("x must be finite; got NaN or infinity")
@@ -149,6 +152,9 @@ def log_prob(
             rows = slice(low, min(low + size, batch))
             index = torch.arange(first_index + low, first_index + rows.stop, device=x.device)
             vectors = divergence.directions(x[rows], seed, index)
+            if "score" in denoiser.lacks:
+                parts.append(carried(denoiser, x[rows], vectors, divergence, told.rows(rows), tolerance, jacobian))
+                continue
             flow = Flow(denoiser, vectors, divergence, told.rows(rows), differentiable)
             parts.append(_log_prob(flow, x[rows], tolerance, end, s_min, s_max, jacobian))
     fields = [torch.cat(values) for values in zip(*parts, strict=True)]

@@ -24,7 +24,7 @@ from scorefield import grids
 from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
-from scorefield.denoisers.base import in_eval_mode
+from scorefield.denoisers.base import in_eval_mode, require
 from scorefield.denoisers.gradients import outside_inference
 from scorefield.likelihood.density import CAUTION, CHUNK_ELEMENTS, OF_THE_END, S_MAX, End, LogProb, asked
 from scorefield.likelihood.divergence import Divergence
@@ -84,6 +84,8 @@ def sample_log_prob(
     Raises:
         ValueError: as `log_prob`; for a shape of anything but integers >= 0.
     """
+    for what in ("score", "density"):
+        require(denoiser, what, "sample_log_prob")
     divergence = asked(tolerance, end, probes, divergence)
     if isinstance(shape, Tensor):
         raise ValueError("shape must be integers (B, *event), not a tensor; the log p of given data is log_prob's")

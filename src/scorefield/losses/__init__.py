@@ -5,15 +5,17 @@ All are called as `loss(denoiser, x0, *, t, eps, generator, weight, times, cond)
 plain score function.
 """
 
-from scorefield.losses import integrands, projections, times, weights
+from scorefield.losses import couplings, integrands, projections, times, weights
 from scorefield.losses.bound import continuous_bound, discrete_bound
 from scorefield.losses.classification import classification
-from scorefield.losses.denoising import denoising
+from scorefield.losses.couplings import Coupling
+from scorefield.losses.denoising import denoising, flow_matching
 from scorefield.losses.marginal import explicit, finite_difference, implicit, sliced
 from scorefield.losses.times import Importance, Ladder, LogitNormal, LogNormal, Stratified, TimeLaw, Uniform
 from scorefield.losses.uncertainty import Uncertainty
 
 __all__ = [
+    "Coupling",
     "Importance",
     "Ladder",
     "LogNormal",
@@ -24,10 +26,12 @@ __all__ = [
     "Uniform",
     "classification",
     "continuous_bound",
+    "couplings",
     "denoising",
     "discrete_bound",
     "explicit",
     "finite_difference",
+    "flow_matching",
     "implicit",
     "integrands",
     "projections",

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
+from scorefield.denoisers.base import require
 from scorefield.losses.denoising import draw
 from scorefield.losses.times import Importance, TimeLaw
 from scorefield.losses.weights import likelihood, snr
@@ -64,6 +65,7 @@ def continuous_bound(
     References:
         Kingma et al. 2021; Song et al. 2021b, theorem 3.
     """
+    require(denoiser, "score", "continuous_bound")
     told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     law = times or Importance(denoiser.schedule, t_min, t_max)
     t, eps = draw(x0, t, eps, generator, law)
@@ -97,6 +99,7 @@ def discrete_bound(
     References:
         Ho et al. 2020, eq. 5; Kingma et al. 2021, eq. 13.
     """
+    require(denoiser, "score", "discrete_bound")
     grid = as_time(grid)
     if grid.ndim != 1 or len(grid) < 2 or bool((grid.diff() >= 0).any()):
         raise ValueError(f"grid must be one-dimensional, decreasing, of at least 2 times; got {grid.tolist()}")

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser, NetworkDenoiser
+from scorefield.distributions import Distribution
+from scorefield.losses.couplings import Coupling
 from scorefield.losses.times import TimeLaw, Uniform
 from scorefield.losses.weights import Weight
 from scorefield.randomness import Randomness, randn_like
@@ -42,7 +44,7 @@ def denoising(
         denoiser: what is trained. A NetworkDenoiser is compared in the space of its own target.
         x0: clean data, `(B, *event)`, in the denoiser's units.
         t: times `()` or `(B,)`; drawn from `times` unless given.
-        eps: the noise, shape of `x0`; drawn unless given.
+        eps: the noise, shape of `x0`; drawn unless given, of a `Flow` from its origin.
         generator: of the draws: a torch.Generator on any device, or a Stream, which keys them by sample.
         weight: `weight(schedule, t)` multiplies ||D - x0||^2 (see `losses.weights`). None leaves ||output - target||^2
             as it is: DDPM's loss for Eps, EDM's for EDMPreconditioning, flow matching's for Velocity.
@@ -53,7 +55,7 @@ def denoising(
         Vincent 2011 (denoising score matching); Ho et al. 2020; Karras et al. 2022; Kingma & Gao 2023 (one family).
     """
     schedule, told = denoiser.schedule, Conditions.of(cond, len(x0), x0.dtype, x0.device)
-    t, eps = draw(x0, t, eps, generator, times)
+    t, eps = draw(x0, t, eps, generator, times, denoiser.origin)
     x_t = schedule.perturb(x0, t, eps)
     scale: Tensor | None = None
     if isinstance(denoiser, NetworkDenoiser):
@@ -69,10 +71,53 @@ def denoising(
     return loss if scale is None else scale.to(loss) * loss
 
 
+def flow_matching(
+    denoiser: Denoiser,
+    x0: Tensor,
+    *,
+    x1: Tensor | None = None,
+    coupling: Coupling | None = None,
+    t: Tensor | None = None,
+    generator: Randomness = None,
+    weight: Weight | None = None,
+    times: TimeLaw | None = None,
+    cond: Mapping[str, Any] | None = None,
+) -> Tensor:
+    """||v - (alpha' x0 + sigma' x1)||^2 / d at x_t = alpha x0 + sigma x1, `(B,)`, for a network that predicts velocity.
+
+    It is `denoising` with x1 for the noise, so any target has the same minimiser: of `NetworkDenoiser(net, Rectified(),
+    Velocity())` with independent normal x1 the same number to the bit, conditional flow matching. Pairs of another kind
+    are for a `Flow`.
+
+    Args:
+        x1: draws of the origin, shape of `x0`; drawn unless given.
+        coupling: pairs x1 with x0 within this batch; `training.fit(flow, data, coupling=...)` does so in pools.
+        denoiser, x0, t, generator, weight, times, cond: as for `denoising`.
+
+    Raises:
+        ValueError: for pairs of another kind and a denoiser that would take its field for a score.
+
+    References:
+        Lipman et al. 2023; Liu et al. 2023; Tong et al. 2024.
+    """
+    if coupling is not None and "score" not in denoiser.lacks:
+        raise ValueError(f"a coupling makes a field that is no score: it is for a Flow; got {type(denoiser).__name__}")
+    t, x1 = draw(x0, t, x1, generator, times, denoiser.origin)
+    if coupling is not None:
+        told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
+        x1 = x1[coupling.match(x0, x1, {n: v for n, v in told.items() if n != "null"}, generator).to(x1.device)]
+    return denoising(denoiser, x0, t=t, eps=x1, generator=generator, weight=weight, cond=cond)
+
+
 def draw(
-    x0: Tensor, t: Tensor | None, eps: Tensor | None, generator: Randomness, times: TimeLaw | None
+    x0: Tensor,
+    t: Tensor | None,
+    eps: Tensor | None,
+    generator: Randomness,
+    times: TimeLaw | None,
+    origin: Distribution | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(t, eps): what is given, and draws of the time law and of N(0, I) for what is not.
+    """(t, eps): what is given, and draws of the time law and of N(0, I), or of the origin, for what is not.
 
     Raises:
         ValueError: for an eps of another shape than x0.
@@ -80,7 +125,7 @@ def draw(
     if t is None:
         t = (times or Uniform()).sample(len(x0), generator)
     if eps is None:
-        eps = randn_like(x0, generator)
+        eps = randn_like(x0, generator) if origin is None else origin.sample(len(x0), generator=generator).to(x0)
     if eps.shape != x0.shape:
         raise ValueError(f"eps must have the shape of x0, {tuple(x0.shape)}; got {tuple(eps.shape)}")
     return t, eps

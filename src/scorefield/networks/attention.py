@@ -5,7 +5,12 @@ attend(q, k, v) = softmax(q k^T / sqrt(c)) v,      c the channels of a head     
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad as fwAD
 from torch.nn import functional as F
 
 from scorefield.networks.layers import norm, zero
@@ -31,8 +36,67 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
     needs one that does.
     """
     q, k, v = (a.unflatten(2, (heads, -1)).transpose(1, 2) for a in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None, :])
+    keys = None if mask is None else mask[:, None, None, :]
+    if _plain(q, k, v):
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
+    else:
+        out = Attend.apply(q, k, v, keys)
     return out.transpose(1, 2).flatten(2)
+
+
+def _plain(*tensors: Tensor) -> bool:
+    """Whether nothing is asked of the fused kernel that it has not: it has first gradients at most."""
+    return not torch.is_grad_enabled() and not any(fwAD.unpack_dual(a).tangent is not None for a in tensors)
+
+
+class Attend(torch.autograd.Function):
+    """softmax(q k^T / sqrt(c)) v by the fused kernel, with the derivatives it lacks: forward, and of gradients.
+
+    With p = softmax(s), s = q k^T / sqrt(c), and <.> the sum over keys,
+
+        do = p (ds - <p ds>) v + p dv,    ds = (dq k^T + q dk^T) / sqrt(c)
+        gv = p^T g,    gs = p (g v^T - <p g v^T>),    gq = gs k / sqrt(c),    gk = gs^T q / sqrt(c)
+
+    where a first gradient is all that is wanted, it is the kernel's own.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        q, k, v, mask = ctx.saved_tensors
+        if not torch.is_grad_enabled():
+            with torch.enable_grad():
+                leaves = [a.detach().requires_grad_() for a in (q, k, v)]
+                out = F.scaled_dot_product_attention(*leaves, attn_mask=mask)
+            return *torch.autograd.grad(out, leaves, g), None
+        c, p = q.shape[-1] ** -0.5, _weights(q, k, mask)
+        along = g @ v.mT
+        gs = p * (along - (p * along).sum(-1, keepdim=True)) * c
+        return gs @ k, gs.mT @ q, p.mT @ g, None
+
+    @staticmethod
+    def jvp(ctx: Any, dq: Any, dk: Any, dv: Any, _: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        q, k, v, mask = ctx.saved_tensors
+        p, out = _weights(q, k, mask), torch.zeros_like(q)
+        if dq is not None or dk is not None:
+            ds = sum(a @ b.mT for a, b in ((dq, k), (q, dk)) if a is not None and b is not None) * q.shape[-1] ** -0.5
+            out = out + (p * (ds - (p * ds).sum(-1, keepdim=True))) @ v
+        return out if dv is None else out + p @ dv
+
+
+def _weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
+    s = q @ k.mT * q.shape[-1] ** -0.5
+    return torch.softmax(s if mask is None else s.masked_fill(~mask, -math.inf), -1)
 
 
 class SelfAttention(nn.Module):

@@ -19,7 +19,7 @@ c enters a block in one of three ways:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from scorefield import catalogue
 from scorefield.conditions import for_each
+from scorefield.networks.layers import zero
 from scorefield.schedules import pad_right
 
 T = TypeVar("T")
@@ -50,6 +51,8 @@ class Condition(nn.Module):
         vector_dim: takes `vector` `(B, vector_dim)`.
         token_dim: takes `tokens` `(B, L, token_dim)`, L any and 0 too, and `token_mask` `(B, L)` bool, True where a
             token counts; a sample without any is null in this condition.
+        scalars: names of further numbers `(B,)` it may be told, each with an embedding like the level's that starts at
+            zero: a flow map's second time, say. One that is not given counts for nothing.
         pool: add the mean of the tokens to the vector, rather than hand them on.
         level_embedding: "sinusoidal", "fourier" or "learned".
         features: of the level embedding.
@@ -66,6 +69,7 @@ class Condition(nn.Module):
         num_classes: int | None = None,
         vector_dim: int | None = None,
         token_dim: int | None = None,
+        scalars: Sequence[str] = (),
         pool: bool = False,
         level_embedding: str = "sinusoidal",
         features: int = 64,
@@ -75,9 +79,16 @@ class Condition(nn.Module):
         for name, value in sizes.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, or None; got {value}")
-        embedding = catalogue.find(_choose("level_embedding", catalogue.EMBEDDINGS, level_embedding))(features)
+        embedding = catalogue.find(_choose("level_embedding", catalogue.EMBEDDINGS, level_embedding))
         self.num_classes, self.vector_dim, self.token_dim, self.pool = num_classes, vector_dim, token_dim, pool
-        self.level = nn.Sequential(embedding, nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+
+        def embedded() -> nn.Sequential:
+            return nn.Sequential(embedding(features), nn.Linear(features, width), nn.SiLU(), nn.Linear(width, width))
+
+        self.level = embedded()
+        self.scalars = nn.ModuleDict({name: embedded() for name in scalars})
+        for module in self.scalars.values():
+            zero(module[-1])  # type: ignore[index]
         if num_classes is not None:
             self.label, self.null_label = nn.Embedding(num_classes, width), nn.Parameter(torch.randn(width))
         if vector_dim is not None:
@@ -102,7 +113,10 @@ class Condition(nn.Module):
         tokens: Any = None,
         token_mask: Any = None,
         null: Any = None,
+        **scalars: Any,
     ) -> Context:
+        if strange := [name for name in scalars if name not in self.scalars]:
+            raise TypeError(f"{strange[0]} was given to a network built without scalars={strange[0]!r} among them")
         label = None if label is None else for_each("label", label, level)
         vector = None if vector is None else for_each("vector", vector, level)
         tokens = None if tokens is None else for_each("tokens", tokens, level)
@@ -110,6 +124,9 @@ class Condition(nn.Module):
         null = None if null is None else for_each("null", null, level)
         self._check(level, label, vector, tokens, token_mask, null)
         h = self.level(level)
+        for name, embedding in self.scalars.items():
+            told = scalars.get(name)
+            h = h + (0 * embedding(level) if told is None else embedding(for_each(name, told, level).to(level.dtype)))
         # The null embeddings are part of every result, with weight 0 if need be: no parameter ever lacks a gradient.
         if null is None:
             null = torch.zeros(len(level), dtype=torch.bool, device=level.device)

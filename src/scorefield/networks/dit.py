@@ -11,6 +11,7 @@ so it starts as the identity, and the whole network, whose last layer starts at 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ class DiT(nn.Module):
         num_classes: makes it conditional on `label` `(B,)` int64.
         vector_dim: makes it conditional on `vector` `(B, vector_dim)`.
         token_dim: makes it conditional on `tokens` `(B, L, token_dim)`, by cross-attention in every block.
+        scalars: names of further numbers `(B,)` it may be told, such as a flow map's `until` (see `Condition`).
         level_embedding: "sinusoidal", "fourier" or "learned".
         dropout: in the blocks' MLPs.
         mlp_ratio: width of the blocks' MLPs over `width`.
@@ -57,6 +59,7 @@ class DiT(nn.Module):
         *,
         vector_dim: int | None = None,
         token_dim: int | None = None,
+        scalars: Sequence[str] = (),
         level_embedding: str = "sinusoidal",
         dropout: float = 0.0,
         mlp_ratio: int = 4,
@@ -68,12 +71,14 @@ class DiT(nn.Module):
             raise ValueError(f"DiT: width must be a multiple of 4 and of heads = {heads}; got {width}")
         self.in_channels, self.patch, self.width, self.depth, self.heads = in_channels, patch, width, depth, heads
         self.num_classes, self.vector_dim, self.token_dim = num_classes, vector_dim, token_dim
+        self.scalars = tuple(scalars)
         self.level_embedding, self.dropout, self.mlp_ratio = level_embedding, dropout, mlp_ratio
         self.condition = Condition(
             width,
             num_classes=num_classes,
             vector_dim=vector_dim,
             token_dim=token_dim,
+            scalars=scalars,
             level_embedding=level_embedding,
         )
         self.conditions = self.condition.names

@@ -8,6 +8,7 @@ with the condition c (noise level, class, vector, mean of the tokens) in each bl
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ class MLP(nn.Module):
         num_classes: makes it conditional on `label` `(B,)` int64.
         vector_dim: makes it conditional on `vector` `(B, vector_dim)`.
         token_dim: makes it conditional on `tokens` `(B, L, token_dim)`, by the mean of their projections.
+        scalars: names of further numbers `(B,)` it may be told, such as a flow map's `until` (see `Condition`).
         level_embedding: "sinusoidal", "fourier" or "learned".
         conditioning: "film", "add" or "concat" (see `conditioning.py`).
         dropout: inside the blocks.
@@ -46,6 +48,7 @@ class MLP(nn.Module):
         *,
         vector_dim: int | None = None,
         token_dim: int | None = None,
+        scalars: Sequence[str] = (),
         level_embedding: str = "sinusoidal",
         conditioning: str = "film",
         dropout: float = 0.0,
@@ -54,6 +57,7 @@ class MLP(nn.Module):
         require_positive("MLP", dim=dim, hidden=hidden, depth=depth)
         self.dim, self.hidden, self.depth, self.num_classes = dim, hidden, depth, num_classes
         self.vector_dim, self.token_dim, self.level_embedding = vector_dim, token_dim, level_embedding
+        self.scalars = tuple(scalars)
         self.conditioning, self.dropout = conditioning, dropout
         entering = mechanism(conditioning)
         self.condition = Condition(
@@ -61,6 +65,7 @@ class MLP(nn.Module):
             num_classes=num_classes,
             vector_dim=vector_dim,
             token_dim=token_dim,
+            scalars=scalars,
             pool=True,
             level_embedding=level_embedding,
         )

@@ -34,6 +34,7 @@ class UNet(nn.Module):
         dims: 1 for `(B, C, L)`, 2 for `(B, C, H, W)`.
         vector_dim: makes it conditional on `vector` `(B, vector_dim)`.
         token_dim: makes it conditional on `tokens` `(B, L, token_dim)`, by cross-attention wherever there is attention.
+        scalars: names of further numbers `(B,)` it may be told, such as a flow map's `until` (see `Condition`).
         level_embedding: "sinusoidal", "fourier" or "learned".
         conditioning: how the noise level, classes and vectors enter: "film", "add" or "concat" (see `conditioning.py`).
         resample: "conv", a strided convolution down and nearest neighbours up; or by a filter, "nearest" for the mean
@@ -64,6 +65,7 @@ class UNet(nn.Module):
         dims: int = 2,
         vector_dim: int | None = None,
         token_dim: int | None = None,
+        scalars: Sequence[str] = (),
         level_embedding: str = "sinusoidal",
         conditioning: str = "film",
         resample: str = "conv",
@@ -77,7 +79,7 @@ class UNet(nn.Module):
         super().__init__()
         self.in_channels, self.width, self.multipliers, self.blocks = in_channels, width, tuple(multipliers), blocks
         self.attention, self.num_classes, self.dropout, self.patch = attention, num_classes, dropout, patch
-        self.dims, self.vector_dim, self.token_dim = dims, vector_dim, token_dim
+        self.dims, self.vector_dim, self.token_dim, self.scalars = dims, vector_dim, token_dim, tuple(scalars)
         self.level_embedding, self.conditioning, self.resample = level_embedding, conditioning, resample
         self.resample_in_block, self.progressive_input = resample_in_block, progressive_input
         self.skip_scale, self.attention_levels = skip_scale, tuple(attention_levels)
@@ -90,6 +92,7 @@ class UNet(nn.Module):
             num_classes=num_classes,
             vector_dim=vector_dim,
             token_dim=token_dim,
+            scalars=scalars,
             level_embedding=level_embedding,
         )
         self.conditions = self.condition.names

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
-from scorefield.denoisers.base import in_eval_mode
+from scorefield.denoisers.base import in_eval_mode, require
 from scorefield.sampling import account
 from scorefield.sampling.parts import Increments, Normals, bar, cut, initial, placement
 from scorefield.schedules import Schedule, as_time
@@ -134,7 +134,7 @@ def sample(
         raise ValueError(f"brownian: {type(solver).__name__} has other noise than one draw a step; DDPM, for one, has")
     if named and not given:
         _budget(denoiser, solver, times)
-    if isinstance(start, Tensor) and start.is_floating_point():
+    if isinstance(start, Tensor) and start.is_floating_point() and denoiser.origin is None:
         _compare(denoiser, start, times[0])
     return run(
         denoiser,
@@ -179,7 +179,12 @@ def run(
     """`solver` along `times`, for `sample`, and for what goes the other way: the grid may increase (`latents.encode`).
 
     Arguments are those of `sample`; `doing` is what the progress bar says.
+
+    Raises:
+        ValueError: as `sample`, and for a stochastic solver of a denoiser that has no score.
     """
+    if solver.stochastic:
+        require(denoiser, "score", type(solver).__name__)
     plan = solver.plan(denoiser, times)
     shape, dtype, device = placement(denoiser, start, dtype, device)
     parts = list(cut(denoiser, shape, seed, first_index, cond, chunk, dtype, device, exact))

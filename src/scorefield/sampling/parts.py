@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
-from scorefield.randomness import BrownianMotion, Noise
+from scorefield.randomness import BrownianMotion, Noise, Stream
 from scorefield.schedules import floats
 from scorefield.tensors import require_batch
 
@@ -62,7 +62,16 @@ def cut(
 
 
 def initial(denoiser: Denoiser, t: Tensor, noise: Noise) -> Tensor:
-    """x_t from the Gaussian of its mean and variance: draw 0 of each sample's noise."""
+    """x_t from the Gaussian of its mean and variance: draw 0 of each sample's noise; or a draw of a flow's origin.
+
+    Raises:
+        ValueError: for a flow from an origin of its own that is to start elsewhere than at t = 1.
+    """
+    if denoiser.origin is not None:
+        if float(t) != 1:
+            raise ValueError(f"a flow starts at t = 1, where its origin is; got times[0] = {float(t):g}")
+        x = denoiser.origin.sample(len(noise.index), generator=Stream(noise.seed, noise.index.cpu()))
+        return x.to(noise.index.device, noise.dtype)
     mean, std = denoiser.prior(t)
     z = noise.normal(0)
     return std * z + (mean.to(z) if isinstance(mean, Tensor) else mean)

@@ -86,10 +86,12 @@ def tune(
         progress: called with the fraction that is done.
 
     Raises:
-        ValueError: for fewer than two evaluations or paths, a condition of another length.
+        ValueError: for fewer than two evaluations or paths, a condition of another length, a flow from another origin.
     """
     if nfe < 2:
         raise ValueError(f"nfe must be at least 2: one evaluation leaves nothing to tune; got {nfe}")
+    if denoiser.origin is not None:
+        raise ValueError("tune starts from Gaussian noise; got a flow from an origin of its own")
     if paths < 2:
         raise ValueError(f"paths must be at least 2; got {paths}")
     own = next((p for p in denoiser.parameters() if p.is_floating_point()), torch.zeros((), device="cpu"))

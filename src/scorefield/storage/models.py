@@ -37,7 +37,7 @@ from scorefield.tensors import as_tensor
 
 FORMAT = 1
 WITHOUT = 2  # the format where a part is left out, which earlier readers would not miss
-PARTS = ("net", "schedule", "parameterization", "transform")
+PARTS = ("net", "schedule", "parameterization", "transform", "origin")
 
 
 class Checkpoint(NamedTuple):
@@ -105,7 +105,7 @@ def dumps(
     missing = left_out(denoiser, transform)
     description = {
         "scorefield": WITHOUT if missing else FORMAT,
-        "model": next(name for name, cls in _models().items() if isinstance(denoiser, cls)),
+        "model": next(cls.__name__ for cls in type(denoiser).__mro__ if cls.__name__ in _models()),
         "transform": None,
         **{name: _named(part) if name in missing else describe(part) for name, part in parts.items()},
         "data_mean": None if isinstance(mean, Tensor) else mean,
@@ -146,7 +146,7 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = (), **parts: A
     Args:
         path: a file written by `save`.
         types: classes of yours (a network, a schedule) that may appear in it besides the library's own.
-        parts: `net`, `schedule`, `parameterization`, `transform` or `level`, to be taken instead of what the file says
+        parts: `net`, `schedule`, `parameterization`, `transform`, `origin` or `level`, to be taken instead of what the file says
             of it, or does not say; modules get the file's weights.
 
     Raises:
@@ -208,10 +208,11 @@ def read(
         raise ValueError(f"{path}: {reminder(needed)}")
     try:
         kind = _models()[description.get("model", "NetworkDenoiser")]
-        made = {name: _part(name, description[name], known, parts, tensors) for name in PARTS}
-        transform = made.pop("transform")
+        made = {name: _part(name, description.get(name), known, parts, tensors) for name in PARTS}
+        transform, origin = made.pop("transform"), made.pop("origin")
         model = kind(
             *made.values(),
+            **({"origin": origin} if origin is not None else {}),
             level=parts.get("level"),
             data_mean=tensors.pop("data_mean") if description["data_mean"] is None else description["data_mean"],
             data_std=description["data_std"],
@@ -313,7 +314,8 @@ def _models() -> dict[str, type[NoiseConditional]]:
 
 
 def _parts(denoiser: NoiseConditional, transform: Transform | None) -> dict[str, Any]:
-    parts = (denoiser.net, denoiser.schedule, denoiser.parameterization, transform)
+    origin = getattr(denoiser, "origin", None)
+    parts = (denoiser.net, denoiser.schedule, denoiser.parameterization, transform, origin)
     return {name: uncompiled(part) for name, part in zip(PARTS, parts, strict=True) if part is not None}
 
 

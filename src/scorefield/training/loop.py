@@ -19,7 +19,7 @@ from scorefield import losses
 from scorefield.catalogue import nearest
 from scorefield.data import Source, Transform
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
-from scorefield.losses import TimeLaw
+from scorefield.losses import Coupling, TimeLaw
 from scorefield.losses.weights import Weight
 from scorefield.training import distributed
 from scorefield.training.engine import Engine, Outcome
@@ -67,6 +67,7 @@ def fit(
     transform: Transform | None = None,
     augment: Augment | None = None,
     condition_dropout: float = 0.1,
+    coupling: Coupling | None = None,
     run: Run | None = None,
     progress: bool = False,
     on_step: Callable[[Progress], None] | None = None,
@@ -98,6 +99,7 @@ def fit(
     transform: Transform | None = None,
     augment: Augment | None = None,
     condition_dropout: float = 0.1,
+    coupling: Coupling | None = None,
     run: Run | None = None,
     progress: bool = False,
     on_step: Callable[[Progress], None] | None = None,
@@ -121,6 +123,7 @@ def fit(
         transform: raw data to the model's units, e.g. data.Scale; it is kept in checkpoints.
         augment: `augment(x0, generator)`, applied to each batch in the model's units.
         condition_dropout: the share of samples whose conditions are made null, for guidance.
+        coupling: of a `Flow`: how its data are paired with its origin, e.g. losses.couplings.Assignment().
         run: a folder with checkpoints and logs; training goes on from its last checkpoint.
         progress: show a bar.
         on_step: called after every step.
@@ -135,6 +138,7 @@ def fit(
             the last checkpoint helped.
     """
     how = {"loss": loss, "times": times, "weight": weight, "transform": transform, "augment": augment}
+    how["coupling"] = coupling
     objective = _objective(denoiser, {**how, "condition_dropout": condition_dropout})
     if strange := [name for name in options if name not in Options.__dataclass_fields__]:
         raise TypeError(f"fit takes no {strange[0]!r}. {nearest(strange[0], [*Options.__dataclass_fields__, *how])}")

@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from scorefield import losses
 from scorefield.conditions import Conditions, for_each
 from scorefield.data import Source, Transform
-from scorefield.denoisers import NetworkDenoiser, NoiseConditional
+from scorefield.denoisers import Flow, NetworkDenoiser, NoiseConditional
 from scorefield.denoisers.base import Unstated
-from scorefield.losses import TimeLaw, Uniform
+from scorefield.losses import Coupling, TimeLaw, Uniform
 from scorefield.losses.weights import Weight
 from scorefield.randomness import Randomness, Stream
 from scorefield.storage import models, weights
@@ -38,6 +38,7 @@ from scorefield.storage.sharded import class_of
 from scorefield.training.given import takes_labels
 from scorefield.training.levels import LossByLevel
 from scorefield.training.optimizers import Optimizer
+from scorefield.training.pairs import Pairs
 from scorefield.training.record import described
 
 Augment = Callable[[Tensor, Randomness], Tensor]
@@ -198,6 +199,11 @@ class _Draws:
     transform: Transform | None
     augment: Augment | None
     condition_dropout: float
+    coupling: Coupling | None
+
+    def prepare(self, raw: Tensor, draws: Randomness) -> Tensor:
+        x0 = self.transform.dequantize(raw, draws) if self.transform else raw
+        return self.augment(x0, draws) if self.augment else x0
 
 
 class DenoisingObjective(Objective):
@@ -212,9 +218,11 @@ class DenoisingObjective(Objective):
         transform: raw data to the model's units; it is kept in checkpoints.
         augment: `augment(x0, generator)`, in the model's units.
         condition_dropout: the share of samples whose conditions are made null, for guidance.
+        coupling: how a `Flow`'s data are paired with draws of its origin, in pools: see `losses.couplings`.
 
     Raises:
-        ValueError: for a share outside [0, 1], or a loss that was given `times`, `t` or `weight` itself.
+        ValueError: for a share outside [0, 1], a loss that was given `times`, `t` or `weight` itself, or a coupling of
+            what is no Flow, whose field would be taken for a score.
     """
 
     advice = "lower lr, or keep t away from 0 and 1"
@@ -229,14 +237,20 @@ class DenoisingObjective(Objective):
         transform: Transform | None = None,
         augment: Augment | None = None,
         condition_dropout: float = 0.1,
+        coupling: Coupling | None = None,
     ) -> None:
         super().__init__()
+        if coupling is not None and not isinstance(denoiser, Flow):
+            raise ValueError(
+                f"a coupling makes a field that is no score: it is for a Flow; got {type(denoiser).__name__}"
+            )
         if not 0 <= condition_dropout <= 1:
             raise ValueError(f"condition_dropout must lie in [0, 1]; got {condition_dropout}")
         if {"t", "times", "weight"} & set(getattr(loss, "keywords", {})):
             raise ValueError("give times and weight to fit itself, not to the loss")
         self.denoiser, self.loss = denoiser, loss
-        self._draws = _Draws(times or Uniform(), transform, augment, condition_dropout)
+        self._draws = _Draws(times or Uniform(), transform, augment, condition_dropout, coupling)
+        self._pairs: Pairs | None = None
         self._options = {} if weight is None else {"weight": weight}
         self.levels = LossByLevel()
 
@@ -257,6 +271,8 @@ class DenoisingObjective(Objective):
             ValueError: if it has no place for them, cannot do without them where they are dropped, or has too few.
         """
         self._measure(source)
+        if self._draws.coupling is not None:
+            self._pairs = Pairs(self._draws.coupling, source, self.denoiser.origin, self._draws.prepare)
         if source.num_classes is None:
             return
         net = self.network(self.denoiser)
@@ -295,17 +311,21 @@ class DenoisingObjective(Objective):
     def batch(self, raw: Tensor, cond: Mapping[str, Tensor], draws: Stream) -> dict[str, Tensor]:
         """x0, the conditions, `null` among them, and t, float64 on the CPU as all arithmetic of schedules."""
         how = self._draws
-        x0 = how.transform.dequantize(raw, draws) if how.transform else raw
-        x0 = how.augment(x0, draws) if how.augment else x0
+        if self._pairs is None:
+            x0, origin = how.prepare(raw, draws), {}
+        else:
+            x0, x1, cond = self._pairs.at(draws.index.cpu(), draws.seed)
+            origin = {"eps": x1}
         t = how.times.sample(len(raw), draws)
         if cond and how.condition_dropout:
             cond = {**cond, "null": draws.uniform() < how.condition_dropout}
-        return {**super().batch(x0, cond, draws), "t": t}
+        return {**super().batch(x0, {**cond, **origin}, draws), "t": t}
 
     def forward(self, batch: dict[str, Tensor], draws: Stream, now: Now) -> dict[str, Tensor]:
-        cond = {name: value for name, value in batch.items() if name not in ("x0", "t")}
+        cond = {name: value for name, value in batch.items() if name not in ("x0", "t", "eps")}
         x0, t = batch["x0"], batch["t"]
-        values = self.loss(self.denoiser, x0, t=t, generator=draws, cond=cond, **self._options)
+        origin = {"eps": batch["eps"]} if "eps" in batch else {}
+        values = self.loss(self.denoiser, x0, t=t, generator=draws, cond=cond, **origin, **self._options)
         self.levels.update(-self.denoiser.schedule.log_snr(t), values.detach().cpu())
         return {"loss": values}
 
