@@ -87,6 +87,5 @@ class Flow(NetworkDenoiser):
             return moments
         alpha, sigma = self.schedule(t)
         std = (alpha**2 * self.data_std**2 + sigma**2 * float(self.origin.variance.mean())).sqrt()
-        return PriorMoments(
-            alpha.to(self.origin.mean) * self.data_mean + sigma.to(self.origin.mean) * self.origin.mean, std
-        )
+        mean = self.origin.mean
+        return PriorMoments(alpha.to(mean) * self.data_mean + sigma.to(mean) * mean, std)

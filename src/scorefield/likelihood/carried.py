@@ -2,7 +2,8 @@
 
     log p(x_0) = log p_origin(x_1) + int_0^1 div v(x_t, t) dt,    dx/dt = v
 
-Nothing is known of the density between, so x and the integral are held to the tolerance each by itself.
+Nothing is known of the density between, and so of what an error of x does to it: x is held to a tenth of the tolerance
+in units of the data's standard deviation, the integral to the tolerance itself.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scorefield.denoisers.gradients import differentiable
 from scorefield.likelihood.divergence import Divergence
 from scorefield.solvers.adaptive import Trial, integrate, rms
 
+OF_X = 0.1
 CAUTION = 2.0  # as in `density`: the estimates of a step are of a lower order than what advances
 
 
@@ -50,7 +52,7 @@ def carried(
         return torch.cat([v.detach().flatten(1).double(), divergence.combine(torch.stack(products, 1))], 1)
 
     def size(trial: Trial) -> Tensor:
-        along = rms(trial.error[:, :d]) / (tolerance * denoiser.data_std)
+        along = rms(trial.error[:, :d]) / (OF_X * tolerance * denoiser.data_std)
         return torch.maximum(along, trial.error[:, d:].mean(1).abs() / (tolerance * d)).cpu()
 
     start = x.double().flatten(1)

@@ -128,8 +128,8 @@ def log_prob(
         chunk: samples at a time; chosen by memory unless given.
 
     Raises:
-        ValueError: for a flow map, which has no density, x that is not finite, a tolerance that is not positive, another end, or a condition of another
-            length than x.
+        ValueError: for a flow map, which has no density, x that is not finite, a tolerance that is not positive,
+            another end, or a condition of another length than x.
 
     References:
         Chen et al. 2018; Song et al. 2021, section D.2.

@@ -13,12 +13,13 @@ large assignment, used for hundreds of steps, costs less than as many small ones
 minibatch optimal transport (Pooladian et al. 2023; Tong et al. 2024).
 
 **Conditions.** If x1 were assigned regardless of the label, draws near a class would go to it: p(x1 | label) would no
-longer be the origin, and a conditional sampler, which starts from the origin whatever the label, would be wrong. So each
-distinct condition is a pool of its own: pairs never cross. With continuous conditions, where none comes twice, that is
-no coupling at all; `condition_weight` w adds w |c - c'|^2 to the cost instead, right in the limit of large w and pools.
+longer be the origin, and a conditional sampler, which starts from the origin whatever the label, would be wrong. So
+each distinct condition is a pool of its own: pairs never cross. With continuous conditions, where none comes twice,
+that is no coupling at all; `condition_weight` w adds w |c - c'|^2 to the cost instead, right in the limit of large w
+and pools.
 
-This is the one exception to the rule that no sample depends on its batch: a datum's x1 depends on its pool. The pool is a
-function of (seed, number), so a run is still a function of its seed, in one process or several.
+This is the one exception to the rule that no sample depends on its batch: a datum's x1 depends on its pool. The pool is
+a function of (seed, number), so a run is still a function of its seed, in one process or several.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import ot
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from scorefield.randomness import Randomness, uniforms
+
+MOST = 10**8  # pivots of the network simplex: it ends by itself
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,9 @@ class Assignment(Coupling):
     """The optimal permutation of each pool."""
 
     def plan(self, cost: Tensor, generator: Randomness) -> Tensor:
-        return torch.from_numpy(linear_sum_assignment(cost.numpy())[1])
+        even = np.full(len(cost), 1 / max(len(cost), 1))
+        plan = ot.emd(even, even, cost.numpy(), numItermax=MOST)
+        return torch.from_numpy(np.asarray(plan).argmax(1))
 
 
 @dataclass(frozen=True)

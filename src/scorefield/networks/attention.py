@@ -37,10 +37,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
     """
     q, k, v = (a.unflatten(2, (heads, -1)).transpose(1, 2) for a in (q, k, v))
     keys = None if mask is None else mask[:, None, None, :]
-    if _plain(q, k, v):
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=keys)
-    else:
-        out = Attend.apply(q, k, v, keys)
+    fused = F.scaled_dot_product_attention if _plain(q, k, v) else Attend.apply
+    out = fused(q, k, v, keys)
     return out.transpose(1, 2).flatten(2)
 
 

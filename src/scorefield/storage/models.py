@@ -146,8 +146,8 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = (), **parts: A
     Args:
         path: a file written by `save`.
         types: classes of yours (a network, a schedule) that may appear in it besides the library's own.
-        parts: `net`, `schedule`, `parameterization`, `transform`, `origin` or `level`, to be taken instead of what the file says
-            of it, or does not say; modules get the file's weights.
+        parts: `net`, `schedule`, `parameterization`, `transform`, `origin` or `level`, to be taken instead of what the
+            file says of it, or does not say; modules get the file's weights.
 
     Raises:
         FileNotFoundError: if there is none.
