@@ -18,7 +18,7 @@ LAYERS = [
     {"catalogue", "conditions", "schedules", "randomness", "distributions", "particles", "tensors", "_renamed"},
     {"parameterizations", "grids"},
     {"denoisers", "networks", "data"},
-    {"solvers", "losses", "guidance", "metrics"},
+    {"solvers", "losses", "guidance", "metrics", "flowmaps"},
     {"sampling", "likelihood"},
     {"bijection", "anomaly", "checks", "inverse", "plots", "storage"},
     {"training"},

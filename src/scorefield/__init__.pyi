@@ -3,6 +3,7 @@ from . import checks as checks
 from . import conditions as conditions
 from . import data as data
 from . import distributions as distributions
+from . import flowmaps as flowmaps
 from . import grids as grids
 from . import guidance as guidance
 from . import interop as interop
@@ -45,6 +46,7 @@ from .distributions import Empirical as Empirical
 from .distributions import Energy as Energy
 from .distributions import Gaussian as Gaussian
 from .distributions import GaussianMixture as GaussianMixture
+from .flowmaps import FlowMap as FlowMap
 from .guidance import Autoguidance as Autoguidance
 from .guidance import ClassifierFreeGuidance as ClassifierFreeGuidance
 from .guidance import ClassifierGuidance as ClassifierGuidance

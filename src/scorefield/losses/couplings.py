@@ -30,7 +30,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import ot
 import torch
 from torch import Tensor
 
@@ -108,6 +107,8 @@ class Assignment(Coupling):
     """The optimal permutation of each pool."""
 
     def plan(self, cost: Tensor, generator: Randomness) -> Tensor:
+        import ot  # seconds: only who asks for it waits
+
         even = np.full(len(cost), 1 / max(len(cost), 1))
         plan = ot.emd(even, even, cost.numpy(), numItermax=MOST)
         return torch.from_numpy(np.asarray(plan).argmax(1))

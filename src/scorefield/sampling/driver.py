@@ -18,6 +18,7 @@ from torch import Tensor
 
 from scorefield.denoisers import Denoiser
 from scorefield.denoisers.base import in_eval_mode, require
+from scorefield.flowmaps import FlowMap, Jump
 from scorefield.sampling import account
 from scorefield.sampling.parts import Increments, Normals, bar, cut, initial, placement
 from scorefield.schedules import Schedule, as_time
@@ -253,7 +254,7 @@ def _compare(denoiser: Denoiser, start: Tensor, t: Tensor) -> None:
 
 def _budget(denoiser: Denoiser, solver: Solver, times: Tensor) -> None:
     """Says so where the grid a solver takes of itself is too short for it: its error budget exceeds BIASED."""
-    if solver.adaptive:
+    if solver.adaptive or isinstance(solver, Jump):  # a jump's error is the network's
         return
     bias = discretisation_bias(solver, denoiser.schedule, times, data_std=denoiser.data_std)
     if not max(abs(bias.std - 1), abs(bias.mean - 1)) <= BIASED:
@@ -274,6 +275,8 @@ def _method(denoiser: Denoiser, solver: Solver | None, times: Tensor | None, nfe
         except TypeError:
             raise TypeError(f"nfe must be an integer; got {nfe!r}") from None
     if times is None:
+        if solver is None and isinstance(denoiser, FlowMap):
+            return denoiser.method(nfe)
         if solver is None:
             return recommended(denoiser.schedule, DEFAULT_NFE if nfe is None else nfe, data_std=denoiser.data_std)
         return solver.within(denoiser, nfe)

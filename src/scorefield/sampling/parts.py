@@ -150,10 +150,11 @@ class Bound:
     def evaluations(self) -> Tensor:
         return (self.row_evaluations + self.batch_calls)[self.kept or slice(None)]
 
-    def __call__(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor:
+    def __call__(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None, *, s: Tensor | None = None) -> Tensor:
         if rows is None:
             self.calls, self.batch_calls = self.calls + 1, self.batch_calls + 1
-            return self.denoiser(x_t, t, **self.cond)
+            where = () if s is None else (s,)
+            return self.denoiser(x_t, t, *where, **self.cond)
         count = torch.bincount(rows.cpu(), minlength=self.batch)
         self.row_evaluations += count
         if self.kept is not None:

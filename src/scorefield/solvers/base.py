@@ -28,10 +28,11 @@ class Denoise(Protocol):
     """E[x0 | x_t] with the condition bound: what a step may ask, and what is counted.
 
     `rows` `(n,)` says which samples of the batch the n rows of x_t belong to, with a time `t` `(n,)` for each: fewer
-    than all where some are done, or the same sample at several times. None: the batch as it is.
+    than all where some are done, or the same sample at several times. None: the batch as it is. With `s` it is x_s,
+    where a flow map leads.
     """
 
-    def __call__(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor: ...
+    def __call__(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None, *, s: Tensor | None = None) -> Tensor: ...
 
 
 DEFAULT_NFE = 30

@@ -211,8 +211,9 @@ class DenoisingObjective(Objective):
 
     Args:
         denoiser: what is trained.
-        loss: called as `loss(denoiser, x0, t=..., generator=..., cond=..., weight=...)`, `(B,)`; where it is a module,
-            its weights are trained too.
+        loss: called as `loss(denoiser, x0, t=..., generator=..., cond=..., weight=...)`, `(B,)`, or a dict of such with
+            the "loss" and what is logged beside it: a "reference" is what is comparable from step to step. Where it is
+            a module, its weights are trained too.
         times: the law of t; Uniform() unless given.
         weight: of the loss at each t.
         transform: raw data to the model's units; it is kept in checkpoints.
@@ -326,8 +327,9 @@ class DenoisingObjective(Objective):
         x0, t = batch["x0"], batch["t"]
         origin = {"eps": batch["eps"]} if "eps" in batch else {}
         values = self.loss(self.denoiser, x0, t=t, generator=draws, cond=cond, **origin, **self._options)
-        self.levels.update(-self.denoiser.schedule.log_snr(t), values.detach().cpu())
-        return {"loss": values}
+        named = values if isinstance(values, dict) else {"loss": values}
+        self.levels.update(-self.denoiser.schedule.log_snr(t), named.get("reference", named["loss"]).detach().cpu())
+        return named
 
     def dumps(self, name: str, model: Any, meta: Mapping[str, Any]) -> bytes:
         """What `storage.load` reads."""
