@@ -20,7 +20,7 @@ LAYERS = [
     {"denoisers", "networks", "data"},
     {"solvers", "losses", "guidance", "metrics", "flowmaps"},
     {"sampling", "likelihood"},
-    {"bijection", "anomaly", "checks", "inverse", "plots", "storage"},
+    {"bijection", "anomaly", "auditing", "checks", "inverse", "plots", "storage"},
     {"training"},
     {"recipes", "interop"},
     {"runs"},

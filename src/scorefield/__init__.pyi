@@ -18,6 +18,7 @@ from . import runs as runs
 from . import solvers as solvers
 from . import storage as storage
 from . import training as training
+from .auditing import audit as audit
 from .bijection import Encoded as Encoded
 from .bijection import attribute_direction as attribute_direction
 from .bijection import decode as decode

@@ -69,6 +69,17 @@ LOSSES: Table = {
     "sliced": "scorefield.losses:sliced",
     "finite_difference": "scorefield.losses:finite_difference",
     "classification": "scorefield.losses:classification",
+    "lagrangian": "scorefield.flowmaps:lagrangian",
+    "mean_flow": "scorefield.flowmaps:mean_flow",
+    "consistency": "scorefield.flowmaps:consistency",
+    "drifting": "scorefield.flowmaps:drifting",
+}
+
+#: How the pairs of a flow are made.
+COUPLINGS: Table = {
+    "Independent": "scorefield.losses.couplings:Independent",
+    "Assignment": "scorefield.losses.couplings:Assignment",
+    "Sinkhorn": "scorefield.losses.couplings:Sinkhorn",
 }
 
 #: Functions of (schedule, t), or classes that make one.
@@ -91,6 +102,7 @@ WEIGHTS: Table = {
 TIMES: Table = {
     "Uniform": "scorefield.losses.times:Uniform",
     "LogNormal": "scorefield.losses.times:LogNormal",
+    "UniformAngle": "scorefield.losses.times:UniformAngle",
     "LogitNormal": "scorefield.losses.times:LogitNormal",
     "Importance": "scorefield.losses.times:Importance",
     "Ladder": "scorefield.losses.times:Ladder",
@@ -117,6 +129,7 @@ ENCODERS: Table = {
 MODELS: Table = {
     "denoiser": "scorefield.denoisers:NetworkDenoiser",
     "flow": "scorefield.denoisers:Flow",
+    "flow-map": "scorefield.flowmaps:FlowMap",
     "classifier": "scorefield.guidance:NetworkClassifier",
 }
 
@@ -166,6 +179,7 @@ PRESETS: Table = {
     "fashion": "scorefield.recipes.presets:fashion",
     "captions": "scorefield.recipes.presets:captions",
     "two-moons": "scorefield.recipes.presets:two_moons",
+    "flow": "scorefield.recipes.presets:flow",
     "tabular": "scorefield.recipes.presets:tabular",
     "series": "scorefield.recipes.presets:series",
     "image-folder": "scorefield.recipes.presets:image_folder",

@@ -18,9 +18,11 @@ import typer
 
 from scorefield.cli import (
     anomaly,
+    audit,
     data,
     decode,
     demo,
+    distill,
     edit,
     encode,
     inpaint,
@@ -48,6 +50,8 @@ app.command("quickstart")(quickstart.quickstart)
 app.command("train")(train.train)
 app.command("sample")(sample.sample)
 app.command("tune")(tune.tune)
+app.command("distill")(distill.distill)
+app.command("audit")(audit.audit)
 app.command("likelihood")(likelihood.likelihood)
 app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)

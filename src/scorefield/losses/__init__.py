@@ -11,7 +11,16 @@ from scorefield.losses.classification import classification
 from scorefield.losses.couplings import Coupling
 from scorefield.losses.denoising import denoising, flow_matching
 from scorefield.losses.marginal import explicit, finite_difference, implicit, sliced
-from scorefield.losses.times import Importance, Ladder, LogitNormal, LogNormal, Stratified, TimeLaw, Uniform
+from scorefield.losses.times import (
+    Importance,
+    Ladder,
+    LogitNormal,
+    LogNormal,
+    Stratified,
+    TimeLaw,
+    Uniform,
+    UniformAngle,
+)
 from scorefield.losses.uncertainty import Uncertainty
 
 __all__ = [
@@ -24,6 +33,7 @@ __all__ = [
     "TimeLaw",
     "Uncertainty",
     "Uniform",
+    "UniformAngle",
     "classification",
     "continuous_bound",
     "couplings",

@@ -66,6 +66,12 @@ class Coupling(abc.ABC):
     def plan(self, cost: Tensor, generator: Randomness) -> Tensor:
         """For each row of `cost` `(n, n)` the column it goes with, `(n,)` int64."""
 
+    def pair(
+        self, x0: Tensor, x1: Tensor, cond: Mapping[str, Tensor] | None = None, generator: Randomness = None
+    ) -> tuple[Tensor, Tensor]:
+        """The data and the draws, `(n, *event)` each, side by side as pairs."""
+        return x0, x1[self.match(x0, x1, cond, generator).to(x1.device)]
+
     def match(
         self, x0: Tensor, x1: Tensor, cond: Mapping[str, Tensor] | None = None, generator: Randomness = None
     ) -> Tensor:

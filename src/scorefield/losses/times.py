@@ -112,6 +112,36 @@ class LogNormal(TimeLaw):
 
 
 @dataclass(frozen=True)
+class UniformAngle(TimeLaw):
+    """theta = atan(sigma / (alpha data_std)) uniform over what the process covers: what flow maps learn along.
+
+    Raises:
+        ValueError: for a data_std that is not positive.
+    """
+
+    schedule: Schedule
+    data_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.data_std > 0:
+            raise ValueError(f"UniformAngle: data_std must be positive; got {self.data_std}")
+
+    @property
+    def _limit(self) -> float:
+        return math.atan(float(self.schedule.noise_ratio(1.0)) / self.data_std)
+
+    def quantile(self, u: Tensor) -> Tensor:
+        s = self.data_std * torch.tan(self._limit * u)
+        return self.schedule.time_of_log_snr(-torch.log(s))
+
+    def density(self, t: Tensor) -> Tensor:
+        """(dtheta / dt) / limit = sin(2 theta) dlog s/dt / (2 limit)."""
+        t = as_time(t)
+        theta = torch.atan(self.schedule.noise_ratio(t) / self.data_std)
+        return -torch.sin(2 * theta) / 2 * derivative(self.schedule.log_snr, t) / self._limit
+
+
+@dataclass(frozen=True)
 class LogitNormal(TimeLaw):
     """log(t / (1 - t)) ~ N(mean, std^2): rectified flow's law, most of it in the middle (Esser et al. 2024).
 

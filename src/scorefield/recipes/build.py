@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +22,9 @@ from scorefield.recipes.schema import Data, Part, Recipe
 from scorefield.recipes.sources import drawn
 from scorefield.recipes.tables import choose, function, made
 from scorefield.schedules import Schedule
+from scorefield.storage import checkpoints, models
 
+FLOW_MAP_LOSSES = ("lagrangian", "mean_flow", "consistency", "drifting")
 CONDITIONS = ("label", "vector", "tokens", "token_mask")  # what networks take
 
 
@@ -54,6 +58,7 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
         "dim": math.prod(shape),
         "num_classes": source.num_classes if recipe.data.conditional else None,
         **(source.sizes if isinstance(source, Captioned) and recipe.data.conditional else {}),
+        **({"scalars": ("until",)} if recipe.task == "flow-map" else {}),
     }
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
@@ -67,12 +72,15 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
         data_mean=mean,
         data_std=sd,
     )
-    weight = recipe.objective.weight
+    if recipe.teacher is not None:
+        loss = functools.partial(loss, teacher=_teacher(recipe.teacher, denoiser))
+    weight, coupling = recipe.objective.weight, recipe.objective.coupling
     options = {
         "loss": loss,
         "times": _times(recipe, schedule, sd),
         "weight": function("objective.weight", weight, catalogue.WEIGHTS, sigma_data=sd) if weight else None,
         "transform": transform,
+        **({"coupling": made("objective.coupling", coupling, catalogue.COUPLINGS)} if coupling else {}),
         "augment": data.HorizontalFlip(recipe.data.flip) if recipe.data.flip else None,
         "optimizer": made("optim.optimizer", recipe.optim.optimizer, catalogue.OPTIMIZERS),
         "decay": choose("optim.decay", recipe.optim.decay, catalogue.DECAYS),
@@ -121,8 +129,33 @@ def _captioned(source: Source, spec: Data) -> Source:
     return Captioned(source, [[template.format(name) for template in spec.captions] for name in names], condition)
 
 
+def _teacher(path: str, student: NoiseConditional) -> NoiseConditional:
+    """The model at `path`, whose weights the student takes over; what the student has besides stays as it is.
+
+    Raises:
+        ValueError: for another network, or a teacher that is no denoiser.
+        FileNotFoundError: if there is none.
+    """
+    teacher = models.load(checkpoints.weights_of(Path(path), warnings.warn)).denoiser
+    own, theirs = student.net.state_dict(), teacher.net.state_dict()
+    beyond = [name for name in own if name not in theirs and ".scalars." not in f".{name}"]
+    if beyond or any(name not in own or own[name].shape != theirs[name].shape for name in theirs):
+        raise ValueError(f"teacher: {path} has another network than the recipe says")
+    student.net.load_state_dict(theirs, strict=False)
+    return teacher
+
+
 def _check_task(recipe: Recipe, source: Source) -> None:
-    """Refuses a classifier without classes, and the parts of one task in the other."""
+    """Refuses a classifier without classes, and the parts of one task in another."""
+    if recipe.task != "flow-map" and recipe.teacher is not None:
+        raise ValueError(f"teacher: is for task = 'flow-map'; got {recipe.task!r}")
+    if recipe.task != "flow" and recipe.objective.coupling is not None:
+        raise ValueError(f"objective.coupling: is for task = 'flow'; got {recipe.task!r}")
+    if (recipe.objective.loss in FLOW_MAP_LOSSES) != (recipe.task == "flow-map"):
+        raise ValueError(
+            f"objective.loss: a flow map is trained with one of {', '.join(FLOW_MAP_LOSSES)}, and nothing else is; got "
+            f"{recipe.objective.loss!r} for task = {recipe.task!r}"
+        )
     classifies = recipe.task == "classifier"
     if classifies and not (recipe.data.conditional and source.num_classes):
         raise ValueError(f"task: a classifier needs labels, and data.conditional; {recipe.data.source} gives none")
@@ -175,5 +208,6 @@ def _transform(spec: Data, source: Source) -> Transform | None:
 
 def _times(recipe: Recipe, schedule: Schedule, sd: float) -> Any:
     objective = recipe.objective
-    law = made("objective.times", objective.times, catalogue.TIMES, schedule=schedule, mean=math.log(sd) - 0.5)
+    given = {"schedule": schedule, "mean": math.log(sd) - 0.5, "data_std": sd}
+    law = made("objective.times", objective.times, catalogue.TIMES, **given)
     return Stratified(law) if objective.stratified else law

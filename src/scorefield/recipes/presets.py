@@ -61,6 +61,23 @@ def two_moons(source: str = "two-moons") -> Recipe:
     )
 
 
+def flow(source: str = "two-moons") -> Recipe:
+    """A two-dimensional shape by flow matching, its data paired with the noise near them: a few Euler steps do."""
+    return Recipe(
+        name=f"{source}-flow",
+        task="flow",
+        data=Data(source=source, transform="standard"),
+        network=part("MLP", hidden=128, depth=3, conditioning="add"),
+        schedule=part("Rectified"),
+        parameterization=part("Velocity"),
+        objective=Objective(
+            loss="flow_matching", times=part("Uniform"), coupling=part("Assignment", size=1024, reuse=25)
+        ),
+        optim=Optim(lr=4e-3, warmup=50, ema_decay=0.99),
+        training=Training(steps=1000, batch_size=512),
+    )
+
+
 def tabular(source: str = "wine") -> Recipe:
     """A table with its labels: scikit-learn's wine, or a CSV or parquet file of yours."""
     return Recipe(
@@ -98,6 +115,21 @@ def image_folder(source: str = "images") -> Recipe:
         training=Training(steps=50_000, batch_size=64, bf16=True),
         logging=Logging(checkpoint_every=1000, sample_every=2000),
     )
+
+
+def distilled(recipe: Recipe, teacher: str, method: str = "lagrangian") -> Recipe:
+    """The recipe of a flow map that learns the ODE of the run `teacher`, of that recipe, and begins with its weights.
+
+    Raises:
+        ValueError: for the recipe of what is no denoiser.
+    """
+    if recipe.task != "denoiser":
+        raise ValueError(f"only a denoiser can be distilled; got a recipe with task = {recipe.task!r}")
+    objective = Objective(loss=method, times=part("UniformAngle"))
+    optim = recipe.optim.model_copy(update={"lr": recipe.optim.lr / 2, "ema_decay": max(recipe.optim.ema_decay, 0.998)})
+    changes = {"task": "flow-map", "teacher": teacher, "objective": objective, "optim": optim}
+    training = recipe.training.model_copy(update={"condition_dropout": 0.0, "bf16": False})
+    return recipe.model_copy(update={"name": f"{recipe.name}-{method}", **changes, "training": training})
 
 
 ENCODERS = {"UNet": "UNetEncoder", "MLP": "MLPEncoder"}

@@ -64,6 +64,7 @@ class Objective(Section):
     times: Part = part("LogNormal")
     stratified: bool = True
     uncertainty: bool = False  # divide each level's loss by its learned size
+    coupling: Part | None = None  # of a flow: how data are paired with its origin; none: independently
 
 
 class Optim(Section):
@@ -108,7 +109,10 @@ class Recipe(Section):
     """An experiment as values: the same recipe and seed give the same weights."""
 
     name: str
-    task: Literal["denoiser", "classifier"] = "denoiser"
+    task: Literal["denoiser", "classifier", "flow", "flow-map"] = "denoiser"
+    teacher: str | None = (
+        None  # the run whose ODE a flow map learns, and with whose weights it begins; none: the data's
+    )
     seed: Whole = 0
     data: Data
     network: Part

@@ -388,13 +388,6 @@ def load(
         ValueError, TypeError: if it is damaged, names a class that is not known, or lacks a part that is not given.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"no run at {path}")
-    folder = path if path.is_dir() else None
-    if folder is not None:
-        newest = checkpoints.latest(folder / "checkpoints", warn)
-        if newest is None:
-            raise FileNotFoundError(f"no checkpoint in {folder / 'checkpoints'}")
-        path = newest / "ema.safetensors"
+    folder, path = (path if path.is_dir() else None), checkpoints.weights_of(path, warn)
     model, transform, meta = models.read(path, types, parts)
     return Trained(model, transform, meta, path, folder, getattr(model.net, "num_classes", None))

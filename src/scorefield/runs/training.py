@@ -17,6 +17,7 @@ import torch
 
 from scorefield import plots
 from scorefield.denoisers import NetworkDenoiser
+from scorefield.flowmaps import FlowMap
 from scorefield.plots import samples
 from scorefield.recipes import Experiment, Recipe, build, difference, dumps
 from scorefield.recipes import load as load_recipe
@@ -81,7 +82,7 @@ def train(
         checkpoint_every=logging.checkpoint_every,
         keep=logging.keep,
         keep_every=logging.keep_every,
-        sample_every=logging.sample_every if recipe.task == "denoiser" else None,
+        sample_every=logging.sample_every if recipe.task != "classifier" else None,
         on_sample=lambda denoiser, step: _sample_into(folder / "samples", denoiser, experiment, step),
         loggers=_loggers(folder, recipe) if first else (),
         warn=warn,
@@ -136,7 +137,13 @@ def _sample_into(folder: Path, denoiser: NetworkDenoiser, experiment: Experiment
         cond = {"label": torch.arange(SHOWN) % source.num_classes}
     else:
         cond = source.batch(torch.arange(SHOWN) * len(source) // SHOWN).cond
-    drawn = draw(denoiser, experiment.transform, (SHOWN, *source.event_shape), nfe=20, cond=cond)
+    drawn = draw(
+        denoiser,
+        experiment.transform,
+        (SHOWN, *source.event_shape),
+        nfe=4 if isinstance(denoiser, FlowMap) else 20,
+        cond=cond,
+    )
     figure = samples.of_samples(drawn.raw, experiment.transform)
     if figure is not None and distributed.rank() == 0:
         folder.mkdir(exist_ok=True)

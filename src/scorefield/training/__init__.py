@@ -7,6 +7,7 @@ from scorefield.training.objective import DenoisingObjective, Now, Objective, Tu
 from scorefield.training.optimizers import AdamW, Muon, constant, cosine, inverse_sqrt
 from scorefield.training.options import Options
 from scorefield.training.progress import History, Progress
+from scorefield.training.reflow import Reflow
 from scorefield.training.run import Run
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Options",
     "PowerEMA",
     "Progress",
+    "Reflow",
     "Run",
     "TensorBoard",
     "Turn",

@@ -213,7 +213,7 @@ class DenoisingObjective(Objective):
         denoiser: what is trained.
         loss: called as `loss(denoiser, x0, t=..., generator=..., cond=..., weight=...)`, `(B,)`, or a dict of such with
             the "loss" and what is logged beside it: a "reference" is what is comparable from step to step. Where it is
-            a module, its weights are trained too.
+            a module, its weights are trained too; a `teacher` among the keywords of a partial is frozen.
         times: the law of t; Uniform() unless given.
         weight: of the loss at each t.
         transform: raw data to the model's units; it is kept in checkpoints.
@@ -250,6 +250,7 @@ class DenoisingObjective(Objective):
         if {"t", "times", "weight"} & set(getattr(loss, "keywords", {})):
             raise ValueError("give times and weight to fit itself, not to the loss")
         self.denoiser, self.loss = denoiser, loss
+        self.teacher = getattr(loss, "keywords", {}).get("teacher")  # goes where the objective goes, and is not trained
         self._draws = _Draws(times or Uniform(), transform, augment, condition_dropout, coupling)
         self._pairs: Pairs | None = None
         self._options = {} if weight is None else {"weight": weight}
@@ -257,6 +258,9 @@ class DenoisingObjective(Objective):
 
     def models(self) -> dict[str, nn.Module]:
         return {"model": self.denoiser}
+
+    def frozen(self) -> Sequence[nn.Module]:
+        return () if self.teacher is None else (self.teacher,)
 
     def network(self, model: Any) -> nn.Module:
         return models.uncompiled(model.net)

@@ -71,4 +71,4 @@ class Pairs:
         x0 = self.prepare(raw, draws)
         x1 = randn_like(x0, draws) if self.origin is None else self.origin.sample(len(x0), generator=draws).to(x0)
         held: Mapping[str, Tensor] = {name: torch.as_tensor(v) for name, v in cond.items()}
-        return Pool(x0, x1[self.coupling.match(x0, x1, held, draws)], dict(held))
+        return Pool(*self.coupling.pair(x0, x1, held, draws), dict(held))

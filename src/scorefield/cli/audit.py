@@ -1,0 +1,64 @@
+"""`scorefield audit`: what the jumps of a few-step run cost, against the ODE they stand for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scorefield.cli._output import result_files, warn
+
+
+def audit(
+    run: Annotated[Path, typer.Argument(help="The run folder of a flow map.", show_default=False)],
+    teacher: Annotated[
+        Path | None,
+        typer.Option("--teacher", help="Whose ODE it stands for. [default: its recipe's, or its own diagonal]"),
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=40, help="Held-out data, and samples of each budget.")] = 1000,
+    nfe: Annotated[
+        list[int] | None, typer.Option("--nfe", min=1, help="Evaluations; repeatable. [default: 1 2 4]")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the noise.")] = 0,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where mnist and fashion lie.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="PNG to write, with .json beside it. [default: in the run]", show_default=False),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
+) -> None:
+    """Where a flow map's jumps land and its samples lie, beside its teacher's ODE; which modes are lost."""
+    out = result_files(out, run, f"audit-seed{seed}", overwrite)
+
+    import torch
+
+    from scorefield import plots
+    from scorefield.auditing import audit as held
+    from scorefield.flowmaps import FlowMap
+    from scorefield.plots.few_steps import of_audit
+    from scorefield.runs import load
+    from scorefield.storage import files
+
+    student = load(run, warn=warn).to(device)
+    if not isinstance(student.model, FlowMap):
+        raise ValueError(f"{run} is no flow map; make one of it with scorefield distill {run}")
+    named = teacher or (Path(student.recipe.teacher) if student.recipe and student.recipe.teacher else None)
+    by = student.model.field() if named is None else load(named, warn=warn).to(device).denoiser
+    source, how = student.held_out(data_dir=data_dir)[:2]
+    rows = torch.arange(min(n, len(source))) * len(source) // min(n, len(source))
+    raw, cond = source.batch(rows)
+    x0 = student.to_model(raw, rows, seed=seed)
+    told = {name: torch.as_tensor(value) for name, value in cond.items()} if student.conditions else {}
+    found = held(student.model, by, x0, nfes=tuple(nfe or (1, 2, 4)), modes=min(20, len(x0) // 2), seed=seed, cond=told)
+    plots.save(of_audit(found), out)
+    numbers = {
+        "teacher": None if named is None else str(named), "n": len(x0), "data": how,
+        "levels": [level._asdict() for level in found.levels], "budgets": [b._asdict() for b in found.budgets],
+        "ode": found.ode._asdict(), "floor": found.floor._asdict(), "modes": found.modes,
+    }  # fmt: skip
+    files.replace(out.with_suffix(".json"), json.dumps(numbers, indent=1).encode())
+    typer.echo(str(found))
+    typer.echo(f"\n{out}, {out.with_suffix('.json').name}")

@@ -1,0 +1,56 @@
+"""`scorefield distill`: a run's ODE into a flow map, which samples in one to four evaluations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scorefield.catalogue import unknown
+from scorefield.cli._output import at_a_terminal, run_folder, warn, writable
+
+METHODS = ("lagrangian", "mean_flow", "consistency")
+
+
+def distill(
+    run: Annotated[Path, typer.Argument(help="The teacher: the run folder of a denoiser.", show_default=False)],
+    method: Annotated[str, typer.Option("--method", help=f"One of: {', '.join(METHODS)}.")] = "lagrangian",
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Training steps. [default: the teacher's]")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Set one key of the recipe, e.g. optim.lr=1e-4; repeatable.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run folder, new or empty. [default: RUN-METHOD]", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where mnist and fashion lie.")] = None,
+) -> None:
+    """Train a flow map on a run's ODE, beginning with its weights: samples of 1, 2, 4 evaluations. See `audit`."""
+    if method not in METHODS:
+        raise unknown("method", method, METHODS)
+    if not run.is_dir():
+        raise FileNotFoundError(f"no run folder at {run}")
+    out = out or run.parent / f"{run.name}-{method}"
+    going_on = resume and (out / "recipe.toml").is_file()
+    folder = writable(out) if going_on else run_folder(out, "")
+
+    from scorefield import recipes, runs
+
+    teacher = runs.load(run, warn=warn)
+    if teacher.recipe is None:
+        raise ValueError(f"{run} has no recipe.toml to say what it was trained on")
+    changes = [*(set_ or []), *([f"training.steps={steps}"] if steps is not None else [])]
+    recipe = recipes.override(recipes.presets.distilled(teacher.recipe, str(run.resolve()), method), changes)
+    if going_on:
+        runs.check(out, recipe)
+    student = runs.train(
+        folder, recipe, device=runs.device_of(device), data_dir=data_dir, progress=at_a_terminal(), warn=warn
+    )
+    if student is not None:
+        report = student.report(data_dir=data_dir)
+        typer.echo(f"{student.history.step[-1]} steps in {student.history.seconds[-1]:.1f} s: {report}")
+        typer.echo(f"next: scorefield audit {folder}; scorefield sample {folder} --nfe 2")
