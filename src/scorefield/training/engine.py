@@ -24,6 +24,7 @@ from scorefield import networks
 from scorefield.data import Source
 from scorefield.randomness import Stream
 from scorefield.storage import sharded
+from scorefield.storage.compiled import plain_name, plain_names
 from scorefield.storage.files import to_json
 from scorefield.training import batches, distributed, precision, record
 from scorefield.training.ema import EMA, PowerEMA
@@ -270,8 +271,8 @@ class Engine:
             raise ValueError(f"{folder} is of another run: {name} is {there} there; got {here}")
         with torch.no_grad():
             for name, (model, module) in self._kept.items():
-                path, own = folder / f"{name}.safetensors", self.objective.saved(module).state_dict()
-                weights = self.objective.loads(model, path) if path.is_file() else {}
+                path, own = folder / f"{name}.safetensors", plain_names(self.objective.saved(module).state_dict())
+                weights = plain_names(self.objective.loads(model, path)) if path.is_file() else {}
                 _check_same(folder, name, weights, own)
                 for key, tensor in own.items():
                     tensor.copy_(sharded.like(tensor, weights[key]))
@@ -284,7 +285,7 @@ class Engine:
                         key: sharded.like(p, value) if value.ndim else value.to(p.device) for key, value in mine.items()
                     }
             own = self._other_weights()
-            parameters = {_plain_name(name) for name, _ in self.objective.named_parameters()}
+            parameters = {plain_name(name) for name, _ in self.objective.named_parameters()}
             others = {key: value for key, value in saved.items() if key.rpartition(":")[0] not in parameters}
             _check_same(folder, min(own.keys() ^ others.keys(), default="").partition(":")[0], others, own)
             for key, tensor in own.items():
@@ -306,7 +307,7 @@ class Engine:
 
     def _named(self, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        return [(_plain_name(name), p) for name, p in self.objective.named_parameters() if id(p) in held]
+        return [(plain_name(name), p) for name, p in self.objective.named_parameters() if id(p) in held]
 
     def _other_weights(self) -> dict[str, Tensor]:
         """Weights and buffers of the objective that are in no model, as `loss:linear.weight`."""
@@ -314,13 +315,8 @@ class Engine:
         held = {id(tensor) for module in elsewhere for tensor in (*module.parameters(), *module.buffers())}
         tensors = self.objective.state_dict(keep_vars=True)
         return {
-            _plain_name(name).replace(".", ":", 1): tensor for name, tensor in tensors.items() if id(tensor) not in held
+            plain_name(name).replace(".", ":", 1): tensor for name, tensor in tensors.items() if id(tensor) not in held
         }
-
-
-def _plain_name(name: str) -> str:
-    """A weight's name without torch.compile's part in it."""
-    return name.replace("_orig_mod.", "")
 
 
 def _file(model: str, kind: str) -> str:

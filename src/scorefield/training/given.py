@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, Sequent
 from scorefield.conditions import for_each
 from scorefield.data import Arrays, Mapped, Source
 from scorefield.data.sources import as_tensor
-from scorefield.storage.models import uncompiled
+from scorefield.storage.compiled import uncompiled
 
 KINDS = "a tensor or array (N, *event), a torch Dataset or DataLoader, or a source of scorefield.data"
 

@@ -34,6 +34,7 @@ from scorefield.losses import TimeLaw, Uniform
 from scorefield.losses.weights import Weight
 from scorefield.randomness import Randomness, Stream
 from scorefield.storage import models, weights
+from scorefield.storage.compiled import uncompiled
 from scorefield.storage.sharded import class_of
 from scorefield.training.given import takes_labels
 from scorefield.training.levels import LossByLevel
@@ -142,14 +143,16 @@ class Objective(nn.Module, abc.ABC):
 
     def dumps(self, name: str, model: nn.Module, meta: Mapping[str, Any]) -> bytes:
         """The file of a model, or of its average: safetensors."""
-        return weights.dumps(self.network(model), {"model": class_of(model).__name__, "name": name, "meta": dict(meta)})
+        return weights.dumps(
+            self.network(model), {"model": class_of(uncompiled(model)).__name__, "name": name, "meta": dict(meta)}
+        )
 
     def caveat(self) -> str:
         """A line on what its files will lack, said before it is trained; empty if they are whole."""
         return ""
 
     def loads(self, name: str, path: Path) -> dict[str, Tensor]:
-        """The weights of `saved(model)` in a file that `dumps` made."""
+        """The weights of `saved(model)` in a file that `dumps` made, by the names of what is not compiled."""
         return weights.load(path).tensors
 
     def state(self) -> dict[str, Any]:
@@ -244,7 +247,7 @@ class DenoisingObjective(Objective):
         return {"model": self.denoiser}
 
     def network(self, model: Any) -> nn.Module:
-        return models.uncompiled(model.net)
+        return uncompiled(model.net)
 
     def saved(self, model: Any) -> nn.Module:
         """The network, and a schedule or a parameterisation that learns."""

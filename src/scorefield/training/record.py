@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scorefield.storage.models import uncompiled
+from scorefield.storage.compiled import uncompiled
 from scorefield.storage.sharded import class_of
 
 #: Options of training that may change from one part of a run to the next: its length, its machine, its patience.
