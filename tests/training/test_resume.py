@@ -249,6 +249,19 @@ def test_a_run_does_not_go_on_as_another(tmp_path, name):
     assert not fit(tmp_path / "run", steps=7).interrupted  # it is what it was
 
 
+def test_a_run_does_not_go_on_with_other_keywords_of_its_loss(tmp_path):
+    begun = functools.partial(losses.sliced, projections=2)
+    fit(tmp_path / "run", steps=7, loss=begun)
+    for loss, said in (
+        (functools.partial(losses.sliced, projections=3), "loss.projections is 2 there; got 3"),
+        (functools.partial(losses.sliced), "loss.projections is 2 there; got not given"),
+        (functools.partial(begun, variance_reduced=False), "loss.variance_reduced is not given there; got False"),
+    ):
+        with pytest.raises(ValueError, match=f"step-000007 is of another run: {said}"):
+            fit(tmp_path / "run", loss=loss)
+    assert fit(tmp_path / "run", steps=8, loss=functools.partial(losses.sliced, projections=2)).history.step[-1] == 8
+
+
 def test_a_run_may_go_on_for_longer_and_on_another_machine(tmp_path):
     fit(tmp_path / "run", steps=7)
     result = fit(
