@@ -122,7 +122,11 @@ def test_a_run_that_was_stopped_ends_as_one_that_never_was(tmp_path, case):
     assert all(torch.equal(a, b) for a, b in zip(*(d.values() for d in kept), strict=True))
 
 
-WAYS = {"plain": denoiser, "compiled": compiled, "compiled within": compiled_within}
+WAYS: dict[str, Any] = {
+    "plain": denoiser,
+    "compiled": compiled,
+    "compiled within": compiled_within,
+}
 
 
 @pytest.mark.parametrize("first", WAYS)

@@ -27,6 +27,7 @@ from scorefield.storage import sharded
 from scorefield.storage.compiled import plain_name, plain_names
 from scorefield.storage.files import to_json
 from scorefield.training import batches, distributed, precision, record
+from scorefield.training.arguments import number, per_sample
 from scorefield.training.ema import EMA, PowerEMA
 from scorefield.training.objective import Now, Objective
 from scorefield.training.options import Options
@@ -62,6 +63,8 @@ class Engine:
     def __init__(self, objective: Objective, source: Source, options: Options) -> None:
         if len(source) < 1:
             raise ValueError("data must not be empty; got 0 samples")
+        if next(objective.parameters(), None) is None:
+            raise ValueError(f"{type(objective).__name__} has no weight to train")
         objective.check(source)
         self.objective, self.source, self.options = objective, source, options
         self.device, self._models = objective.device, objective.models()
@@ -112,7 +115,7 @@ class Engine:
         options = self.options
         if not all(network.training for network in self._networks):  # telling all layers takes as long as a small step
             self.objective.train()
-        factor = options.decay(step, options.steps, options.warmup)
+        factor = number("what decay returns", options.decay(step, options.steps, options.warmup))
         due = [mover for mover in self._movers if (step + 1) % mover.turn.every == 0]
         self._read, undo, told, trouble, stopped = None, Undo(self._buffers), [], "", False
         for mover in due:
@@ -180,6 +183,8 @@ class Engine:
             values = mover.forward(self._read[1], draws, Now(mover.turn.name, step, options.steps))
         if not (isinstance(values, dict) and "loss" in values):
             raise ValueError(f"forward must return a dict with the 'loss' of each sample in it; got {type(values)}")
+        if not per_sample(values["loss"], len(index)).requires_grad:
+            raise ValueError("loss must depend on the weights that are trained; it has no gradient")
         if taken := [name for name in RESERVED if name in values]:
             raise ValueError(f"forward names {taken[0]!r}, which the log has of every step")
         return values

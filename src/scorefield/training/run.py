@@ -25,8 +25,8 @@ import safetensors.torch
 from scorefield.storage import checkpoints
 from scorefield.storage.lock import hold
 from scorefield.training import batches, distributed
+from scorefield.training.arguments import whole
 from scorefield.training.loggers import Logger
-from scorefield.training.options import whole
 
 if TYPE_CHECKING:
     from scorefield.training.engine import Engine
