@@ -242,7 +242,7 @@ def _compare(denoiser: Denoiser, start: Tensor, t: Tensor) -> None:
         warnings.warn(
             f"start is {math.sqrt(square):.3g} times as large as x_t is at t = {float(t):g}, where its standard "
             f"deviation is {float(std):.3g}: start from a shape, or from draws of denoiser.prior(t)",
-            stacklevel=5,  # past the two decorators of `sample`,
+            stacklevel=5,  # past the two decorators of `sample`
         )
 
 
