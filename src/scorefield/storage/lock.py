@@ -1,17 +1,18 @@
-"""One run, one folder: a lock that the kernel lets go of when its process dies, however it dies.
+"""One run, one folder: a lock that the system lets go of when its process dies, however it dies.
 
-The file `.lock` stays when the lock is gone: what counts is whether a process holds it, and its text only says who.
-A process forked while the lock is held keeps it too, until both have ended.
+The file `.lock` stays when the lock is gone: what counts is whether a process holds it, and its text only says who. The
+text begins at the second byte, since on Windows nobody else can read the one that is locked.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 
 @contextlib.contextmanager
@@ -24,19 +25,32 @@ def hold(folder: Path) -> Iterator[None]:
     """
     if not folder.is_dir():
         raise ValueError(f"folder must exist to be locked; there is none at {folder}")
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    path = folder / ".lock"
+    lock = FileLock(path, thread_local=False)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-            raise ValueError(f"{folder} is in use by {holder or 'another process'}") from None
-        os.ftruncate(descriptor, 0)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ValueError(f"{folder} is in use by {_holder(path) or 'another process'}") from None
+    try:
         since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        os.pwrite(descriptor, f"process {os.getpid()} since {since}\n".encode(), 0)
+        _say(path, f"process {os.getpid()} since {since}\n")
         try:
             yield
         finally:
-            os.ftruncate(descriptor, 0)
+            _say(path, "")
     finally:
-        os.close(descriptor)
+        lock.release()
+
+
+def _say(path: Path, text: str) -> None:
+    with path.open("r+b", buffering=0) as file:
+        file.truncate(1)
+        file.seek(1)
+        file.write(text.encode())
+
+
+def _holder(path: Path) -> str:
+    with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
+        file.seek(1)
+        return file.read(200).decode(errors="replace").strip()
+    return ""
