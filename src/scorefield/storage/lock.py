@@ -1,7 +1,7 @@
 """One run, one folder: a lock that the system lets go of when its process dies, however it dies.
 
-The file `.lock` stays when the lock is gone: what counts is whether a process holds it, and its text only says who. The
-text begins at the second byte, since on Windows nobody else can read the one that is locked.
+The file `.lock` stays when the lock is gone: what counts is whether a process holds it. `.holder` says who, and has
+only then a meaning.
 """
 
 from __future__ import annotations
@@ -25,32 +25,16 @@ def hold(folder: Path) -> Iterator[None]:
     """
     if not folder.is_dir():
         raise ValueError(f"folder must exist to be locked; there is none at {folder}")
-    path = folder / ".lock"
-    lock = FileLock(path, thread_local=False)
+    lock, holder = FileLock(folder / ".lock", thread_local=False), folder / ".holder"
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise ValueError(f"{folder} is in use by {_holder(path) or 'another process'}") from None
+        who = holder.read_text(encoding="utf-8").strip() if holder.is_file() else ""
+        raise ValueError(f"{folder} is in use by {who or 'another process'}") from None
     try:
         since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        _say(path, f"process {os.getpid()} since {since}\n")
-        try:
-            yield
-        finally:
-            _say(path, "")
+        holder.write_text(f"process {os.getpid()} since {since}\n", encoding="utf-8")
+        yield
     finally:
+        holder.unlink(missing_ok=True)
         lock.release()
-
-
-def _say(path: Path, text: str) -> None:
-    with path.open("r+b", buffering=0) as file:
-        file.truncate(1)
-        file.seek(1)
-        file.write(text.encode())
-
-
-def _holder(path: Path) -> str:
-    with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
-        file.seek(1)
-        return file.read(200).decode(errors="replace").strip()
-    return ""
