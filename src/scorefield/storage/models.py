@@ -14,7 +14,6 @@ import dataclasses
 import inspect
 import json
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +25,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from scorefield._caller import warn
 from scorefield.catalogue import MODELS, find, stored_classes
 from scorefield.data import Transform
 from scorefield.data.latent_space import LatentSpace
@@ -79,7 +79,7 @@ def save(
         ValueError: for `meta` that JSON cannot hold, or statistics that are not numbers.
     """
     if missing := left_out(denoiser, transform):
-        warnings.warn(reminder(missing), stacklevel=2)
+        warn(reminder(missing))
     replace(Path(path), dumps(denoiser, meta, transform=transform))
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from scorefield import networks
+from scorefield._caller import warn
 from scorefield.data import Source
 from scorefield.randomness import Stream
 from scorefield.storage import sharded
@@ -88,7 +88,7 @@ class Engine:
             self._shard()
         self._bf16 = options.bf16 and precision.native(self.device)
         if options.bf16 and not self._bf16:
-            warnings.warn("this CPU has no bfloat16 instructions: training in float32 instead", stacklevel=3)
+            warn("this CPU has no bfloat16 instructions: training in float32 instead")
         objective.to(self.device).train()
         self._movers = movers(objective, options.optimizer, options.lr, sharded=options.shard)
         if options.compile:

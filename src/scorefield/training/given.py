@@ -8,7 +8,6 @@ its own or makes batches its own way says something that would be lost, and is r
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
+from scorefield._caller import warn
 from scorefield.conditions import for_each
 from scorefield.data import Arrays, Mapped, Source
 from scorefield.data.sources import as_tensor
@@ -98,7 +98,7 @@ def _mapped(dataset: Any, told: nn.Module | None) -> Mapped:
     if told is None or takes_labels(told):
         return Mapped(dataset, num_classes=getattr(told, "num_classes", None))
     if isinstance(dataset[0], tuple | list) and len(dataset[0]) > 1:
-        warnings.warn(f"{type(told).__name__} takes no label: it is trained without those of the data", stacklevel=4)
+        warn(f"{type(told).__name__} takes no label: it is trained without those of the data")
     return Mapped(dataset, conditional=False)
 
 
