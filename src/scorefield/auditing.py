@@ -63,8 +63,8 @@ class Audit(NamedTuple):
         """Tables, and a sentence before them."""
         worst = max(self.levels, key=lambda level: level.distance)
         lines = [
-            f"{'; '.join(self._verdicts())}. A jump errs most from noise {worst.noise_ratio:.3g} times the data's spread: "
-            f"by {worst.distance:.3f} of it.",
+            f"{'; '.join(self._verdicts())}. A jump errs most from noise {worst.noise_ratio:.3g} times "
+            f"the data's spread: by {worst.distance:.3f} of it.",
             "",
             f"{'evaluations':>12} {'map':>8} {'to data':>8} {'to ODE':>8} {'lost':>5} {'TV':>6}",
         ]

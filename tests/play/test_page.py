@@ -258,14 +258,6 @@ def test_the_score_fields_numbers_are_the_librarys(browser, file):
     assert run(code).split("\n")[:2] == [f"log-density {density}", f"score ({first}, {second})"]
 
 
-def test_frames_are_fast_enough(browser, file):
-    """What 2,000 particles cost: the work of a frame, median; no clock is judged, only that there is a number."""
-    with Opened(browser, file, "langevin") as at:
-        at.until("app.frames.length > 30")
-        frames = sorted(at.page.evaluate("app.frames"))
-        assert frames[len(frames) // 2] > 0
-
-
 def test_the_export_is_small_and_asks_for_nothing(browser, file):
     path = Path(file.removeprefix("file://"))
     assert path.stat().st_size < 1e6

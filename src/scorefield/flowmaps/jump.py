@@ -50,6 +50,10 @@ class Jump(Solver):
     def increments(self) -> bool:
         return True
 
+    @property
+    def learned(self) -> bool:
+        return True
+
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
         return self, angles(denoiser, self.budget(2 if nfe is None else nfe))
 

@@ -75,9 +75,9 @@ def flow_matching(
     denoiser: Denoiser,
     x0: Tensor,
     *,
-    x1: Tensor | None = None,
     coupling: Coupling | None = None,
     t: Tensor | None = None,
+    eps: Tensor | None = None,
     generator: Randomness = None,
     weight: Weight | None = None,
     times: TimeLaw | None = None,
@@ -90,8 +90,8 @@ def flow_matching(
     are for a `Flow`.
 
     Args:
-        x1: draws of the origin, shape of `x0`; drawn unless given.
         coupling: pairs x1 with x0 within this batch; `training.fit(flow, data, coupling=...)` does so in pools.
+        eps: x1, draws of the origin, shape of `x0`; drawn unless given.
         denoiser, x0, t, generator, weight, times, cond: as for `denoising`.
 
     Raises:
@@ -102,7 +102,7 @@ def flow_matching(
     """
     if coupling is not None and "score" not in denoiser.lacks:
         raise ValueError(f"a coupling makes a field that is no score: it is for a Flow; got {type(denoiser).__name__}")
-    t, x1 = draw(x0, t, x1, generator, times, denoiser.origin)
+    t, x1 = draw(x0, t, eps, generator, times, denoiser.origin)
     if coupling is not None:
         told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
         x1 = x1[coupling.match(x0, x1, {n: v for n, v in told.items() if n != "null"}, generator).to(x1.device)]

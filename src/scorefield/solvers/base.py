@@ -89,6 +89,11 @@ class Solver(abc.ABC):
         """Whether the noise of a step is `normals(step.index)` and no other: an increment of a Brownian motion."""
         return False
 
+    @property
+    def learned(self) -> bool:
+        """Whether where a step leads is a network's own answer: steps of an exact one have no error."""
+        return False
+
     def within(self, denoiser: Denoiser, nfe: int | None) -> tuple[Solver, Tensor]:
         """This method and a grid for it, within `nfe` evaluations a sample (None: DEFAULT_NFE).
 

@@ -30,11 +30,14 @@ from scorefield.conditions import Conditions, for_each
 from scorefield.data import Source, Transform
 from scorefield.denoisers import Flow, NetworkDenoiser, NoiseConditional
 from scorefield.denoisers.base import Unstated
+from scorefield.guidance import NetworkClassifier
 from scorefield.losses import Coupling, TimeLaw, Uniform
 from scorefield.losses.weights import Weight
 from scorefield.randomness import Randomness, Stream
 from scorefield.storage import models, weights
+from scorefield.storage.compiled import uncompiled
 from scorefield.storage.sharded import class_of
+from scorefield.training import arguments
 from scorefield.training.given import takes_labels
 from scorefield.training.levels import LossByLevel
 from scorefield.training.optimizers import Optimizer
@@ -143,14 +146,16 @@ class Objective(nn.Module, abc.ABC):
 
     def dumps(self, name: str, model: nn.Module, meta: Mapping[str, Any]) -> bytes:
         """The file of a model, or of its average: safetensors."""
-        return weights.dumps(self.network(model), {"model": class_of(model).__name__, "name": name, "meta": dict(meta)})
+        return weights.dumps(
+            self.network(model), {"model": class_of(uncompiled(model)).__name__, "name": name, "meta": dict(meta)}
+        )
 
     def caveat(self) -> str:
         """A line on what its files will lack, said before it is trained; empty if they are whole."""
         return ""
 
     def loads(self, name: str, path: Path) -> dict[str, Tensor]:
-        """The weights of `saved(model)` in a file that `dumps` made."""
+        """The weights of `saved(model)` in a file that `dumps` made, by the names of what is not compiled."""
         return weights.load(path).tensors
 
     def state(self) -> dict[str, Any]:
@@ -202,8 +207,12 @@ class _Draws:
     coupling: Coupling | None
 
     def prepare(self, raw: Tensor, draws: Randomness) -> Tensor:
+        """Raw data in the model's units, augmented."""
         x0 = self.transform.dequantize(raw, draws) if self.transform else raw
-        return self.augment(x0, draws) if self.augment else x0
+        x0 = self.augment(x0, draws) if self.augment else x0
+        if not (isinstance(x0, Tensor) and x0.shape[:1] == raw.shape[:1]):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"augment must return a tensor of {len(raw)} samples; got {arguments.shown(x0)}")
+        return x0
 
 
 class DenoisingObjective(Objective):
@@ -224,6 +233,7 @@ class DenoisingObjective(Objective):
     Raises:
         ValueError: for a share outside [0, 1], a loss that was given `times`, `t` or `weight` itself, or a coupling of
             what is no Flow, whose field would be taken for a score.
+        TypeError: for a part that is none, or is called otherwise.
     """
 
     advice = "lower lr, or keep t away from 0 and 1"
@@ -241,6 +251,21 @@ class DenoisingObjective(Objective):
         coupling: Coupling | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(uncompiled(denoiser), NoiseConditional) and uncompiled(denoiser) is not denoiser:
+            raise TypeError("denoiser must not be compiled but its network: denoiser.net = torch.compile(denoiser.net)")
+        if not isinstance(denoiser, NoiseConditional):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                "denoiser must be a NetworkDenoiser(net, schedule, parameterization), a NetworkClassifier or an "
+                f"Objective; got {arguments.shown(denoiser)}"
+            )
+        if isinstance(denoiser, NetworkClassifier) and loss is losses.denoising:
+            raise ValueError("loss must be losses.classification for a NetworkClassifier; got denoising")
+        arguments.check("denoiser.net", denoiser.net)
+        arguments.check("loss", loss, () if weight is None else ("weight",))
+        for name, part in (("times", times), ("weight", weight), ("transform", transform), ("augment", augment)):
+            if part is not None:
+                arguments.check(name, part)
+        condition_dropout = arguments.number("condition_dropout", condition_dropout)
         if coupling is not None and not isinstance(denoiser, Flow):
             raise ValueError(
                 f"a coupling makes a field that is no score: it is for a Flow; got {type(denoiser).__name__}"
@@ -263,7 +288,7 @@ class DenoisingObjective(Objective):
         return () if self.teacher is None else (self.teacher,)
 
     def network(self, model: Any) -> nn.Module:
-        return models.uncompiled(model.net)
+        return uncompiled(model.net)
 
     def saved(self, model: Any) -> nn.Module:
         """The network, and a schedule or a parameterisation that learns."""
@@ -275,6 +300,12 @@ class DenoisingObjective(Objective):
         Raises:
             ValueError: if it has no place for them, cannot do without them where they are dropped, or has too few.
         """
+        how = self._draws
+        if source.levels is not None and how.transform is None and how.augment is None:
+            raise ValueError(
+                f"data of {source.levels} levels need a transform to the model's units, "
+                "transform=data.Scale.to_unit_range(data)"
+            )
         self._measure(source)
         if self._draws.coupling is not None:
             self._pairs = Pairs(self._draws.coupling, source, self.denoiser.origin, self._draws.prepare)
@@ -283,7 +314,7 @@ class DenoisingObjective(Objective):
         net = self.network(self.denoiser)
         conditions = getattr(net, "conditions", ())
         told = isinstance(self.denoiser, NetworkDenoiser)  # a classifier is asked, not told
-        if told and (not takes_labels(net) or (self._draws.condition_dropout and "label" not in conditions)):
+        if told and (not takes_labels(net) or (how.condition_dropout and "label" not in conditions)):
             raise ValueError(
                 "labels need a network that takes them, with 'label' in its `conditions`; "
                 f"{type(net).__name__} takes {', '.join(conditions) or 'none'}"
@@ -332,6 +363,7 @@ class DenoisingObjective(Objective):
         origin = {"eps": batch["eps"]} if "eps" in batch else {}
         values = self.loss(self.denoiser, x0, t=t, generator=draws, cond=cond, **origin, **self._options)
         named = values if isinstance(values, dict) else {"loss": values}
+        named = {name: arguments.per_sample(value, len(x0)) for name, value in named.items()}
         self.levels.update(-self.denoiser.schedule.log_snr(t), named.get("reference", named["loss"]).detach().cpu())
         return named
 

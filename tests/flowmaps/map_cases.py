@@ -1,0 +1,62 @@
+"""Maps that are known: of Gaussian data the flow is affine."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+import scorefield as sf
+from scorefield.flowmaps import FlowMap
+
+MEAN, STD = 1.3, 0.4  # of the data; the model is told other ones, so that its velocity is not 0
+TOLD = {"data_mean": 0.9, "data_std": 0.7}
+PROCESSES = [(sf.EDM(sigma_max=20.0), sf.EDMPreconditioning(0.7)), (sf.Rectified(), sf.Velocity()), (sf.VP(), sf.V())]
+
+
+def law(dtype: torch.dtype = torch.float64) -> sf.Gaussian:
+    return sf.Gaussian(torch.tensor([MEAN], dtype=dtype), torch.tensor([STD**2], dtype=dtype))
+
+
+class Silent(nn.Module):
+    """A network that says nothing, of one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, dtype=torch.float64))
+
+    def forward(self, x: Tensor, level: Tensor, until: Tensor) -> Tensor:
+        return x * self.weight
+
+
+class ExactMap(FlowMap):
+    """The flow map of N(MEAN, STD^2) in closed form: z about its mean is stretched as the standard deviation is."""
+
+    def mean_velocity(self, z: Tensor, theta: Tensor, phi: Tensor, **cond: object) -> Tensor:
+        m, c, sd = float(self.data_mean), STD, self.data_std
+        theta, phi = theta[:, None], phi[:, None]
+
+        def mean(angle: Tensor) -> Tensor:
+            return torch.cos(angle) * (MEAN - m) / sd
+
+        def std(angle: Tensor) -> Tensor:
+            return torch.sqrt((torch.cos(angle) * c / sd) ** 2 + torch.sin(angle) ** 2)
+
+        end = mean(phi) + std(phi) / std(theta) * (z - mean(theta))
+        growth = torch.cos(theta) * torch.sin(theta) * (1 - (c / sd) ** 2) / std(theta) ** 2
+        v = -torch.sin(theta) * (MEAN - m) / sd + growth * (z - mean(theta))
+        gap = theta - phi
+        return torch.where(gap < 1e-9, v, (z - end) / gap.clamp(min=1e-12))
+
+
+def exact_map(schedule: sf.Schedule, parameterization: sf.Parameterization) -> ExactMap:
+    return ExactMap(Silent(), schedule, parameterization, **TOLD)
+
+
+def network_map(
+    schedule: sf.Schedule, parameterization: sf.Parameterization, dim: int = 3, seed: int = 0, **told: float
+) -> FlowMap:
+    torch.manual_seed(seed)
+    net = sf.networks.MLP(dim, 32, 2, scalars=("until",)).double()
+    for p in net.parameters():
+        nn.init.normal_(p, std=0.3)
+    return FlowMap(net, schedule, parameterization, **{**TOLD, **told})
