@@ -75,6 +75,21 @@ class UniformBoxes(Distribution):
         self.event_shape = (lower.shape[1],)
 
     @property
+    def lower(self) -> Tensor:
+        """`(K, D)`."""
+        return (self._centre - self._width / 2).to(self.dtype)
+
+    @property
+    def upper(self) -> Tensor:
+        """`(K, D)`."""
+        return (self._centre + self._width / 2).to(self.dtype)
+
+    @property
+    def weights(self) -> Tensor:
+        """`(K,)`."""
+        return self._weights.to(self.dtype)
+
+    @property
     def mean(self) -> Tensor:
         return (self._weights @ self._centre).to(self.dtype)
 

@@ -2,8 +2,8 @@
 
     log p(x_0) = log p_origin(x_1) + int_0^1 div v(x_t, t) dt,    dx/dt = v
 
-Nothing is known of the density between, and so of what an error of x does to it: x is held to a tenth of the tolerance
-in units of the data's standard deviation, the integral to the tolerance itself.
+Nothing is known of the density between, and so of what an error of x does to it: x is held to a hundredth of the
+tolerance in units of the data's standard deviation, the integral to the tolerance itself.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scorefield.denoisers.gradients import differentiable
 from scorefield.likelihood.divergence import Divergence
 from scorefield.solvers.adaptive import Trial, integrate, rms
 
-OF_X = 0.1
+OF_X = 0.01
 CAUTION = 2.0  # as in `density`: the estimates of a step are of a lower order than what advances
 
 

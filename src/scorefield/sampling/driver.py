@@ -22,7 +22,7 @@ from scorefield.flowmaps import FlowMap
 from scorefield.sampling import account
 from scorefield.sampling.parts import Increments, Normals, bar, cut, initial, placement
 from scorefield.schedules import Schedule, as_time
-from scorefield.solvers import Bias, Solver, discretisation_bias, recommended
+from scorefield.solvers import Bias, Multistep, PathVelocity, Solver, discretisation_bias, recommended
 from scorefield.solvers.base import DEFAULT_NFE
 
 Callback = Callable[[Tensor, Tensor, Tensor], None]
@@ -275,6 +275,11 @@ def _method(denoiser: Denoiser, solver: Solver | None, times: Tensor | None, nfe
     if times is None:
         if solver is None and isinstance(denoiser, FlowMap):
             return denoiser.method(nfe)
+        if solver is None and "score" in denoiser.lacks:  # a flow, whose paths are straight in its own time if in any
+            count = DEFAULT_NFE if nfe is None else nfe
+            return Multistep(order=2, field=PathVelocity()), torch.linspace(
+                1, 0, count + 1, dtype=torch.float64, device="cpu"
+            )
         if solver is None:
             return recommended(denoiser.schedule, DEFAULT_NFE if nfe is None else nfe, data_std=denoiser.data_std)
         return solver.within(denoiser, nfe)
