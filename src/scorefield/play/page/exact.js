@@ -39,12 +39,12 @@ export function philox(counter, key) {
   return [x0, x1, x2, x3];
 }
 
-/** Draw `draw` of samples first .. first + n - 1: standard normals (n, 2). Seeds and indices below 2^32.
+/** Draw `draw` of samples first .. first + n - 1: standard normals (n, 2). Indices below 2^32, seeds below 2^53.
  * @param {number} seed @param {number} first @param {number} n @param {number} draw */
 export function normals(seed, first, n, draw) {
-  const z = new Float64Array(2 * n);
+  const z = new Float64Array(2 * n), key = [seed >>> 0, Math.floor(seed / 2 ** 32)];
   for (let i = 0; i < n; i++) {
-    const w = philox([0, 2 * draw, first + i, 0], [seed, 0]);
+    const w = philox([0, 2 * draw, first + i, 0], key);
     const u = Math.abs((w[0] | 0) + 0.5) * 2 ** -31, v = Math.abs((w[1] | 0) + 0.5) * 2 ** -31;
     z[2 * i] = Math.sqrt(-2 * Math.log(u)) * Math.cos((w[2] | 0) * 2 * Math.PI * 2 ** -32);
     z[2 * i + 1] = Math.sqrt(-2 * Math.log(v)) * Math.cos((w[3] | 0) * 2 * Math.PI * 2 ** -32);
@@ -52,12 +52,30 @@ export function normals(seed, first, n, draw) {
   return z;
 }
 
+/** The same for events of any size: (n, size). @param {number} seed @param {number} first @param {number} n @param {number} draw @param {number} size */
+export function normalsOf(seed, first, n, draw, size) {
+  if (size === 2) return normals(seed, first, n, draw);
+  const z = new Float64Array(n * size), key = [seed >>> 0, Math.floor(seed / 2 ** 32)], blocks = Math.ceil(size / 4);
+  const put = (/** @type {number} */ i, /** @type {number} */ j, /** @type {number} */ v) => { if (j < size) z[i * size + j] = v; };
+  for (let i = 0; i < n; i++) {
+    for (let block = 0; block < blocks; block++) {
+      const w = philox([block, 2 * draw, first + i, 0], key);
+      for (const j of [0, 1]) {
+        const r = Math.sqrt(-2 * Math.log(Math.abs((w[j] | 0) + 0.5) * 2 ** -31)), a = (w[j + 2] | 0) * 2 * Math.PI * 2 ** -32;
+        put(i, j * blocks + block, r * Math.cos(a));
+        put(i, (j + 2) * blocks + block, r * Math.sin(a));
+      }
+    }
+  }
+  return z;
+}
+
 /** Draw `draw` of samples first .. first + n - 1: one uniform in [0, 1) each.
  * @param {number} seed @param {number} first @param {number} n @param {number} draw */
 export function uniforms(seed, first, n, draw) {
-  const u = new Float64Array(n);
+  const u = new Float64Array(n), key = [seed >>> 0, Math.floor(seed / 2 ** 32)];
   for (let i = 0; i < n; i++) {
-    const w = philox([0, 2 * draw + 1, first + i, 0], [seed, 0]);
+    const w = philox([0, 2 * draw + 1, first + i, 0], key);
     u[i] = Math.min((w[0] | 0) * 2 ** -32 + 0.5, 1 - 2 ** -24);
   }
   return u;
@@ -113,6 +131,34 @@ export function field(components, level, x) {
   }
   if (sigma === 0) for (let i = 0; i < 2 * n; i++) x0[i] = x[i] / alpha;
   return {logp, score, x0};
+}
+
+/** The second derivatives of log p_t at every point: (n, 3), xx, xy, yy. sum_k r_k (s_k s_k^T - V_k^-1) - s s^T.
+ * @param {Component[]} components @param {Level} level @param {Float64Array} x */
+export function curvature(components, level, x) {
+  const parts = noised(components, level), n = x.length / 2, out = new Float64Array(3 * n), logs = new Float64Array(parts.length);
+  for (let i = 0; i < n; i++) {
+    let most = -Infinity, sum = 0, gx = 0, gy = 0, xx = 0, xy = 0, yy = 0;
+    for (let k = 0; k < parts.length; k++) {
+      const p = parts[k], dx = x[2 * i] - p.mx, dy = x[2 * i + 1] - p.my;
+      logs[k] = p.log - (p.ixx * dx * dx + 2 * p.ixy * dx * dy + p.iyy * dy * dy) / 2;
+      if (logs[k] > most) most = logs[k];
+    }
+    for (let k = 0; k < parts.length; k++) {
+      const p = parts[k], r = Math.exp(logs[k] - most), dx = x[2 * i] - p.mx, dy = x[2 * i + 1] - p.my;
+      const sx = -(p.ixx * dx + p.ixy * dy), sy = -(p.ixy * dx + p.iyy * dy);
+      sum += r;
+      gx += r * sx;
+      gy += r * sy;
+      xx += r * (sx * sx - p.ixx);
+      xy += r * (sx * sy - p.ixy);
+      yy += r * (sy * sy - p.iyy);
+    }
+    gx /= sum;
+    gy /= sum;
+    out.set([xx / sum - gx * gx, xy / sum - gx * gy, yy / sum - gy * gy], 3 * i);
+  }
+  return out;
 }
 
 /** p(component | x_t) of one point. @param {Component[]} components @param {Level} level @param {number} x @param {number} y */
@@ -217,18 +263,23 @@ export function slicedDistance(x, y, directions = 64) {
   return Math.sqrt(sum / n / directions);
 }
 
-/** The share of points that belong to each component, by largest responsibility at no noise.
- * @param {Component[]} components @param {Float64Array} x */
-export function shares(components, x) {
-  const parts = noised(components, {alpha: 1, sigma: 0}), counts = new Float64Array(parts.length);
-  for (let i = 0; i < x.length; i += 2) {
-    let best = 0, most = -Infinity;
-    parts.forEach((p, k) => {
-      const dx = x[i] - p.mx, dy = x[i + 1] - p.my;
+/** The component each point belongs to, by largest responsibility at no noise. @param {Component[]} components @param {Float64Array} x */
+export function owners(components, x) {
+  const parts = noised(components, {alpha: 1, sigma: 0}), of = new Uint16Array(x.length / 2);
+  for (let i = 0; i < of.length; i++) {
+    let most = -Infinity;
+    for (let k = 0; k < parts.length; k++) {
+      const p = parts[k], dx = x[2 * i] - p.mx, dy = x[2 * i + 1] - p.my;
       const log = p.log - (p.ixx * dx * dx + 2 * p.ixy * dx * dy + p.iyy * dy * dy) / 2;
-      if (log > most) [best, most] = [k, log];
-    });
-    counts[best]++;
+      if (log > most) [of[i], most] = [k, log];
+    }
   }
-  return Array.from(counts, (c) => c / (x.length / 2));
+  return of;
+}
+
+/** The share of points that belong to each component. @param {Component[]} components @param {Float64Array} x */
+export function shares(components, x) {
+  const counts = new Float64Array(components.length), of = owners(components, x);
+  for (const k of of) counts[k]++;
+  return Array.from(counts, (c) => c / of.length);
 }

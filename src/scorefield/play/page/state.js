@@ -35,9 +35,19 @@ export const fresh = () => ({scene: 'field', seed: 0, speed: 2, components: PRES
 /** Numbers as one would write them. @param {any} value */
 const rounded = (value) => JSON.parse(JSON.stringify(value, (_, v) => typeof v === 'number' ? Number(v.toPrecision(12)) : v));
 
+/** @param {Component[]} components */
+export const rowsOf = (components) => components.map(({w, m, c}) => [w, ...m, ...c]);
+
+/** The components that rows stand for: those that are any. @param {any} rows @returns {Component[]} */
+export function componentsOf(rows) {
+  if (!Array.isArray(rows)) return [];
+  const good = rows.filter((r) => Array.isArray(r) && r.length === 6 && r.every(Number.isFinite) && valid(r[0], [r[3], r[4], r[5]]));
+  return good.slice(0, MOST).map((r) => ({w: r[0], m: [r[1], r[2]], c: [r[3], r[4], r[5]]}));
+}
+
 /** @param {State} state */
 export function toHash(state) {
-  const c = rounded(state.components.map(({w, m, c}) => [w, ...m, ...c]));
+  const c = rounded(rowsOf(state.components));
   return '#' + new URLSearchParams({
     scene: state.scene, seed: String(state.seed), speed: String(state.speed), components: JSON.stringify(c), params: JSON.stringify(rounded(state.params)),
   });
@@ -52,11 +62,8 @@ export function fromHash(hash, scenes) {
   if (Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32) state.seed = seed;
   if ([0, 1, 2, 3, 4].includes(speed)) state.speed = speed;
   try {
-    const rows = JSON.parse(said.get('components') ?? 'null');
-    if (Array.isArray(rows)) {
-      const good = rows.filter((r) => Array.isArray(r) && r.length === 6 && r.every(Number.isFinite) && valid(r[0], [r[3], r[4], r[5]]));
-      if (good.length) state.components = good.slice(0, MOST).map((r) => ({w: r[0], m: [r[1], r[2]], c: [r[3], r[4], r[5]]}));
-    }
+    const components = componentsOf(JSON.parse(said.get('components') ?? 'null'));
+    if (components.length) state.components = components;
     const params = JSON.parse(said.get('params') ?? 'null');
     if (params && typeof params === 'object' && !Array.isArray(params)) state.params = params;
   } catch { /* not ours: as in a fresh one */ }

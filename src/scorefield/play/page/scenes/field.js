@@ -3,7 +3,7 @@
 
 import {field, moments, responsibilities} from '../exact.js';
 import {arrows, colour, grid, heat, label, scaleBar, short} from '../draw.js';
-import {mixtureCode} from '../state.js';
+import {preamble} from '../python.js';
 
 const LONGEST = 0.32; // of an arrow, in the data's units
 
@@ -98,8 +98,7 @@ generative model. The numbers here are exact, not learned.</p>`,
           + `At the mean, with noise ${short(app.params.sigma)}: log-density ${f.logp[0].toFixed(4)}, score (${f.score[0].toFixed(4)}, ${f.score[1].toFixed(4)}).`;
       },
       python() {
-        return `${mixtureCode(app.components)}
-
+        return `${preamble(app)}
 x = law.mean[None]  # or any points (B, 2)
 sigma = ${app.params.sigma}
 print(f"log-density {float(law.noised(1.0, sigma).log_prob(x)):.4f}")

@@ -4,7 +4,7 @@
 import {draws, field, moments, slicedDistance, start, follow, uniforms} from '../exact.js';
 import {colour, dots, ellipses, grid, heat, label, short} from '../draw.js';
 import {SCHEDULES, SCHEDULE_CODE, load, planOf} from '../plans.js';
-import {mixtureCode} from '../state.js';
+import {preamble} from '../python.js';
 
 const N = 1500, POOL = 30000;
 
@@ -77,13 +77,13 @@ noising and tilting do not commute. <span>Particles weighted for it do</span>; t
         if (said) return said;
         const end = path[path.length - 1], far = slicedDistance(end, tilted), m = mean(end), t = mean(tilted);
         return `w = ${short(p.w)}, component ${target + 1}, ${nfe} evaluations of each. Guided samples: mean (${m.map((v) => v.toFixed(3)).join(', ')}), `
-          + `sample 0 at (${end[0].toFixed(6)}, ${end[1].toFixed(6)}). The tilted law: mean (${t.map((v) => v.toFixed(3)).join(', ')}), from ${Math.round(effective)} effective of ${POOL} draws. Sliced W2 between them ${far.toFixed(3)}.`;
+          + `sample 0 at (${end[0].toFixed(6)}, ${end[1].toFixed(6)}). The tilted law: mean (${t.map((v) => v.toFixed(3)).join(', ')}), from ${Math.round(effective)} effective of ${POOL} draws. Sliced W2 between them ${far.toFixed(4)}.`;
       },
       python() {
-        return `${mixtureCode(components)}
-
+        return `${preamble(app, ['draws', 'sliced'])}
 schedule = ${SCHEDULE_CODE[p.schedule]}
-whole, one = sf.ExactDenoiser(law, schedule), sf.ExactDenoiser(sf.Gaussian(means[${target}], covariances[${target}]), schedule)
+own = sf.Gaussian(means[${target}], covariances[${target}])
+whole, one = sf.ExactDenoiser(law, schedule), sf.ExactDenoiser(own, schedule)
 
 
 class Guided(sf.Denoiser):
@@ -98,7 +98,17 @@ class Guided(sf.Denoiser):
 
 solver, times = sf.solvers.recommended(schedule, 40, data_std=1.0)  # the page's plans are for data of that scale
 x = sf.sample(Guided(), (${N}, 2), solver=solver, times=times, seed=${seed}, dtype=f64).x
+print("Guided samples: mean ({:.3f}, {:.3f})".format(*x.mean(0).tolist()))
 print("sample 0 at ({:.6f}, {:.6f})".format(*x[0].tolist()))
+
+# p(x) p(y | x)^w: draws of the class, taken again by their weights p(y | x)^(w - 1)
+pool = means[${target}] + normals(${POOL}, ${seed + 3}) @ torch.linalg.cholesky(covariances[${target}]).T
+share = (weights / weights.sum())[${target}]
+mass = torch.softmax(${p.w - 1} * (own.log_prob(pool) - law.log_prob(pool) + share.log()), 0).cumsum(0)
+goal = (torch.arange(${N}, dtype=f64) + uniforms(1, ${seed}, 99)) / ${N} * mass[-1]
+tilted = pool[torch.searchsorted(mass, goal).clamp(max=${POOL - 1})]
+print("The tilted law: mean ({:.3f}, {:.3f})".format(*tilted.mean(0).tolist()))
+print(f"Sliced W2 between them {sliced(x, tilted):.4f}")
 `;
       },
     };

@@ -3,8 +3,8 @@
 
 import {draws, follow, normals, start} from '../exact.js';
 import {colour, dots, label, line, short} from '../draw.js';
-import {SCHEDULES, SCHEDULE_CODE, load, planOf} from '../plans.js';
-import {mixtureCode} from '../state.js';
+import {SCHEDULES, SCHEDULE_CODE, load, planOf, solverCode} from '../plans.js';
+import {denoiserCode, preamble} from '../python.js';
 
 const N = 600, TRACED = 24, NFE = 40;
 const DIRECTIONS = ['forward: data to noise', 'reverse SDE', 'probability-flow ODE', 'encode, then decode'];
@@ -12,6 +12,7 @@ const DIRECTIONS = ['forward: data to noise', 'reverse SDE', 'probability-flow O
 /** @type {import('../app.js').Scene} */
 export const paths = {
   id: 'paths',
+  learned: true,
   title: 'Forward and reverse',
   text: `
 <p>A process adds noise until nothing of the data is left. Read backwards it is a sampler, in two ways with the same law at every
@@ -47,7 +48,8 @@ Coordinates are x / √(α² + σ²) times the data's scale, so that no process 
           levels.push({alpha: table.alpha[k], sigma: table.sigma[k]});
           times.push(table.t[k]);
         }
-        said = 'Exact transitions of the forward SDE.';
+        const end = path[path.length - 1];
+        said = `Exact transitions of the forward SDE; sample 0 ends at (${end[0].toFixed(6)}, ${end[1].toFixed(6)}).`;
       } else if (p.direction === DIRECTIONS[3]) {
         const from = draws(app.components, N, seed), up = all.encode[p.schedule], down = all.decode[p.schedule];
         const begin = levelOf(all, p.schedule, up.times[0]);
@@ -58,7 +60,7 @@ Coordinates are x / √(α² + σ²) times the data's scale, so that no process 
         levels = times.map((t) => levelOf(all, p.schedule, t));
         const end = path[path.length - 1];
         back = Math.sqrt(end.reduce((s, v, i) => s + (v / begin.alpha - from[i]) ** 2, 0) / end.length);
-        said = `Encoded and decoded with ${up.nfe} evaluations each way: every point is back to ${back.toExponential(1)} (rms).`;
+        said = `Encoded and decoded with ${up.nfe} evaluations each way: points are back to ${back.toFixed(7)} (rms).`;
       } else {
         const solver = p.direction === DIRECTIONS[1] ? 'DDPM' : 'default', plan = planOf(all, solver, p.schedule, NFE);
         if (!plan) { said = `${solver} does not start at the end of ${p.schedule}`; return; }
@@ -98,29 +100,27 @@ Coordinates are x / √(α² + σ²) times the data's scale, so that no process 
       },
       summary: () => `${p.schedule}, ${p.direction}. ${said}`,
       python() {
-        const head = `${mixtureCode(app.components)}
-
-schedule = ${SCHEDULE_CODE[p.schedule]}
-denoiser = sf.ExactDenoiser(law, schedule)
-denoiser.data_mean, denoiser.data_std = 0.0, 1.0  # the page's plans are for data of that scale
-`;
-        if (p.direction === DIRECTIONS[0]) {
-          return `${head}
-times = torch.linspace(0.01, 1, 100, dtype=f64)
-path = schedule.simulate(law.sample(${N}), times, generator=torch.Generator().manual_seed(${seed}))
-print("standard deviation at the end", round(float(path[-1].std()), 3))
+        const forward = p.direction === DIRECTIONS[0];
+        const head = preamble(app, forward ? ['draws'] : ['draws', 'learned']);
+        const whole = forward ? `schedule = ${SCHEDULE_CODE[p.schedule]}\n` : denoiserCode(app, SCHEDULE_CODE[p.schedule]);
+        if (forward) {
+          return `${head}${whole}
+x, times = draws(${N}, ${seed}), torch.linspace(0, 1, 101, dtype=f64)
+for k in range(100):
+    scale, std = schedule.transition(times[k], times[k + 1])
+    x = scale * x + std * normals(${N}, ${seed}, 1000 + 2 * (k + 1))
+print("sample 0 ends at ({:.6f}, {:.6f})".format(*x[0].tolist()))
 `;
         }
         if (p.direction === DIRECTIONS[3]) {
-          return `${head}
-x = law.sample(${N}, generator=torch.Generator().manual_seed(${seed}))
+          return `${head}${whole}
+x = draws(${N}, ${seed})
 error = sf.encode(denoiser, x, nfe=64, round_trip=True).error
-print(f"back to {float(error.square().mean().sqrt()):.1e}")
+print(f"points are back to {float(error.square().mean().sqrt()):.7f} (rms)")
 `;
         }
-        const sde = p.direction === DIRECTIONS[1];
-        return `${head}
-${sde ? `solver, times = sf.DDPM().within(denoiser, ${NFE})` : `solver, times = sf.solvers.recommended(schedule, ${NFE}, data_std=1.0)`}
+        return `${head}${whole}
+solver, times = ${solverCode(p.direction === DIRECTIONS[1] ? 'DDPM' : 'default', NFE)}
 x = sf.sample(denoiser, (${N}, 2), solver=solver, times=times, seed=${seed}, dtype=f64).x
 print("sample 0 ends at ({:.6f}, {:.6f})".format(*x[0].tolist()))
 `;

@@ -3,14 +3,15 @@
 
 import {draws, follow, shares, slicedDistance, start} from '../exact.js';
 import {chart, colour, dots, label, short} from '../draw.js';
-import {BUDGETS, SCHEDULES, SCHEDULE_CODE, SOLVERS, load, planOf} from '../plans.js';
-import {mixtureCode} from '../state.js';
+import {BUDGETS, SCHEDULES, SCHEDULE_CODE, SOLVERS, load, planOf, solverCode} from '../plans.js';
+import {denoiserCode, preamble} from '../python.js';
 
 const N = 1500, INKS = ['noise', 'other', 'data', 'third'], NAMES = Object.keys(SOLVERS);
 
 /** @type {import('../app.js').Scene} */
 export const race = {
   id: 'race',
+  learned: true,
   title: 'Race',
   text: `
 <p>All start from the same noise and may ask the denoiser equally often. Watch where they are at equal cost, and read below how far
@@ -104,18 +105,16 @@ draws, which no sampler can be below on average.</p>
       },
       chart: () => `Sliced W2 by evaluations: ${field.map((runner) => `${runner.name} ${runner.curve.map(([n, v]) => `${n}: ${short(v)}`).join(', ')}`).join('; ')}.`,
       python() {
-        const lines = runners.map((name) => {
-          const code = SOLVERS[name].code, made = name === 'default' ? `sf.solvers.recommended(schedule, ${p.nfe}, data_std=1.0)` : `${code}.within(denoiser, ${p.nfe})`;
-          return `solver, times = ${made}
+        const lines = field.filter((runner) => runner.plan).map(({name}) => `
+solver, times = ${solverCode(name, Number(p.nfe))}
 samples = sf.sample(denoiser, (${N}, 2), solver=solver, times=times, seed=${seed}, dtype=f64)
-print("${name}: {} evaluations, sample 0 at ({:.6f}, {:.6f})".format(samples.nfe, *samples.x[0].tolist()))`;
-        });
-        return `${mixtureCode(app.components)}
-
-schedule = ${SCHEDULE_CODE[p.schedule]}
-denoiser = sf.ExactDenoiser(law, schedule)
-denoiser.data_mean, denoiser.data_std = 0.0, 1.0  # the page's plans are for data of that scale
-${lines.join('\n')}
+said = "sliced W2 {:.4f} with {} evaluations, sample 0 at ({:.6f}, {:.6f})"
+print("${name}:", said.format(sliced(samples.x, data), samples.nfe, *samples.x[0].tolist()))
+`);
+        return `${preamble(app, ['draws', 'sliced', 'learned'])}${denoiserCode(app, SCHEDULE_CODE[p.schedule])}
+data = draws(${N}, ${seed + 1})
+${lines.join('')}
+print(f"floor: {sliced(data, draws(${N}, ${seed + 2})):.4f}")
 `;
       },
     };
