@@ -59,8 +59,8 @@ def test_curvatures_are_those_of_autograd():
 @pytest.mark.parametrize("schedule", [sf.VP(), sf.SubVP(), sf.EDM(), sf.Rectified()], ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("t", [0.0, 1e-3, 0.2, 0.6, 1.0])
 def test_fields_are_exact(schedule, t):
-    """To 1e-12 of their scale, or of the data's where they are smaller. Against 80 bits both sides are within 3e-13: far
-    out, where log-densities are -10^3 and only their differences matter, float64 leaves no more."""
+    """To 1e-12 of their scale, or of the data's where they are smaller. Against 80 bits both sides are within 3e-13:
+    far out, where log-densities are -10^3 and only their differences matter, float64 leaves no more."""
     alpha, sigma = (float(v) for v in schedule(t))
     g = torch.Generator().manual_seed(0)
     x = alpha * LAW.sample(40, generator=g) + sigma * torch.randn(40, 2, dtype=f64, generator=g)
