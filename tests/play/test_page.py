@@ -11,7 +11,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import torch
+from page_cases import mixture
 
+import scorefield as sf
 from scorefield.play.export import page as exported
 from scorefield.play.server import listening
 
@@ -264,6 +267,38 @@ def test_copied_python_prints_the_pages_numbers(browser, file, scene):
         at.settled()
         at.step(30 if scene != "train" else 8)
         assert len(compared(at)) == LINES[scene]
+
+
+def test_the_command_draws_what_is_on_the_screen_or_is_not_offered(browser, file, tmp_path):
+    laws = {"eight Gaussians": None, "eight, of unequal weights": [k / 36 for k in range(1, 9)]}
+    offered = {
+        "field": ("eight Gaussians", "score-field.png"),
+        "paths": ("eight Gaussians", "ddpm-ddim.png"),
+        "langevin": ("eight, of unequal weights", "low-density.png"),
+        "annealed": ("eight, of unequal weights", "low-density.png"),
+    }
+    commands = {}
+    with Opened(browser, file, motion="reduce") as at:
+        for scene in SCENES:
+            at.page.evaluate("name => app.show(name)", scene)
+            at.page.select_option("#preset", "three blobs")
+            assert at.page.locator("#copy-command").is_hidden()  # no command knows that density
+            for preset, weights in laws.items():
+                at.page.select_option("#preset", preset)
+                shown = mixture(at.page.evaluate("app.components"))
+                law = sf.distributions.eight_gaussians(weights=weights, dtype=torch.float64)
+                torch.testing.assert_close(
+                    [shown.weights, shown.means, shown.covariances], [law.weights, law.means, law.covariances]
+                )
+                if at.page.locator("#copy-command").is_visible():
+                    command, name = at.page.evaluate("app.instance.command()").split("  # ")
+                    assert offered[scene] == (preset, name)
+                    commands[scene] = command
+    assert commands.keys() == offered.keys()
+    (command,) = set(commands.values())
+    words = [sys.executable, "-m", *command.split(), "--out", str(tmp_path)]
+    subprocess.run(words, check=True, capture_output=True)
+    assert {name for _, name in offered.values()} < {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize(

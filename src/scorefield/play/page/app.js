@@ -18,7 +18,7 @@ import {SCENES} from './scenes/index.js';
  * What a scene is; `learned` says that it takes the learned field. `create` is called when it is shown, and again on reset; the instance draws, and moves if it can.
  * @typedef {{id: string, title: string, text: string, controls: Control[], components?: boolean, learned?: boolean, create: (app: App) => Instance}} Scene
  * @typedef {{draw: () => void, tick?: () => void, changed?: (name?: string) => void, summary: () => string, chart?: () => string,
- *   hover?: (x: number, y: number) => string, python: () => string}} Instance
+ *   hover?: (x: number, y: number) => string, python: () => string, command?: () => string}} Instance  `command` is '' where no command does it
  */
 
 const $ = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
@@ -127,6 +127,7 @@ export class App {
     });
     $('csv').addEventListener('change', () => $('csv').files[0] && this.read($('csv').files[0]));
     $('copy-python').addEventListener('click', () => this.copy(this.instance.python(), 'Python copied'));
+    $('copy-command').addEventListener('click', () => this.copy(this.instance.command?.() ?? '', 'Command copied'));
     $('copy-link').addEventListener('click', () => this.copy(location.href, 'Link copied'));
     this.pointer();
     window.addEventListener('hashchange', () => {
@@ -198,6 +199,9 @@ export class App {
       : this.learning && this.scene.learned ? `Training a network first, step ${this.learning.net.step}; until then the field is the exact one. ` : '';
     $('summary').textContent = whose + this.instance.summary();
     $('python').textContent = this.instance.python();
+    const command = this.instance.command?.() ?? '';
+    $('copy-command').hidden = $('command').hidden = !command;
+    $('command').textContent = command;
     $('chart').hidden = $('chart-summary').hidden = !this.instance.chart;
     if (this.instance.chart) $('chart-summary').textContent = this.instance.chart();
   }

@@ -1,7 +1,7 @@
 // @ts-check
 /** What the copied programs have in common: the law, the page's own draws, its distances, and the network it trained. */
 
-import {mixtureCode} from './state.js';
+import {PRESETS, mixtureCode, rowsOf} from './state.js';
 
 /** @typedef {import('./app.js').App} App */
 
@@ -87,6 +87,14 @@ class Learned(sf.Denoiser):
         return learned(x_t, *map(float, self.schedule(t)))
 `;
 
+/** The command that draws what is on the screen, in that file; '' where none does: `scorefield demo` knows one of the presets.
+ * @param {App} app @param {string} file @param {string} [preset] */
+export function demo(app, file, preset = 'eight Gaussians') {
+  const at = (/** @type {import('./exact.js').Component[]} */ components) => JSON.stringify(rowsOf(components).map((r) => r.map((v) => Number(v.toPrecision(10)))));
+  return at(app.components) !== at(PRESETS[preset]) || app.usesLearned ? ''
+    : `scorefield demo score-field --distribution eight-gaussians --seed ${app.seed}  # ${file}`;
+}
+
 /** The law, and of the rest what is asked for. The learned field is there where the page shows it, or it is said that it is not.
  * @param {App} app @param {('draws' | 'sliced' | 'shares' | 'learned' | 'network')[]} [wants] `network`: whether or not the page shows it */
 export function preamble(app, wants = []) {
@@ -105,14 +113,14 @@ export function preamble(app, wants = []) {
   return `${out}\n`;
 }
 
-/** \`denoiser\`, exact or learned, for the page's plans. @param {App} app @param {string} schedule as Python */
+/** `denoiser`, exact or learned, for the page's plans. @param {App} app @param {string} schedule as Python */
 export const denoiserCode = (app, schedule) => (app.usesLearned ? `schedule = ${schedule}
 denoiser = Learned(schedule)` : `schedule = ${schedule}
 denoiser = sf.ExactDenoiser(law, schedule)`) + `
 denoiser.data_mean, denoiser.data_std = 0.0, 1.0  # the page's plans are for data of that scale
 `;
 
-/** \`score(x, sigma)\`, exact or learned. @param {App} app */
+/** `score(x, sigma)`, exact or learned. @param {App} app */
 export const scoreCode = (app) => app.usesLearned ? `
 def score(x, sigma):  # learned; at the least noise it knows, if there is less
     sigma = max(sigma, 0.03 * std)

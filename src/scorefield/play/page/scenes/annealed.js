@@ -3,7 +3,7 @@
 
 import {field, normals, shares, slicedDistance, draws, moments} from '../exact.js';
 import {bars, colour, dots, grid, heat, label, short} from '../draw.js';
-import {preamble, scoreCode} from '../python.js';
+import {demo, preamble, scoreCode} from '../python.js';
 
 const N = 2000, BEGIN = 1e6; // the draw of the start: those of a level are counted from 0, of seed + 100 + level
 
@@ -62,6 +62,7 @@ never settle; with too few steps a level they lag behind.</p>`,
         const far = slicedDistance(x, draws(app.components, N, seed + 1));
         return `Level ${Math.min(Math.floor(k / p.each) + 1, p.levels)} of ${p.levels}, σ = ${short(sigma())}.${now} Sliced W2 to ${N} draws ${far.toFixed(4)}; between two sets of draws ${floor.toFixed(4)}. Sample 0 at (${x[0].toFixed(6)}, ${x[1].toFixed(6)}).`;
       },
+      command: () => demo(app, 'low-density.png', 'eight, of unequal weights'),
       python() {
         return `${preamble(app, ['draws', 'sliced', 'shares', 'learned'])}${scoreCode(app)}
 ladder = [${p.top} * ${p.bottom / p.top} ** (i / ${Math.max(p.levels - 1, 1)}) for i in range(${p.levels})]

@@ -3,7 +3,7 @@
 
 import {field, moments, responsibilities} from '../exact.js';
 import {arrows, colour, grid, heat, label, scaleBar, short} from '../draw.js';
-import {preamble} from '../python.js';
+import {demo, preamble} from '../python.js';
 
 const LONGEST = 0.32; // of an arrow, in the data's units
 
@@ -97,6 +97,7 @@ generative model. The numbers here are exact, not learned.</p>`,
         return `${app.components.length} components, mean (${short(mean[0])}, ${short(mean[1])}), standard deviation ${short(std)}. `
           + `At the mean, with noise ${short(app.params.sigma)}: log-density ${f.logp[0].toFixed(4)}, score (${f.score[0].toFixed(4)}, ${f.score[1].toFixed(4)}).`;
       },
+      command: () => demo(app, 'score-field.png'),
       python() {
         return `${preamble(app)}
 x = law.mean[None]  # or any points (B, 2)

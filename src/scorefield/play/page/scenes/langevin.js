@@ -3,7 +3,7 @@
 
 import {draws, field, normalsOf, owners, shares, uniforms} from '../exact.js';
 import {bars, chart, colour, dots, grid, heat, label, short} from '../draw.js';
-import {preamble, scoreCode} from '../python.js';
+import {demo, preamble, scoreCode} from '../python.js';
 import {PRESETS} from '../state.js';
 
 /** Particles, by the number of dimensions. @type {Record<string, number>} */
@@ -180,6 +180,7 @@ mode; yet nobody is near it: all are a distance of about s√d away, on a shell,
         return components.length > 30 ? 'Too many components to tell modes.'
           : `Mode weights are off by ${apart().toFixed(4)} in total variation; ${n} exact draws would be off by ${floor(truth, n).toFixed(3)} on average.`;
       },
+      command: () => d > 2 ? '' : demo(app, 'low-density.png', 'eight, of unequal weights'),
       python() {
         const start = {'one point': `torch.full((n, d), 0.01, dtype=f64)`, 'wide Gaussian': `1.5 * Noise(${seed}, torch.arange(n), (d,), f64).normal(${START})`}[
           /** @type {string} */ (app.params.start)] ?? `6 * torch.stack([uniforms(n, ${seed}, ${START} + j) for j in range(d)], 1) - 3`;

@@ -4,7 +4,7 @@
 import {draws, follow, normals, start} from '../exact.js';
 import {colour, dots, label, line, short} from '../draw.js';
 import {SCHEDULES, SCHEDULE_CODE, load, planOf, solverCode} from '../plans.js';
-import {denoiserCode, preamble} from '../python.js';
+import {demo, denoiserCode, preamble} from '../python.js';
 
 const N = 600, TRACED = 24, NFE = 40;
 const DIRECTIONS = ['forward: data to noise', 'reverse SDE', 'probability-flow ODE', 'encode, then decode'];
@@ -99,6 +99,7 @@ Coordinates are x / √(α² + σ²) times the data's scale, so that no process 
         label(view, `t = ${times[now].toFixed(3)}   α = ${short(levels[now].alpha)}   σ = ${short(levels[now].sigma)}`, 12 * r, 18 * r);
       },
       summary: () => `${p.schedule}, ${p.direction}. ${said}`,
+      command: () => p.schedule === 'VP' && (p.direction === DIRECTIONS[1] || p.direction === DIRECTIONS[2]) ? demo(app, 'ddpm-ddim.png') : '',
       python() {
         const forward = p.direction === DIRECTIONS[0];
         const head = preamble(app, forward ? ['draws'] : ['draws', 'learned']);
