@@ -141,6 +141,17 @@ def test_every_scene_loads_without_a_word_in_the_console(browser, file, scene, s
         assert colours > 3
 
 
+def test_every_control_says_what_it_does_and_every_scene_where_to_read_on(browser, file):
+    with Opened(browser, file, motion="reduce") as at:
+        for scene in SCENES:
+            at.page.evaluate("name => app.show(name)", scene)
+            silent = "[...document.querySelectorAll('#controls .control')].filter((c) => !c.querySelector('.help'))"
+            assert at.page.evaluate(f"{silent}.map((c) => c.textContent)") == []
+            assert at.page.locator("#text math, #text table").count()
+            assert at.page.locator("#text a[href^='https://'][rel='noopener noreferrer']").count()
+            assert at.page.locator("#text .notation").count() == (scene in ("annealed", "paths", "race"))
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("scene", SCENES)
 def test_axe_finds_nothing(browser, file, scene, scheme):

@@ -159,6 +159,7 @@ export class App {
     }
     $('title').textContent = this.scene.title;
     $('text').innerHTML = this.scene.text; // written by us, in scenes/
+    for (const link of $('text').querySelectorAll('a')) Object.assign(link, {target: '_blank', rel: 'noopener noreferrer'});
     $('density').hidden = this.scene.components === false;
     $('seed').value = this.state.seed;
     $('speed').value = this.state.speed;

@@ -3,6 +3,7 @@
 
 import {field, normals, shares, slicedDistance, draws, moments} from '../exact.js';
 import {bars, colour, dots, grid, heat, label, short} from '../draw.js';
+import {notation} from '../notation.js';
 import {demo, preamble, scoreCode} from '../python.js';
 
 const N = 2000, BEGIN = 1e6; // the draw of the start: those of a level are counted from 0, of seed + 100 + level
@@ -14,17 +15,21 @@ export const annealed = {
   title: 'Annealed Langevin',
   text: `
 <p>Start where the noise is larger than the data, where all is one hill, and go down a ladder of noise levels: at each, some Langevin
-steps with a step proportional to σ², so that signal and noise keep their ratio (Song &amp; Ermon 2019).</p>
+steps with a step proportional to σ², so that signal and noise keep their ratio (<a href="https://arxiv.org/abs/1907.05600">Song &amp; Ermon 2019</a>).</p>
 <math display="block"><mrow><msub><mi>ε</mi><mi>i</mi></msub><mo>=</mo><mi>c</mi><msubsup><mi>σ</mi><mi>i</mi><mn>2</mn></msubsup><mo>,</mo>
 <msub><mi>σ</mi><mi>i</mi></msub><mo>=</mo><msub><mi>σ</mi><mn>1</mn></msub><msup><mi>r</mi><mi>i</mi></msup></mrow></math>
 <p>With too few levels the particles of one level are strangers to the next and freeze where they stand; with too large a step they
-never settle; with too few steps a level they lag behind.</p>`,
+never settle; with too few steps a level they lag behind.</p>${notation([
+  ['noisy datum', 'x = x0 + σ ε', '√ᾱ x = √ᾱ x0 + √(1 − ᾱ) ε, ᾱ = 1 / (1 + σ²)'],
+  ['the network', 's = ∇ log p_σ(x)', 'ε_θ = −σ s'],
+  ['a step', 'x + ε<sub>i</sub>/2 s + √ε<sub>i</sub> z', 'x − ε<sub>i</sub>/(2σ<sub>i</sub>) ε_θ + √ε<sub>i</sub> z'],
+])}`,
   controls: [
-    {name: 'levels', label: 'Levels', kind: 'range', min: 2, max: 30, step: 1, value: 12},
-    {name: 'each', label: 'Steps a level', kind: 'range', min: 1, max: 60, step: 1, value: 20},
-    {name: 'top', label: 'Largest σ', kind: 'range', min: 0.2, max: 10, log: true, value: 4},
-    {name: 'bottom', label: 'Smallest σ', kind: 'range', min: 0.01, max: 0.2, log: true, value: 0.03},
-    {name: 'size', label: 'Step c (of σ²)', kind: 'range', min: 0.02, max: 3, log: true, value: 0.4},
+    {name: 'levels', label: 'Levels', kind: 'range', min: 2, max: 30, step: 1, value: 12, help: 'Noise levels, in equal ratios from the largest to the smallest.'},
+    {name: 'each', label: 'Steps a level', kind: 'range', min: 1, max: 60, step: 1, value: 20, help: 'Langevin steps at each.'},
+    {name: 'top', label: 'Largest σ', kind: 'range', min: 0.2, max: 10, log: true, value: 4, help: 'Where the ladder begins: as wide as the data, or modes are missed.'},
+    {name: 'bottom', label: 'Smallest σ', kind: 'range', min: 0.01, max: 0.2, log: true, value: 0.03, help: 'Where it ends: the noise that stays in the samples.'},
+    {name: 'size', label: 'Step c (of σ²)', kind: 'range', min: 0.02, max: 3, log: true, value: 0.4, help: 'The step of a level is c σ²; beyond 2 or so it bursts.'},
   ],
   create(app) {
     const {view, seed} = app, p = app.params;

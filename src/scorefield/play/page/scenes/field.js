@@ -23,14 +23,15 @@ export const scoreField = {
 blurs the density and melts its landscape: every arrow then points to all of the data at once.</p>
 <math display="block"><mrow><msub><mo>∇</mo><mi>x</mi></msub><mi>log</mi><msub><mi>p</mi><mi>σ</mi></msub><mo>(</mo><mi>x</mi><mo>)</mo>
 <mo>=</mo><mfrac><mrow><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><mi>x</mi><mo>]</mo><mo>−</mo><mi>x</mi></mrow><msup><mi>σ</mi><mn>2</mn></msup></mfrac></mrow></math>
-<p>So whoever can denoise knows the score: that is Tweedie's formula, and the reason why a network trained to remove noise is a
+<p>So whoever can denoise knows the score: that is Tweedie's formula (<a href="https://doi.org/10.1198/jasa.2011.tm11181">Efron 2011</a>), and the reason why a network trained to remove noise is a
 generative model. The numbers here are exact, not learned.</p>`,
   controls: [
     {name: 'sigma', label: 'Noise σ', kind: 'range', min: 0.01, max: 5, log: true, value: 0.15, help: 'Standard deviation of the noise added to the data.'},
-    {name: 'show', label: 'Shading', kind: 'select', options: ['density', 'log-density', 'score length', 'none'], value: 'density'},
+    {name: 'show', label: 'Shading', kind: 'select', options: ['density', 'log-density', 'score length', 'none'], value: 'density',
+      help: 'What the colour stands for; the log-density shows what is far below the peak.'},
     {name: 'arrows', label: 'Arrows', kind: 'select', options: ['score', 'step to E[x0 | x]', 'none'], value: 'score',
       help: 'Long arrows are compressed: length follows |s| / (|s| + s0), and the bar at the lower right is |s| = s0.'},
-    {name: 'sweep', label: 'Let the noise rise and fall', kind: 'toggle', value: true},
+    {name: 'sweep', label: 'Let the noise rise and fall', kind: 'toggle', value: true, help: 'Sweeps σ up and down; moving the slider stops it.'},
   ],
   create(app) {
     let phase = Math.asin(Math.max(-1, Math.min(1, Math.log(app.params.sigma / 0.22) / 3.1)));

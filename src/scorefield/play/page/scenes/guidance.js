@@ -13,15 +13,16 @@ export const guidance = {
   id: 'guidance',
   title: 'Guidance',
   text: `
-<p>Label one component and ask for it. With a weight w, classifier guidance and classifier-free guidance follow the same field:</p>
+<p>Label one component and ask for it. With a weight w, classifier guidance (<a href="https://arxiv.org/abs/2105.05233">Dhariwal &amp; Nichol 2021</a>) and
+classifier-free guidance (<a href="https://arxiv.org/abs/2207.12598">Ho &amp; Salimans 2022</a>) follow the same field:</p>
 <math display="block"><mrow><mi>D</mi><mo>=</mo><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>]</mo><mo>+</mo><mi>w</mi><mo>(</mo>
 <mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>,</mo><mi>y</mi><mo>]</mo><mo>−</mo><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>]</mo><mo>)</mo></mrow></math>
 <p>w = 0 is the whole density, w = 1 the class. Beyond, samples are often said to follow p(x) p(y | x)^w, the shading here. They do not:
 noising and tilting do not commute. <span>Particles weighted for it do</span>; the library's <code>feynman_kac</code> draws them from models alone.</p>`,
   controls: [
-    {name: 'w', label: 'Weight w', kind: 'range', min: 0, max: 8, step: 0.25, value: 3},
-    {name: 'target', label: 'Class (component)', kind: 'range', min: 1, max: 8, step: 1, value: 1},
-    {name: 'schedule', label: 'Process', kind: 'select', options: SCHEDULES, value: 'VP'},
+    {name: 'w', label: 'Weight w', kind: 'range', min: 0, max: 8, step: 0.25, value: 3, help: 'How much is made of the class.'},
+    {name: 'target', label: 'Class (component)', kind: 'range', min: 1, max: 8, step: 1, value: 1, help: 'By its row in the table; the last one beyond.'},
+    {name: 'schedule', label: 'Process', kind: 'select', options: SCHEDULES, value: 'VP', help: 'The noise that is undone.'},
   ],
   create(app) {
     const {view, seed, components} = app, p = app.params, target = Math.min(p.target, components.length) - 1;

@@ -15,15 +15,15 @@ export const matching = {
   text: `
 <p><span class="data">Clean points</span>, the same points with noise added, and an arrow from each noisy point back to its datum,
 divided by σ². One arrow is a wild guess. Their <em>mean</em> over all noisy points that fall in one place is the score of the noisy
-density there: that is what a network fitted by least squares learns (Vincent 2011).</p>
+density there: that is what a network fitted by least squares learns (<a href="https://doi.org/10.1162/NECO_a_00142">Vincent 2011</a>).</p>
 <math display="block"><mrow><mi>E</mi><mo>[</mo><mfrac><mrow><msub><mi>x</mi><mn>0</mn></msub><mo>−</mo><mi>x</mi></mrow><msup><mi>σ</mi><mn>2</mn></msup></mfrac>
 <mo>|</mo><mi>x</mi><mo>]</mo><mo>=</mo><mo>∇</mo><mi>log</mi><msub><mi>p</mi><mi>σ</mi></msub><mo>(</mo><mi>x</mi><mo>)</mo></mrow></math>
-<p>Four objectives find that same field: explicit, implicit (Hyvärinen 2005), sliced (Song et al. 2019), which takes the implicit one's
+<p>Four objectives find that same field: explicit, implicit (<a href="https://jmlr.org/papers/v6/hyvarinen05a.html">Hyvärinen 2005</a>), sliced (<a href="https://arxiv.org/abs/1905.07088">Song et al. 2019</a>), which takes the implicit one's
 derivatives along random directions only, and denoising. At a wrong field, the score plus an error of your choice, they differ by
 constants that do not depend on the field; what each says of the field is its excess over the least it can be, and these agree as draws
 grow.</p>`,
   controls: [
-    {name: 'sigma', label: 'Noise σ', kind: 'range', min: 0.1, max: 1.5, log: true, value: 0.4},
+    {name: 'sigma', label: 'Noise σ', kind: 'range', min: 0.1, max: 1.5, log: true, value: 0.4, help: 'How far the noisy points are moved: less noise, wilder arrows.'},
     {name: 'error', label: 'Wrongness of the field', kind: 'range', min: 0, max: 1, step: 0.05, value: 0.3,
       help: 'The field judged below is the score plus this constant in x.'},
   ],

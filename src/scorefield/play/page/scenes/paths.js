@@ -4,6 +4,7 @@
 import {draws, follow, normals, start} from '../exact.js';
 import {colour, dots, label, line, short} from '../draw.js';
 import {SCHEDULES, SCHEDULE_CODE, load, planOf, solverCode} from '../plans.js';
+import {notation} from '../notation.js';
 import {demo, denoiserCode, preamble} from '../python.js';
 
 const N = 600, TRACED = 24, NFE = 40;
@@ -16,17 +17,24 @@ export const paths = {
   title: 'Forward and reverse',
   text: `
 <p>A process adds noise until nothing of the data is left. Read backwards it is a sampler, in two ways with the same law at every
-time: an SDE, which keeps adding and removing noise, and an ODE, which is a smooth map from noise to data and back.</p>
+time: an SDE, which keeps adding and removing noise, and an ODE, which is a smooth map from noise to data and back
+(<a href="https://arxiv.org/abs/2011.13456">Song et al. 2021</a>).</p>
 <math display="block"><mrow><mi>d</mi><mi>x</mi><mo>=</mo><mi>f</mi><mi>x</mi><mi>d</mi><mi>t</mi><mo>+</mo><mi>g</mi><mi>d</mi><mi>w</mi><mo>;</mo>
 <mi>d</mi><mi>x</mi><mo>=</mo><mo>(</mo><mi>f</mi><mi>x</mi><mo>−</mo><msup><mi>g</mi><mn>2</mn></msup><mi>s</mi><mo>)</mo><mi>d</mi><mi>t</mi><mo>+</mo><mi>g</mi><mi>d</mi><mover><mi>w</mi><mo>¯</mo></mover><mo>;</mo>
 <mfrac><mrow><mi>d</mi><mi>x</mi></mrow><mrow><mi>d</mi><mi>t</mi></mrow></mfrac><mo>=</mo><mi>f</mi><mi>x</mi><mo>−</mo><mfrac><msup><mi>g</mi><mn>2</mn></msup><mn>2</mn></mfrac><mi>s</mi></mrow></math>
-<p>The same in DDPM's letters: <math><mrow><msub><mi>x</mi><mi>t</mi></msub><mo>=</mo><msqrt><mover><mi>α</mi><mo>¯</mo></mover></msqrt><msub><mi>x</mi><mn>0</mn></msub><mo>+</mo><msqrt><mrow><mn>1</mn><mo>−</mo><mover><mi>α</mi><mo>¯</mo></mover></mrow></msqrt><mi>ε</mi></mrow></math>, with √ᾱ = α and √(1 − ᾱ) = σ here.
-Coordinates are x / √(α² + σ²) times the data's scale, so that no process leaves the picture.</p>`,
+${notation([
+  ['noisy datum', 'x = α x0 + σ ε', 'x = √ᾱ x0 + √(1 − ᾱ) ε'],
+  ['time', 't from 0 to 1', 'n from 1 to N, t = n / N'],
+  ['noise added', 'g² = β(t), f = −β(t) / 2', 'β<sub>n</sub> = β(t) / N'],
+  ['the network', 's', 'ε_θ = −√(1 − ᾱ) s'],
+  ['a step back', 'dx = (f x − g² s) dt + g dw̄', '(x − β<sub>n</sub> ε_θ / √(1 − ᾱ)) / √(1 − β<sub>n</sub>) + √β<sub>n</sub> z'],
+])}
+<p>Coordinates are x / √(α² + σ²) times the data's scale, so that no process leaves the picture.</p>`,
   controls: [
-    {name: 'schedule', label: 'Process', kind: 'select', options: SCHEDULES, value: 'VP'},
-    {name: 'direction', label: 'Direction', kind: 'select', options: DIRECTIONS, value: DIRECTIONS[2]},
+    {name: 'schedule', label: 'Process', kind: 'select', options: SCHEDULES, value: 'VP', help: 'How the data fade (α) and the noise grows (σ).'},
+    {name: 'direction', label: 'Direction', kind: 'select', options: DIRECTIONS, value: DIRECTIONS[2], help: 'Data to noise, one of two ways back, or there and back.'},
     {name: 'at', label: 'Where on the way', kind: 'range', min: 0, max: 1, step: 0.005, value: 0, help: '0 is where the direction starts, 1 where it ends; it plays by itself, or scrub.'},
-    {name: 'loop', label: 'Go back and forth', kind: 'toggle', value: true},
+    {name: 'loop', label: 'Go back and forth', kind: 'toggle', value: true, help: 'Off, it stops at the end.'},
   ],
   create(app) {
     const {view, seed} = app, p = app.params;
@@ -68,7 +76,7 @@ Coordinates are x / √(α² + σ²) times the data's scale, so that no process 
         times = plan.times;
         levels = times.map((t) => levelOf(all, p.schedule, t));
         const end = path[path.length - 1];
-        said = `${solver}, ${plan.nfe} evaluations; sample 0 ends at (${end[0].toFixed(6)}, ${end[1].toFixed(6)}).`;
+        said = `${solver === 'default' ? 'The default solver' : solver}, ${plan.nfe} evaluations; sample 0 ends at (${end[0].toFixed(6)}, ${end[1].toFixed(6)}).`;
       }
       app.changed();
     }).catch((error) => { said = String(error.message ?? error); app.changed(); });

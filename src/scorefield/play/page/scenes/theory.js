@@ -23,7 +23,8 @@ export const theory = {
   title: 'All of it',
   text: `
 <p>One field, read in five ways. All learn E[x0 | x_t] of one kernel, x_t = α x0 + σ ε; they differ in what the network is asked for, in
-how α and σ are named, and in how the field is followed.</p>
+how α and σ are named, and in how the field is followed (<a href="https://arxiv.org/abs/2011.13456">Song et al. 2021</a>; flow matching:
+<a href="https://arxiv.org/abs/2210.02747">Lipman et al. 2023</a>).</p>
 <div class="scroll" tabindex="0" role="region" aria-label="The theory in one table"><table>
 <thead><tr><th scope="col">method</th><th scope="col">predicts</th><th scope="col">process</th><th scope="col">sampled by</th></tr></thead>
 <tbody>

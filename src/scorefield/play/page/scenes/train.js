@@ -14,17 +14,17 @@ export const training = {
   title: 'Train',
   text: `
 <p>A network of two hidden layers is fitted to draws of the density, nothing more: given a noisy point and its noise level it must say
-where the point came from. Least squares makes it the mean, and so the score.</p>
+where the point came from. Least squares makes it the mean, and so the score; the scales are those of <a href="https://arxiv.org/abs/2206.00364">Karras et al. 2022</a>.</p>
 <math display="block"><mrow><munder><mi>min</mi><mi>θ</mi></munder><mi>E</mi><msup><mrow><mo>|</mo><msub><mi>F</mi><mi>θ</mi></msub><mo>(</mo><msub><mi>c</mi><mtext>in</mtext></msub><mi>x</mi><mo>,</mo><mfrac><mrow><mi>log</mi><mi>σ</mi></mrow><mn>4</mn></mfrac><mo>)</mo><mo>−</mo>
 <mfrac><mrow><msub><mi>x</mi><mn>0</mn></msub><mo>−</mo><msub><mi>c</mi><mtext>skip</mtext></msub><mi>x</mi></mrow><msub><mi>c</mi><mtext>out</mtext></msub></mfrac><mo>|</mo></mrow><mn>2</mn></msup></mrow></math>
 <p>Where there are no data it learns nothing: the error between the modes stays. Switch the learned field on in the other scenes and see
 what Langevin dynamics and the solvers make of it.</p>`,
   controls: [
     {name: 'objective', label: 'Objective', kind: 'select', options: ['denoising', 'explicit'], value: 'denoising', help: 'Explicit: the exact score is the target, which one never has. The noise of single data is what is saved.'},
-    {name: 'width', label: 'Units a layer', kind: 'range', min: 8, max: 96, step: 8, value: 48},
-    {name: 'sigma', label: 'Shown at σ', kind: 'range', min: 0.05, max: 4, log: true, value: 0.3},
-    {name: 'show', label: 'Show', kind: 'select', options: ['learned and exact', 'difference'], value: 'learned and exact'},
-    {name: 'use', label: 'Use the learned field in other scenes', kind: 'toggle', value: false},
+    {name: 'width', label: 'Units a layer', kind: 'range', min: 8, max: 96, step: 8, value: 48, help: 'Of two hidden layers; a change begins anew.'},
+    {name: 'sigma', label: 'Shown at σ', kind: 'range', min: 0.05, max: 4, log: true, value: 0.3, help: 'The noise level of the arrows; all levels are trained.'},
+    {name: 'show', label: 'Show', kind: 'select', options: ['learned and exact', 'difference'], value: 'learned and exact', help: 'Both fields, or one less the other.'},
+    {name: 'use', label: 'Use the learned field in other scenes', kind: 'toggle', value: false, help: 'Scenes Langevin to Race and All of it then follow this network.'},
   ],
   create(app) {
     const {view, seed, components} = app, p = app.params;
