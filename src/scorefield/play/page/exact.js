@@ -16,38 +16,50 @@
 
 // ---- Philox 4x32-10 (Salmon et al. 2011) and Box-Muller, as scorefield.randomness
 
-const MULTIPLIERS = [0xd2511f53, 0xcd9e8d57];
-const WEYL = [0x9e3779b9, 0xbb67ae85];
+const M0 = 0xd2511f53, M1 = 0xcd9e8d57, W0 = 0x9e3779b9, W1 = 0xbb67ae85;
 
-/** The high 32 bits of a 32 x 32 bit product. @param {number} a @param {number} b */
+/** The high 32 bits of a 32 x 32 bit product, in integer arithmetic throughout. @param {number} a @param {number} b */
 function high(a, b) {
   const a0 = a & 0xffff, a1 = a >>> 16, b0 = b & 0xffff, b1 = b >>> 16;
-  const middle = a1 * b0 + ((a0 * b0) >>> 16);
-  return (a1 * b1 + Math.floor(middle / 65536) + (((middle % 65536) + a0 * b1) / 65536)) >>> 0;
+  const one = Math.imul(a1, b0) + (Math.imul(a0, b0) >>> 16), two = Math.imul(a0, b1) + (one & 0xffff); // both below 2^32
+  return (Math.imul(a1, b1) + (one >>> 16) + (two >>> 16)) | 0;
 }
 
-/** Four 32-bit words of a counter of four and a key of two. @param {number[]} counter @param {number[]} key */
-export function philox(counter, key) {
-  let [x0, x1, x2, x3] = counter, [k0, k1] = key;
+const words = new Int32Array(4); // of the latest counter, signed
+
+/** Four 32-bit words of a counter of four and a key of two, into `words`.
+ * @param {number} x0 @param {number} x1 @param {number} x2 @param {number} x3 @param {number} k0 @param {number} k1 */
+function fill(x0, x1, x2, x3, k0, k1) {
   for (let round = 0; round < 10; round++) {
-    const h0 = high(MULTIPLIERS[0], x0), l0 = Math.imul(MULTIPLIERS[0], x0) >>> 0;
-    const h1 = high(MULTIPLIERS[1], x2), l1 = Math.imul(MULTIPLIERS[1], x2) >>> 0;
-    [x0, x1, x2, x3] = [(h1 ^ x1 ^ k0) >>> 0, l1, (h0 ^ x3 ^ k1) >>> 0, l0];
-    k0 = (k0 + WEYL[0]) >>> 0;
-    k1 = (k1 + WEYL[1]) >>> 0;
+    const h0 = high(M0, x0), l0 = Math.imul(M0, x0), h1 = high(M1, x2), l1 = Math.imul(M1, x2);
+    x0 = h1 ^ x1 ^ k0;
+    x1 = l1;
+    x2 = h0 ^ x3 ^ k1;
+    x3 = l0;
+    k0 = (k0 + W0) | 0;
+    k1 = (k1 + W1) | 0;
   }
-  return [x0, x1, x2, x3];
+  words[0] = x0;
+  words[1] = x1;
+  words[2] = x2;
+  words[3] = x3;
+}
+
+/** The same as an array. @param {[number, number, number, number]} counter @param {[number, number]} key */
+export function philox(counter, key) {
+  fill(...counter, ...key);
+  return Array.from(words, (w) => w >>> 0);
 }
 
 /** Draw `draw` of samples first .. first + n - 1: standard normals (n, 2). Indices below 2^32, seeds below 2^53.
  * @param {number} seed @param {number} first @param {number} n @param {number} draw */
 export function normals(seed, first, n, draw) {
-  const z = new Float64Array(2 * n), key = [seed >>> 0, Math.floor(seed / 2 ** 32)];
+  const z = new Float64Array(2 * n), low = seed >>> 0, top = Math.floor(seed / 2 ** 32), w = words;
   for (let i = 0; i < n; i++) {
-    const w = philox([0, 2 * draw, first + i, 0], key);
-    const u = Math.abs((w[0] | 0) + 0.5) * 2 ** -31, v = Math.abs((w[1] | 0) + 0.5) * 2 ** -31;
-    z[2 * i] = Math.sqrt(-2 * Math.log(u)) * Math.cos((w[2] | 0) * 2 * Math.PI * 2 ** -32);
-    z[2 * i + 1] = Math.sqrt(-2 * Math.log(v)) * Math.cos((w[3] | 0) * 2 * Math.PI * 2 ** -32);
+    fill(0, 2 * draw, first + i, 0, low, top);
+    const u = Math.abs(w[0] + 0.5) * 2 ** -31, v = Math.abs(w[1] + 0.5) * 2 ** -31;
+    z[2 * i] = Math.sqrt(-2 * Math.log(u)) * Math.cos(w[2] * 2 * Math.PI * 2 ** -32);
+    z[2 * i + 1] = Math.sqrt(-2 * Math.log(v)) * Math.cos(w[3] * 2 * Math.PI * 2 ** -32);
   }
   return z;
 }
@@ -55,15 +67,15 @@ export function normals(seed, first, n, draw) {
 /** The same for events of any size: (n, size). @param {number} seed @param {number} first @param {number} n @param {number} draw @param {number} size */
 export function normalsOf(seed, first, n, draw, size) {
   if (size === 2) return normals(seed, first, n, draw);
-  const z = new Float64Array(n * size), key = [seed >>> 0, Math.floor(seed / 2 ** 32)], blocks = Math.ceil(size / 4);
-  const put = (/** @type {number} */ i, /** @type {number} */ j, /** @type {number} */ v) => { if (j < size) z[i * size + j] = v; };
+  const z = new Float64Array(n * size), low = seed >>> 0, top = Math.floor(seed / 2 ** 32), blocks = Math.ceil(size / 4);
   for (let i = 0; i < n; i++) {
-    for (let block = 0; block < blocks; block++) {
-      const w = philox([block, 2 * draw, first + i, 0], key);
-      for (const j of [0, 1]) {
-        const r = Math.sqrt(-2 * Math.log(Math.abs((w[j] | 0) + 0.5) * 2 ** -31)), a = (w[j + 2] | 0) * 2 * Math.PI * 2 ** -32;
-        put(i, j * blocks + block, r * Math.cos(a));
-        put(i, (j + 2) * blocks + block, r * Math.sin(a));
+    for (let block = 0; block < blocks; block++) { // a block's four numbers stand `blocks` apart
+      fill(block, 2 * draw, first + i, 0, low, top);
+      for (let j = 0; j < 2; j++) {
+        const r = Math.sqrt(-2 * Math.log(Math.abs(words[j] + 0.5) * 2 ** -31)), a = words[j + 2] * 2 * Math.PI * 2 ** -32;
+        const at = j * blocks + block;
+        if (at < size) z[i * size + at] = r * Math.cos(a);
+        if (at + 2 * blocks < size) z[i * size + at + 2 * blocks] = r * Math.sin(a);
       }
     }
   }
@@ -73,10 +85,10 @@ export function normalsOf(seed, first, n, draw, size) {
 /** Draw `draw` of samples first .. first + n - 1: one uniform in [0, 1) each.
  * @param {number} seed @param {number} first @param {number} n @param {number} draw */
 export function uniforms(seed, first, n, draw) {
-  const u = new Float64Array(n), key = [seed >>> 0, Math.floor(seed / 2 ** 32)];
+  const u = new Float64Array(n), low = seed >>> 0, top = Math.floor(seed / 2 ** 32);
   for (let i = 0; i < n; i++) {
-    const w = philox([0, 2 * draw + 1, first + i, 0], key);
-    u[i] = Math.min((w[0] | 0) * 2 ** -32 + 0.5, 1 - 2 ** -24);
+    fill(0, 2 * draw + 1, first + i, 0, low, top);
+    u[i] = Math.min(words[0] * 2 ** -32 + 0.5, 1 - 2 ** -24);
   }
   return u;
 }

@@ -21,8 +21,8 @@ export const scoreField = {
   text: `
 <p>The <strong>score</strong> is the slope of the log-density, and points to where more data are. Noise of standard deviation σ
 blurs the density and melts its landscape: every arrow then points to all of the data at once.</p>
-<math display="block"><mrow><msub><mo>∇</mo><mi>x</mi></msub><mi>log</mi><msub><mi>p</mi><mi>σ</mi></msub><mo>(</mo><mi>x</mi><mo>)</mo>
-<mo>=</mo><mfrac><mrow><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><mi>x</mi><mo>]</mo><mo>−</mo><mi>x</mi></mrow><msup><mi>σ</mi><mn>2</mn></msup></mfrac></mrow></math>
+<math display="block"><mrow><msub><mo>∇</mo><mi>x</mi></msub><mi>log</mi><msub><mi>p</mi><mi>σ</mi></msub><mo stretchy="false">(</mo><mi>x</mi><mo stretchy="false">)</mo>
+<mo>=</mo><mfrac><mrow><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo stretchy="false">|</mo><mi>x</mi><mo>]</mo><mo>−</mo><mi>x</mi></mrow><msup><mi>σ</mi><mn>2</mn></msup></mfrac></mrow></math>
 <p>So whoever can denoise knows the score: that is Tweedie's formula (<a href="https://doi.org/10.1198/jasa.2011.tm11181">Efron 2011</a>), and the reason why a network trained to remove noise is a
 generative model. The numbers here are exact, not learned.</p>`,
   controls: [

@@ -15,8 +15,8 @@ export const guidance = {
   text: `
 <p>Label one component and ask for it. With a weight w, classifier guidance (<a href="https://arxiv.org/abs/2105.05233">Dhariwal &amp; Nichol 2021</a>) and
 classifier-free guidance (<a href="https://arxiv.org/abs/2207.12598">Ho &amp; Salimans 2022</a>) follow the same field:</p>
-<math display="block"><mrow><mi>D</mi><mo>=</mo><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>]</mo><mo>+</mo><mi>w</mi><mo>(</mo>
-<mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>,</mo><mi>y</mi><mo>]</mo><mo>−</mo><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>]</mo><mo>)</mo></mrow></math>
+<math display="block"><mrow><mi>D</mi><mo>=</mo><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo stretchy="false">|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>]</mo><mo>+</mo><mi>w</mi><mo stretchy="false">(</mo>
+<mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo stretchy="false">|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>,</mo><mi>y</mi><mo>]</mo><mo>−</mo><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo stretchy="false">|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>]</mo><mo stretchy="false">)</mo></mrow></math>
 <p>w = 0 is the whole density, w = 1 the class. Beyond, samples are often said to follow p(x) p(y | x)^w, the shading here. They do not:
 noising and tilting do not commute. <span>Particles weighted for it do</span>; the library's <code>feynman_kac</code> draws them from models alone.</p>`,
   controls: [

@@ -7,7 +7,7 @@ import {demo, preamble, scoreCode} from '../python.js';
 import {PRESETS} from '../state.js';
 
 /** Particles, by the number of dimensions. @type {Record<string, number>} */
-const PARTICLES = {'2': 2000, '64': 500, '1000': 100};
+const PARTICLES = {'2': 2000, '64': 500, '1000': 60};
 const LEAST = 0.1; // the noise, of the data's width, at which a learned score is followed: with less it is mostly error
 const START = 1e6, LEARN = 'error of the learned score'; // START: its draw, far from those of the steps
 const BELOW = ['mode weights', 'distance from the mode', LEARN];
@@ -20,7 +20,7 @@ export const langevin = {
   text: `
 <p>Follow the score uphill and shake. In the limit of small steps the particles end up distributed as the density
 (<a href="https://doi.org/10.2307/3318418">Roberts &amp; Tweedie 1996</a>).</p>
-<math display="block"><mrow><msup><mi>x</mi><mo>′</mo></msup><mo>=</mo><mi>x</mi><mo>+</mo><mfrac><mi>ε</mi><mn>2</mn></mfrac><mo>∇</mo><mi>log</mi><mi>p</mi><mo>(</mo><mi>x</mi><mo>)</mo>
+<math display="block"><mrow><msup><mi>x</mi><mo>′</mo></msup><mo>=</mo><mi>x</mi><mo>+</mo><mfrac><mi>ε</mi><mn>2</mn></mfrac><mo>∇</mo><mi>log</mi><mi>p</mi><mo stretchy="false">(</mo><mi>x</mi><mo stretchy="false">)</mo>
 <mo>+</mo><msqrt><mrow><mi>ε</mi><mi>T</mi></mrow></msqrt><mi>z</mi></mrow></math>
 <p>Written with ε in front of the score the noise is √(2ε): the same chain with half the number. A step that is too long adds a bias
 of its order; a Metropolis test (MALA) removes it. Without noise (T = 0) the particles climb to the modes and stay.</p>
@@ -29,15 +29,6 @@ low density</b>. What repairs it is noise, and is the next scene.</p>
 <p>In d dimensions the density is the one on the screen in two axes and N(0, s²) in each of the others. Projections show a blob around the
 mode; yet nobody is near it: all are a distance of about s√d away, on a shell, and a Metropolis test of the same step accepts less and less.</p>`,
   controls: [
-    {name: 'dimensions', label: 'Dimensions', kind: 'select', options: Object.keys(PARTICLES), value: '2',
-      help: 'Beyond two: the first two axes, and each particle as far from its mode as it truly is.'},
-    {name: 'step', label: 'Step ε', kind: 'range', min: 0.0005, max: 0.5, log: true, value: 0.02, help: 'A squared length: too long a step widens the law, or bursts.'},
-    {name: 'convention', label: 'ε stands for', kind: 'select', options: ['ε/2 s + √ε z', 'ε s + √(2ε) z'], value: 'ε/2 s + √ε z',
-      help: 'Both are in use; the second is the first with twice the step.'},
-    {name: 'temperature', label: 'Temperature T', kind: 'range', min: 0, max: 2, step: 0.05, value: 1, help: 'The law becomes p^(1/T); at 0 the noise is off.'},
-    {name: 'mala', label: 'Metropolis test (MALA)', kind: 'toggle', value: false, help: 'Refuses steps so that the law is exact. It needs a density, which a learned score has not.'},
-    {name: 'start', label: 'Start', kind: 'select', options: ['uniform', 'one point', 'wide Gaussian'], value: 'uniform', help: 'Where all particles are before the first step.'},
-    {name: 'below', label: 'Below the picture', kind: 'select', options: BELOW, value: BELOW[0], help: 'What the chart shows.'},
     {name: 'fail', label: 'Show the failure', kind: 'button', help: 'Two far modes of weights 0.8 and 0.2, from a uniform start: each is given half.',
       press: (app) => {
         Object.assign(app.params, {step: 0.02, temperature: 1, start: 'uniform', mala: false, below: BELOW[0]});
@@ -49,6 +40,15 @@ mode; yet nobody is near it: all are a distance of about s√d away, on a shell,
         app.params.below = LEARN;
         app.useLearned();
       }},
+    {name: 'dimensions', label: 'Dimensions', kind: 'select', options: Object.keys(PARTICLES), value: '2',
+      help: 'Beyond two: the first two axes, and each particle as far from its mode as it truly is.'},
+    {name: 'step', label: 'Step ε', kind: 'range', min: 0.0005, max: 0.5, log: true, value: 0.02, help: 'A squared length: too long a step widens the law, or bursts.'},
+    {name: 'convention', label: 'ε stands for', kind: 'select', options: ['ε/2 s + √ε z', 'ε s + √(2ε) z'], value: 'ε/2 s + √ε z',
+      help: 'Both are in use; the second is the first with twice the step.'},
+    {name: 'temperature', label: 'Temperature T', kind: 'range', min: 0, max: 2, step: 0.05, value: 1, help: 'The law becomes p^(1/T); at 0 the noise is off.'},
+    {name: 'mala', label: 'Metropolis test (MALA)', kind: 'toggle', value: false, help: 'Refuses steps so that the law is exact. It needs a density, which a learned score has not.'},
+    {name: 'start', label: 'Start', kind: 'select', options: ['uniform', 'one point', 'wide Gaussian'], value: 'uniform', help: 'Where all particles are before the first step.'},
+    {name: 'below', label: 'Chart', kind: 'select', options: BELOW, value: BELOW[0], help: 'What is drawn below the picture.'},
   ],
   create(app) {
     const {view, seed, components} = app, level = {alpha: 1, sigma: 0}, total = components.reduce((s, c) => s + c.w, 0);
@@ -169,7 +169,7 @@ mode; yet nobody is near it: all are a distance of about s√d away, on a shell,
       summary() {
         const now = few ? ` Shares ${shares(components, plane(x)).map((v) => v.toFixed(4)).join(', ')}; truth ${truth.map((v) => v.toFixed(3)).join(', ')}.` : '';
         const test = tried ? ` Accepted ${(100 * accepted / tried).toFixed(1)} %.` : app.params.mala && app.usesLearned ? ' A learned score has no density to test with.' : '';
-        return `${n} particles${d > 2 ? ` in ${d} dimensions` : ''} after ${k} steps, now of ${short(app.params.step)}.${now}${test} Sample 0 at (${x[0].toFixed(6)}, ${x[1].toFixed(6)}).`;
+        return `${n} particles${d > 2 ? ` in ${d} dimensions` : ''} after ${k} steps; the step is ${short(app.params.step)}.${now}${test} Sample 0 at (${x[0].toFixed(6)}, ${x[1].toFixed(6)}).`;
       },
       chart() {
         if (app.params.below === LEARN) return byDensity?.said ?? 'No score has been learned yet.';

@@ -17,7 +17,7 @@ export const matching = {
 divided by σ². One arrow is a wild guess. Their <em>mean</em> over all noisy points that fall in one place is the score of the noisy
 density there: that is what a network fitted by least squares learns (<a href="https://doi.org/10.1162/NECO_a_00142">Vincent 2011</a>).</p>
 <math display="block"><mrow><mi>E</mi><mo>[</mo><mfrac><mrow><msub><mi>x</mi><mn>0</mn></msub><mo>−</mo><mi>x</mi></mrow><msup><mi>σ</mi><mn>2</mn></msup></mfrac>
-<mo>|</mo><mi>x</mi><mo>]</mo><mo>=</mo><mo>∇</mo><mi>log</mi><msub><mi>p</mi><mi>σ</mi></msub><mo>(</mo><mi>x</mi><mo>)</mo></mrow></math>
+<mo stretchy="false">|</mo><mi>x</mi><mo>]</mo><mo>=</mo><mo>∇</mo><mi>log</mi><msub><mi>p</mi><mi>σ</mi></msub><mo stretchy="false">(</mo><mi>x</mi><mo stretchy="false">)</mo></mrow></math>
 <p>Four objectives find that same field: explicit, implicit (<a href="https://jmlr.org/papers/v6/hyvarinen05a.html">Hyvärinen 2005</a>), sliced (<a href="https://arxiv.org/abs/1905.07088">Song et al. 2019</a>), which takes the implicit one's
 derivatives along random directions only, and denoising. At a wrong field, the score plus an error of your choice, they differ by
 constants that do not depend on the field; what each says of the field is its excess over the least it can be, and these agree as draws

@@ -19,9 +19,9 @@ export const paths = {
 <p>A process adds noise until nothing of the data is left. Read backwards it is a sampler, in two ways with the same law at every
 time: an SDE, which keeps adding and removing noise, and an ODE, which is a smooth map from noise to data and back
 (<a href="https://arxiv.org/abs/2011.13456">Song et al. 2021</a>).</p>
-<math display="block"><mrow><mi>d</mi><mi>x</mi><mo>=</mo><mi>f</mi><mi>x</mi><mi>d</mi><mi>t</mi><mo>+</mo><mi>g</mi><mi>d</mi><mi>w</mi><mo>;</mo>
-<mi>d</mi><mi>x</mi><mo>=</mo><mo>(</mo><mi>f</mi><mi>x</mi><mo>−</mo><msup><mi>g</mi><mn>2</mn></msup><mi>s</mi><mo>)</mo><mi>d</mi><mi>t</mi><mo>+</mo><mi>g</mi><mi>d</mi><mover><mi>w</mi><mo>¯</mo></mover><mo>;</mo>
-<mfrac><mrow><mi>d</mi><mi>x</mi></mrow><mrow><mi>d</mi><mi>t</mi></mrow></mfrac><mo>=</mo><mi>f</mi><mi>x</mi><mo>−</mo><mfrac><msup><mi>g</mi><mn>2</mn></msup><mn>2</mn></mfrac><mi>s</mi></mrow></math>
+<math display="block"><mrow><mi>d</mi><mi>x</mi><mo>=</mo><mi>f</mi><mi>x</mi><mi>d</mi><mi>t</mi><mo>+</mo><mi>g</mi><mi>d</mi><mi>w</mi></mrow></math>
+<math display="block"><mrow><mi>d</mi><mi>x</mi><mo>=</mo><mo stretchy="false">(</mo><mi>f</mi><mi>x</mi><mo>−</mo><msup><mi>g</mi><mn>2</mn></msup><mi>s</mi><mo stretchy="false">)</mo><mi>d</mi><mi>t</mi><mo>+</mo><mi>g</mi><mi>d</mi><mover><mi>w</mi><mo>¯</mo></mover></mrow></math>
+<math display="block"><mrow><mfrac><mrow><mi>d</mi><mi>x</mi></mrow><mrow><mi>d</mi><mi>t</mi></mrow></mfrac><mo>=</mo><mi>f</mi><mi>x</mi><mo>−</mo><mfrac><msup><mi>g</mi><mn>2</mn></msup><mn>2</mn></mfrac><mi>s</mi></mrow></math>
 ${notation([
   ['noisy datum', 'x = α x0 + σ ε', 'x = √ᾱ x0 + √(1 − ᾱ) ε'],
   ['time', 't from 0 to 1', 'n from 1 to N, t = n / N'],

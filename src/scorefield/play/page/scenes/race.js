@@ -20,7 +20,7 @@ what they drew is from the density: the sliced Wasserstein distance
 (<a href="https://doi.org/10.1007/s10851-014-0506-3">Bonneel et al. 2015</a>) to exact draws, beside the distance between two sets of exact
 draws, which no sampler can be below on average.</p>
 <math display="block"><mrow><msubsup><mi>W</mi><mn>2</mn><mn>2</mn></msubsup><mo>=</mo><msub><mi>E</mi><mi>θ</mi></msub><msubsup><mo>∫</mo><mn>0</mn><mn>1</mn></msubsup>
-<msup><mrow><mo>|</mo><msub><mi>Q</mi><mi>x</mi></msub><mo>(</mo><mi>u</mi><mo>)</mo><mo>−</mo><msub><mi>Q</mi><mi>y</mi></msub><mo>(</mo><mi>u</mi><mo>)</mo><mo>|</mo></mrow><mn>2</mn></msup><mi>d</mi><mi>u</mi></mrow></math>
+<msup><mrow><mo stretchy="false">|</mo><msub><mi>Q</mi><mi>x</mi></msub><mo stretchy="false">(</mo><mi>u</mi><mo stretchy="false">)</mo><mo>−</mo><msub><mi>Q</mi><mi>y</mi></msub><mo stretchy="false">(</mo><mi>u</mi><mo stretchy="false">)</mo><mo stretchy="false">|</mo></mrow><mn>2</mn></msup><mi>d</mi><mi>u</mi></mrow></math>
 <p>The steps are the library's own, number by number: each method's plan was written by it and this page only multiplies.</p>${notation([
   ['prediction', 'E[x0 | x] = (x + σ² s) / α', 'x̂0 = (x − √(1 − ᾱ) ε_θ) / √ᾱ'],
   ['<a href="https://arxiv.org/abs/2010.02502">DDIM</a>', 'dx/dt = f x − g² s / 2', '√ᾱ<sub>s</sub> x̂0 + √(1 − ᾱ<sub>s</sub>) ε_θ'],

@@ -71,12 +71,13 @@ how α and σ are named, and in how the field is followed (<a href="https://arxi
           ctx.rect(left, top, w, h);
           ctx.clip();
           ctx.translate(left + w / 2 - view.width / 2, top + h / 2 - view.height / 2);
-          view.scale = Math.min(w, h) / 2 / 2.6;
+          view.scale = Math.min(w, h - 40 * r) / 2 / 2.6;
           dots(view, row.x, {ink: colour(i ? 'noise' : 'data'), size: 1.5});
           ctx.restore();
           view.scale = whole;
           label(view, row.name, left + 10 * r, top + 18 * r, {ink: colour(i ? 'noise' : 'data')});
-          label(view, i ? `${row.nfe} evaluations, sliced W2 ${row.sw2.toFixed(3)}` : `two draws are ${floor.toFixed(3)} apart`, left + 10 * r, top + 38 * r);
+          label(view, i ? `${row.nfe} evaluations` : 'draws', left + 10 * r, top + 38 * r, {ink: colour('soft')});
+          label(view, i ? `sliced W2 ${row.sw2.toFixed(3)}` : `floor ${floor.toFixed(3)}`, left + 10 * r, top + h - 14 * r);
           ctx.strokeStyle = colour('line');
           ctx.lineWidth = r;
           ctx.strokeRect(left, top, w, h);

@@ -15,8 +15,8 @@ export const training = {
   text: `
 <p>A network of two hidden layers is fitted to draws of the density, nothing more: given a noisy point and its noise level it must say
 where the point came from. Least squares makes it the mean, and so the score; the scales are those of <a href="https://arxiv.org/abs/2206.00364">Karras et al. 2022</a>.</p>
-<math display="block"><mrow><munder><mi>min</mi><mi>θ</mi></munder><mi>E</mi><msup><mrow><mo>|</mo><msub><mi>F</mi><mi>θ</mi></msub><mo>(</mo><msub><mi>c</mi><mtext>in</mtext></msub><mi>x</mi><mo>,</mo><mfrac><mrow><mi>log</mi><mi>σ</mi></mrow><mn>4</mn></mfrac><mo>)</mo><mo>−</mo>
-<mfrac><mrow><msub><mi>x</mi><mn>0</mn></msub><mo>−</mo><msub><mi>c</mi><mtext>skip</mtext></msub><mi>x</mi></mrow><msub><mi>c</mi><mtext>out</mtext></msub></mfrac><mo>|</mo></mrow><mn>2</mn></msup></mrow></math>
+<math display="block"><mrow><munder><mi>min</mi><mi>θ</mi></munder><mi>E</mi><msup><mrow><mo stretchy="false">|</mo><msub><mi>F</mi><mi>θ</mi></msub><mo stretchy="false">(</mo><msub><mi>c</mi><mtext>in</mtext></msub><mi>x</mi><mo>,</mo><mfrac><mrow><mi>log</mi><mi>σ</mi></mrow><mn>4</mn></mfrac><mo stretchy="false">)</mo><mo>−</mo>
+<mfrac><mrow><msub><mi>x</mi><mn>0</mn></msub><mo>−</mo><msub><mi>c</mi><mtext>skip</mtext></msub><mi>x</mi></mrow><msub><mi>c</mi><mtext>out</mtext></msub></mfrac><mo stretchy="false">|</mo></mrow><mn>2</mn></msup></mrow></math>
 <p>Where there are no data it learns nothing: the error between the modes stays. Switch the learned field on in the other scenes and see
 what Langevin dynamics and the solvers make of it.</p>`,
   controls: [
