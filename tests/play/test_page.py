@@ -352,6 +352,38 @@ def test_copied_python_says_where_a_scene_does_not_use_the_network(browser, file
         assert "exact field: this scene does not use the learned one" in at.page.evaluate("app.instance.python()")
 
 
+def test_particles_end_on_the_shell_and_not_at_the_mode(browser, file):
+    """Started at a point near the modes, in 64 dimensions; within 5 standard errors of 500 distances."""
+    with Opened(browser, file, "langevin", motion="reduce") as at:
+        at.page.select_option("#control-dimensions", "64")
+        at.set(start="one point", below="distance from the mode", step=0.02, mala=True)
+        begun = distances(at)
+        at.step(600)
+        mean, exact, shell = distances(at)
+        assert begun[0] < 0.6 * exact
+        assert exact == pytest.approx(shell, rel=0.01)
+        assert mean == pytest.approx(exact, abs=5 * shell / (2 * 64 * 500) ** 0.5)
+
+
+def distances(at):
+    said = at.page.text_content("#chart-summary")
+    pattern = r"Mean distance from the mode ([0-9.]+); of the density ([0-9.]+); s√d = ([0-9.]+)"
+    return [float(v) for v in re.findall(pattern, said)[0]]
+
+
+def test_a_strangers_link_trains_no_giant(browser, file):
+    params = (
+        "%7B%22train%22:%7B%22use%22:true,%22width%22:1e9,%22steps%22:1e9,%22of%22:[-1,[[1]]],%22objective%22:7%7D%7D"
+    )
+    with Opened(browser, file, motion="reduce", hash_=f"#scene=langevin&params={params}") as at:
+        at.until("app.learning")
+        assert at.page.evaluate("app.learning.net.width") == 48
+        at.page.click("#control-fail")
+        at.until("!app.learning")
+        assert "learned" not in at.page.inner_text("#summary")
+        assert at.said == []
+
+
 def test_the_learned_scores_error_is_larger_between_the_modes(browser, file):
     with Opened(browser, file, "langevin", motion="reduce") as at:
         at.page.click("#control-fail")

@@ -70,13 +70,15 @@ export class App {
 
   /** Trains the network that the state speaks of, as many steps as scene `train` had made, some at a time. */
   learnFirst() {
-    const {width = 48, objective = 'denoising', steps = 1500, of} = this.state.params.train, on = componentsOf(of?.[1]);
+    const said = this.state.params.train, {of} = said, objective = said.objective === 'explicit' ? 'explicit' : 'denoising'; // perhaps by a stranger's link
+    const width = between(said.width, 8, 96, 48), steps = between(said.steps, 0, 50000, 1500), on = componentsOf(of?.[1]);
     const seed = on.length && Number.isInteger(of[0]) ? of[0] : this.seed, components = on.length ? on : this.components;
     const begun = untrained(width, objective, seed, components);
     if (this.learning?.key === begun.key) return;
     this.learning = begun;
     const more = () => {
-      if (this.learning !== begun || !this.state.params.train.use) return;
+      if (this.learning !== begun) return;
+      if (!this.state.params.train?.use) { this.learning = undefined; return; }
       for (const t = performance.now(); begun.net.step < steps && performance.now() - t < 30;) train(begun.net, components, objective, seed, BATCH);
       if (begun.net.step < steps) {
         this.say();
@@ -452,6 +454,9 @@ export class App {
     }
   }
 }
+
+/** A whole number between two, or what it is otherwise. @param {any} v @param {number} low @param {number} high @param {number} otherwise */
+const between = (v, low, high, otherwise) => Number.isInteger(v) && v >= low && v <= high ? v : otherwise;
 
 /** @param {Component[]} a @param {Component[]} b */
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);

@@ -29,9 +29,10 @@ low density</b>. What repairs it is noise, and is the next scene.</p>
 <p>In d dimensions the density is the one on the screen in two axes and N(0, s²) in each of the others. Projections show a blob around the
 mode; yet nobody is near it: all are a distance of about s√d away, on a shell, and a Metropolis test of the same step accepts less and less.</p>`,
   controls: [
-    {name: 'fail', label: 'Show the failure', kind: 'button', help: 'Two far modes of weights 0.8 and 0.2, from a uniform start: each is given half.',
+    {name: 'fail', label: 'Show the failure', kind: 'button', help: 'Two far modes of weights 0.8 and 0.2, the exact score, a uniform start: each is given half.',
       press: (app) => {
         Object.assign(app.params, {step: 0.02, temperature: 1, start: 'uniform', mala: false, below: BELOW[0]});
+        if (app.state.params.train) app.state.params.train.use = false;
         app.setComponents(PRESETS['two modes, far apart']);
         app.restart();
       }},
