@@ -54,7 +54,7 @@ what Langevin dynamics and the solvers make of it.</p>`,
       tick() {
         const begun = performance.now();
         let sum = 0, count = 0;
-        do { sum += step(net, components, p.objective, seed, BATCH); count++; } while (performance.now() - begun < 10);
+        do { sum += step(net, components, p.objective, seed, BATCH); count++; } while (performance.now() - begun < 8);
         p.steps = net.step;
         losses.push([net.step, sum / count]);
         if (losses.length > 600) losses = losses.filter((_, i) => i % 2);
