@@ -9,15 +9,21 @@ exported file. At 60 frames a second there are 16.7 ms for it; the first 30 fram
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 from playwright.sync_api import sync_playwright
 
 from scorefield.play.export import page
 
 SCENES = ("field", "matching", "langevin", "annealed", "paths", "race", "guidance", "train", "theory")
+PAGES = {scene: f"scene={scene}" for scene in SCENES}
+for d in ("64", "1000"):
+    chosen = {"langevin": {"dimensions": d, "below": "distance from the mode"}}
+    PAGES[f"shell-{d}"] = "scene=langevin&params=" + quote(json.dumps(chosen))
 
 
 def main() -> None:
@@ -31,9 +37,9 @@ def main() -> None:
         file = Path(folder) / "page.html"
         file.write_text(page(), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for scene in SCENES:
+        for scene, address in PAGES.items():
             tab = browser.new_page(viewport={"width": 1280, "height": 900})
-            tab.goto(f"{file.as_uri()}#scene={scene}")
+            tab.goto(f"{file.as_uri()}#{address}")
             tab.wait_for_timeout(1000 * args.seconds)
             frames = sorted(tab.evaluate("app.frames.slice(30)") or tab.evaluate("app.frames"))
             middle, high = frames[len(frames) // 2], frames[int(0.95 * (len(frames) - 1))]
