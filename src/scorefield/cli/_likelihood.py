@@ -83,7 +83,10 @@ def _table(s: dict[str, Any]) -> Table:
     table.add_row("error: solver", _number(s["solver"]), "a bound, as far as an estimate can be one")
     table.add_row("error: ends", _number(s["truncation"]), "noise below and above what the network is asked at")
     side = "an upper bound on the reverse SDE's" if bits else "a lower bound on the reverse SDE's"
-    table.add_row("ELBO", f"{_number(s['elbo'])} ± {_number(s['elbo_stderr'])}", side)
+    if s["elbo"] is None:
+        table.add_row("ELBO", "none", "a flow has no reverse SDE to bound")
+    else:
+        table.add_row("ELBO", f"{_number(s['elbo'])} ± {_number(s['elbo_stderr'])}", side)
     table.add_row("evaluations", f"{s['evaluations']:.0f}", f"at most {s['evaluations_most']}, each with its products")
     return table
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from scorefield.data import Source, Transform
 from scorefield.denoisers import Denoiser
 from scorefield.likelihood.bits import bits_per_dim, dequantized
-from scorefield.likelihood.bound import elbo
+from scorefield.likelihood.bound import Elbo, elbo
 from scorefield.likelihood.density import log_prob
 
 EXACT_UP_TO = 16  # dimensions, where nothing else is asked for
@@ -96,7 +96,7 @@ def _part(
     bounded: dict[str, Any] = {"draws": effort.elbo_draws, "transform": transform, **common}
     if transform is None or transform.levels is None:
         r = log_prob(denoiser, x.float(), transform=transform, **solved)
-        bound = elbo(denoiser, x.float(), **bounded)
+        bound = _bound(denoiser, x.float(), bounded)
         return {
             "log_prob": r.log_prob,
             "probe": r.probe,
@@ -108,7 +108,7 @@ def _part(
         }
     r = bits_per_dim(denoiser, x, transform, draws=effort.draws, **solved)
     index = torch.arange(first, first + len(x), device=x.device)
-    bound = elbo(denoiser, dequantized(x, effort.seed, index), **bounded)
+    bound = _bound(denoiser, dequantized(x, effort.seed, index), bounded)
     unit = math.prod(x.shape[1:]) * math.log(2)
     return {
         "bits_per_dim": r.bits,
@@ -122,10 +122,17 @@ def _part(
     }
 
 
+def _bound(denoiser: Denoiser, x: Tensor, bounded: dict[str, Any]) -> Elbo:
+    """NaN where there is none, for a flow."""
+    if "score" in denoiser.lacks:
+        return Elbo(*(torch.full((len(x),), math.nan, dtype=torch.float64, device=x.device) for _ in range(2)))
+    return elbo(denoiser, x, **bounded)
+
+
 def over_data(scored: dict[str, Tensor], dims: int) -> dict[str, Any]:
     """The mean over the data and its 95% interval, per dimension, each part of the error, the ELBO, the evaluations.
 
-    What cannot be known (a spread of one datum, the error of one probe) is None.
+    What cannot be known (a spread of one datum, the error of one probe, the ELBO of a flow) is None.
 
     Args:
         scored: of `per_datum`.
