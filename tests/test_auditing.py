@@ -89,6 +89,6 @@ def test_lost_modes_are_counted(student):
 def test_mistakes_are_one_line(student):
     teacher = sf.ExactDenoiser(LAW, SCHEDULE)
     with pytest.raises(TypeError, match="student must be a FlowMap; got ExactDenoiser"):
-        audit(teacher, teacher, torch.zeros(10, 2))
+        audit(teacher, teacher, torch.zeros(10, 2))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least 8 data, 1 level and 1 to 3 modes"):
         audit(student, teacher, torch.zeros(3, 2))

@@ -129,7 +129,7 @@ def audit(
     start = {c: c.x(z * 1.0, c.place(1.0)) for c in (own, its)}
     with evaluating(student), evaluating(teacher):
         ode = sample(teacher, start[its], nfe=ode_nfe, cond=told).x
-        cells = KMeans(modes, n_init=1, random_state=0).fit(x0.flatten(1).cpu().double().numpy())
+        cells = KMeans(modes, n_init="auto", random_state=0).fit(x0.flatten(1).cpu().double().numpy())
         shares = _shares(cells, x0, modes)
 
         def of(x: Tensor, nfe: int) -> Budget:

@@ -30,7 +30,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from scorefield.schedules import Schedule, as_time, derivative, pad_right
+from scorefield.schedules import Schedule, as_time, pad_right
 
 
 class Row(NamedTuple):
@@ -143,7 +143,7 @@ class Velocity(Parameterization):
     """alpha' x0 + sigma' eps: the velocity of the probability-flow ODE, flow matching's target (Lipman et al. 2023)."""
 
     def row(self, schedule: Schedule, t: Tensor) -> Row:
-        return Row(derivative(schedule.alpha, t), derivative(schedule.sigma, t))
+        return Row(*schedule.rates(t))
 
 
 @dataclass(frozen=True)

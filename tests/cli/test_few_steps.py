@@ -43,7 +43,9 @@ def test_a_run_goes_on_and_begins_with_its_teachers_weights(run, invoke):
     import scorefield as sf
 
     folder, _ = run
-    assert sf.load(folder / "student").recipe.teacher == str((folder / "teacher").resolve())
+    recipe = sf.load(folder / "student").recipe
+    assert recipe is not None
+    assert recipe.teacher == str((folder / "teacher").resolve())
     done = invoke(folder, "distill", "teacher", "--steps", 160, "--out", "student", "--resume")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("160 steps")

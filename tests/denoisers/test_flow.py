@@ -103,7 +103,7 @@ def test_other_mistakes_are_one_line(flow):
     with pytest.raises(ValueError, match="schedule must be at the datum at t = 0"):
         sf.Flow(Exact(), sf.VP())
     with pytest.raises(TypeError, match="origin must be a Distribution"):
-        sf.Flow(Exact(), origin=3)
+        sf.Flow(Exact(), origin=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="tune starts from Gaussian noise"):
         sf.tune(flow, (2,), 4)
     with pytest.raises(ValueError, match="a coupling makes a field that is no score"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,7 +11,7 @@ import scorefield as sf
 from scorefield.flowmaps import FlowMap
 
 MEAN, STD = 1.3, 0.4  # of the data; the model is told other ones, so that its velocity is not 0
-TOLD = {"data_mean": 0.9, "data_std": 0.7}
+TOLD: dict[str, Any] = {"data_mean": 0.9, "data_std": 0.7}
 PROCESSES = [(sf.EDM(sigma_max=20.0), sf.EDMPreconditioning(0.7)), (sf.Rectified(), sf.Velocity()), (sf.VP(), sf.V())]
 
 

@@ -49,6 +49,7 @@ class TestEveryProcess:
         flow_map = network_map(schedule, parameterization)
         made = sf.sample(flow_map, (4, 3), seed=3)
         assert made.nfe == 2
+        assert made.settings is not None
         assert isinstance(made.settings.solver, Jump)
         one = sf.sample(flow_map, (4, 3), seed=3, nfe=1)
         assert one.nfe == 1

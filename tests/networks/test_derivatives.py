@@ -1,5 +1,7 @@
 """Derivatives of every network that is shipped: forward mode, gradients of gradients, both, and over batches."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.func import hessian, jacfwd, jacrev, jvp
@@ -78,9 +80,11 @@ def test_scalars_are_told_and_others_refused():
     torch.manual_seed(0)
     net = sf.networks.MLP(2, 8, 1, scalars=("until",))
     x, level = torch.randn(3, 2), torch.rand(3)
-    torch.nn.init.normal_(net.exit[-1].weight)
+    last: Any = net.exit[-1]
+    torch.nn.init.normal_(last.weight)
     assert torch.equal(net(x, level), net(x, level, until=torch.rand(3)))  # it begins by adding nothing
-    torch.nn.init.normal_(net.condition.scalars["until"][-1].weight)
+    until: Any = net.condition.scalars["until"]
+    torch.nn.init.normal_(until[-1].weight)
     assert not torch.equal(net(x, level, until=torch.zeros(3)), net(x, level, until=torch.ones(3)))
     with pytest.raises(TypeError, match="until was given to a network built without scalars='until'"):
         sf.networks.MLP(2)(x, level, until=torch.zeros(3))

@@ -1,6 +1,7 @@
 """Flows in training: pools of pairs, reflow, conditions, resumption."""
 
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -11,14 +12,14 @@ from scorefield.losses import couplings
 from scorefield.training import Reflow, Run, batches, fit
 from scorefield.training.pairs import Pairs
 
-STEPS = {"batch_size": 64, "lr": 4e-3, "ema_decay": 0.98}
+STEPS: dict[str, Any] = {"batch_size": 64, "lr": 4e-3, "ema_decay": 0.98}
 
 
 def source(n: int = 300) -> sf.data.Arrays:
     return sf.data.Arrays(torch.randn(n, 2, generator=torch.Generator().manual_seed(0)))
 
 
-def network(seed: int = 0, **told: object) -> torch.nn.Module:
+def network(seed: int = 0, **told: Any) -> torch.nn.Module:
     torch.manual_seed(seed)
     return sf.networks.MLP(2, 32, 2, **told)
 
@@ -50,6 +51,8 @@ def test_a_flow_by_assignment_is_straighter_than_an_independent_one():
     for coupling in (couplings.Independent(), couplings.Assignment(size=512, reuse=10)):
         result = fit(sf.Flow(network()), data, coupling=coupling, steps=400, seed=1, **STEPS)
         path = sf.sample(result.denoiser, (1000, 2), solver=sf.Euler(), times=torch.linspace(1, 0, 51), trajectory=True)
+        assert path.trajectory is not None
+        assert path.times is not None
         found[type(coupling)] = (straightness(path.trajectory, path.times), path_energy(path.trajectory, path.times))
     assert found[couplings.Assignment][0] < 0.3 * found[couplings.Independent][0]
     assert found[couplings.Assignment][1] < found[couplings.Independent][1]
@@ -89,6 +92,8 @@ def test_reflow_straightens():
     found = []
     for flow in (teacher, straighter):
         path = sf.sample(flow, (500, 2), solver=sf.Euler(), times=torch.linspace(1, 0, 41), trajectory=True)
+        assert path.trajectory is not None
+        assert path.times is not None
         found.append(straightness(path.trajectory, path.times))
     assert found[1] < 0.3 * found[0]
     with pytest.raises(ValueError, match="teacher must be the denoiser that makes the pairs"):
@@ -112,7 +117,7 @@ def test_half_and_half_is_the_whole_to_the_bit(tmp_path, kind):
             teacher = sf.ExactDenoiser(sf.Gaussian(torch.zeros(2), torch.ones(2)), sf.EDM(sigma_max=20.0))
             loss, extra = functools.partial(sf.flowmaps.lagrangian, teacher=teacher), {}
         run = Run(tmp_path / folder, checkpoint_every=100)
-        told = {"decay": sf.training.constant, "batch_size": 16, **extra}
+        told: dict[str, Any] = {"decay": sf.training.constant, "batch_size": 16, **extra}
         return fit(model, source(), loss=loss, steps=steps, run=run, **told).denoiser
 
     train(6, "half")
@@ -125,7 +130,7 @@ def test_a_coupling_is_for_a_flow_and_another_is_another_run(tmp_path):
     denoiser = sf.NetworkDenoiser(network(), sf.Rectified(), sf.Velocity())
     with pytest.raises(ValueError, match="a coupling makes a field that is no score: it is for a Flow"):
         fit(denoiser, source(), coupling=couplings.Assignment(), steps=2)
-    told = {"steps": 2, "batch_size": 16}
+    told: dict[str, Any] = {"steps": 2, "batch_size": 16}
     fit(sf.Flow(network()), source(), coupling=couplings.Assignment(size=32), run=Run(tmp_path / "run"), **told)
     with pytest.raises(ValueError, match=r"coupling\.size is 32 there; got 64"):
         fit(

@@ -23,7 +23,7 @@ from scorefield.denoisers.base import Denoiser
 from scorefield.denoisers.network import NetworkDenoiser
 from scorefield.distributions import Distribution
 from scorefield.parameterizations import Parameterization, Velocity, convert
-from scorefield.schedules import PriorMoments, Rectified, Schedule, as_time
+from scorefield.schedules import PriorMoments, Rectified, Schedule, as_time, floats
 
 NO_SCORE = (
     "its pairs are not data with independent Gaussian noise, so the field it learned is the velocity of an ODE and no "
@@ -69,7 +69,7 @@ class Flow(NetworkDenoiser):
         if not torch.allclose(ends, torch.eye(2, dtype=ends.dtype, device="cpu"), atol=1e-6):
             raise ValueError(
                 f"schedule must be at the datum at t = 0 and at the origin at t = 1, (alpha, sigma) = (1, 0) and "
-                f"(0, 1), as Rectified() is; {schedule} has {ends[0].tolist()} and {ends[1].tolist()}"
+                f"(0, 1), as Rectified() is; {schedule} has {floats(ends[0])} and {floats(ends[1])}"
             )
         if origin is not None and not isinstance(origin, Distribution):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise TypeError(f"origin must be a Distribution, or None for the standard normal; got {origin!r}")

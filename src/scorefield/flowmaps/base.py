@@ -31,6 +31,7 @@ from scorefield.flowmaps.circle import Circle, Place
 from scorefield.flowmaps.jump import Jump, angles
 from scorefield.parameterizations import Parameterization
 from scorefield.schedules import Schedule, pad_right
+from scorefield.tensors import as_tensor
 
 NO_DENSITY = (
     "samples of a few jumps have one, but it can't be had without inverting the map; the ODE of its diagonal, which it "
@@ -131,7 +132,7 @@ class FlowMap(NetworkDenoiser):
             return self.net(x, level, until=until, **cond)
 
         with _Differentiable(), sdpa_kernel(SDPBackend.MATH):  # the second for attention of a network of one's own
-            out, d_out = torch.func.jvp(net, inputs, tangents)
+            out, d_out = torch.func.jvp(net, inputs, tangents)[:2]
         u = now.of_z * z + now.of_mean * m + now.of_out * out
         return Moved(u, now.of_z * dz + rates[3] * z + rates[4] * m + rates[5] * out + now.of_out * d_out)
 
@@ -176,7 +177,7 @@ class FlowMap(NetworkDenoiser):
         of_x, of_out = bare.velocity(row, one, zero, here), bare.velocity(row, zero, one, here)
         of_mean = pad_right(torch.sin(here.theta) / self.data_std, one)
         fed, scale, alpha = (
-            pad_right(torch.as_tensor(v).expand(len(z)), one)
+            pad_right(as_tensor(v).expand(len(z)), one)
             for v in (row.input_scale(self.schedule, here.t), here.scale, here.alpha)
         )
         level = self.level(here.t) if self.level else row.noise_level(self.schedule, here.t)

@@ -56,10 +56,10 @@ def carried(
         return torch.maximum(along, trial.error[:, d:].mean(1).abs() / (tolerance * d)).cpu()
 
     start = x.double().flatten(1)
-    columns = torch.zeros(len(x), divergence.combine(torch.zeros(1, len(directions))).shape[1], dtype=start.dtype)
-    way = integrate(rates, torch.cat([start, columns.to(x.device)], 1), 0.0, 1.0, judge=size)
+    columns = torch.zeros_like(divergence.combine(torch.zeros_like(start[:, :1]).expand(-1, len(directions))))
+    way = integrate(rates, torch.cat([start, columns], 1), 0.0, 1.0, judge=size)
     latent, integrals = way.x[:, :d].reshape(x.shape), way.x[:, d:]
-    zeros = torch.zeros_like(latent.flatten(1)[:, 0]) if d else torch.zeros(len(x), dtype=start.dtype)
+    zeros = torch.zeros_like(integrals[:, 0])
     if denoiser.origin is None:
         there = -(latent.flatten(1).square().sum(1) + d * math.log(2 * math.pi)) / 2
     else:

@@ -60,6 +60,7 @@ class Condition(nn.Module):
     Raises:
         ValueError: for a size below 1, or another level_embedding; when called, for conditions it was not built for, of
             another shape or out of range.
+        TypeError: when called, for a further number it was not built for.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ from scorefield.recipes.schema import Data, Part, Recipe
 from scorefield.recipes.sources import drawn
 from scorefield.recipes.tables import choose, function, made
 from scorefield.schedules import Schedule
-from scorefield.storage import checkpoints, models
+from scorefield.storage import models, weights
 
 FLOW_MAP_LOSSES = ("lagrangian", "mean_flow", "consistency", "drifting")
 CONDITIONS = ("label", "vector", "tokens", "token_mask")  # what networks take
@@ -136,7 +136,7 @@ def _teacher(path: str, student: NoiseConditional) -> NoiseConditional:
         ValueError: for another network, or a teacher that is no denoiser.
         FileNotFoundError: if there is none.
     """
-    teacher = models.load(checkpoints.weights_of(Path(path), warnings.warn)).denoiser
+    teacher = models.load(weights.averaged_of(Path(path), warnings.warn)).denoiser
     own, theirs = student.net.state_dict(), teacher.net.state_dict()
     beyond = [name for name in own if name not in theirs and ".scalars." not in f".{name}"]
     if beyond or any(name not in own or own[name].shape != theirs[name].shape for name in theirs):

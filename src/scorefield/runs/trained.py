@@ -29,7 +29,7 @@ from scorefield.runs.drawing import Drawn, captions, draw, labels
 from scorefield.sampling import sample
 from scorefield.sampling.tuning import Tuning, tune
 from scorefield.solvers import Solver, Tuned
-from scorefield.storage import checkpoints, models
+from scorefield.storage import models, weights
 from scorefield.training import History, Run
 
 RECIPE = "recipe.toml"
@@ -388,6 +388,6 @@ def load(
         ValueError, TypeError: if it is damaged, names a class that is not known, or lacks a part that is not given.
     """
     path = Path(path)
-    folder, path = (path if path.is_dir() else None), checkpoints.weights_of(path, warn)
+    folder, path = (path if path.is_dir() else None), weights.averaged_of(path, warn)
     model, transform, meta = models.read(path, types, parts)
     return Trained(model, transform, meta, path, folder, getattr(model.net, "num_classes", None))

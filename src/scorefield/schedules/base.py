@@ -108,6 +108,10 @@ class Schedule(abc.ABC):
         t = as_time(t)
         return self.alpha(t), self.sigma(t)
 
+    def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(d alpha / dt, d sigma / dt) at `t`, by autograd; a schedule that is asked often gives them itself."""
+        return derivative(self.alpha, t), derivative(self.sigma, t)
+
     def log_snr(self, t: Tensor) -> Tensor:
         """lambda(t) = log(alpha / sigma): half the log signal-to-noise ratio; +inf where sigma = 0."""
         return torch.log(self.alpha(t)) - torch.log(self.sigma(t))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from scorefield import grids
 from scorefield.denoisers import Denoiser
-from scorefield.schedules import Schedule, derivative, floats
+from scorefield.schedules import Schedule, floats
 
 Normals = Callable[[int], Tensor]  # draw index -> standard normals of the shape of x
 
@@ -28,11 +28,10 @@ class Denoise(Protocol):
     """E[x0 | x_t] with the condition bound: what a step may ask, and what is counted.
 
     `rows` `(n,)` says which samples of the batch the n rows of x_t belong to, with a time `t` `(n,)` for each: fewer
-    than all where some are done, or the same sample at several times. None: the batch as it is. With `s` it is x_s,
-    where a flow map leads.
+    than all where some are done, or the same sample at several times. None: the batch as it is.
     """
 
-    def __call__(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None, *, s: Tensor | None = None) -> Tensor: ...
+    def __call__(self, x_t: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor: ...
 
 
 DEFAULT_NFE = 30
@@ -246,7 +245,7 @@ class Coordinate:
         """The points at the path's own times `u`, which must lie between ones that `of` has found."""
         schedule = denoiser.schedule
         if path is None:
-            return cls(u, torch.ones_like(u), derivative(schedule.alpha, u), derivative(schedule.sigma, u), u)
+            return cls(u, torch.ones_like(u), *schedule.rates(u), u)
         a, b = path(u)
         sd = denoiser.data_std
         return cls._between(path, denoiser, u, schedule.time_of_log_snr(torch.log(a / b) - math.log(sd)), sd)
@@ -256,7 +255,8 @@ class Coordinate:
         (a, b), (alpha, sigma) = path(u), denoiser.schedule(t)
         # not torch.hypot: its last bit depends on where in its vector a number stands
         scale = torch.sqrt((a * a + b * b) / ((alpha * sd) ** 2 + sigma * sigma))
-        return cls(u, scale, derivative(path.alpha, u) / sd, derivative(path.sigma, u), t)
+        x0_rate, eps_rate = path.rates(u)
+        return cls(u, scale, x0_rate / sd, eps_rate, t)
 
     def slope(self, denoiser: Denoiser) -> tuple[Tensor, Tensor]:
         """(p, q) with dz/du = p x + q D: eps is (x - alpha D) / sigma."""

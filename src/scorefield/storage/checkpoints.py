@@ -122,23 +122,6 @@ def latest(root: Path, warn: Callable[[str], None]) -> Path | None:
     return found
 
 
-def weights_of(path: Path, warn: Callable[[str], None]) -> Path:
-    """The file of averaged weights of the run in the folder `path`, its newest that verifies; a file is its own.
-
-    Raises:
-        FileNotFoundError: if there is no run, or no checkpoint in it.
-        ValueError: as `latest`.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"no run at {path}")
-    if not path.is_dir():
-        return path
-    newest = latest(path / "checkpoints", warn)
-    if newest is None:
-        raise FileNotFoundError(f"no checkpoint in {path / 'checkpoints'}")
-    return newest / "ema.safetensors"
-
-
 def prune(root: Path, keep: int, keep_every: int | None = None) -> None:
     """Deletes all but the newest `keep` checkpoints, every `keep_every`-th step, and the newest that verifies.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
+from scorefield.storage import checkpoints
 from scorefield.storage.compiled import plain_names
 from scorefield.storage.files import to_json
 from scorefield.storage.sharded import full
@@ -57,3 +58,20 @@ def load(path: str | os.PathLike[str]) -> Weights:
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or not a scorefield checkpoint ({error})") from None
     return Weights(tensors, description)
+
+
+def averaged_of(path: Path, warn: Callable[[str], None]) -> Path:
+    """The file of averaged weights of the run in the folder `path`, its newest that verifies; a file is its own.
+
+    Raises:
+        FileNotFoundError: if there is no run, or no checkpoint in it.
+        ValueError: as `latest`.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"no run at {path}")
+    if not path.is_dir():
+        return path
+    newest = checkpoints.latest(path / "checkpoints", warn)
+    if newest is None:
+        raise FileNotFoundError(f"no checkpoint in {path / 'checkpoints'}")
+    return newest / "ema.safetensors"

@@ -23,9 +23,10 @@ from scorefield.losses import Coupling, TimeLaw
 from scorefield.losses.weights import Weight
 from scorefield.training import distributed
 from scorefield.training.arguments import check, flag
+from scorefield.training.denoising import Augment, DenoisingObjective, Loss
 from scorefield.training.engine import Engine, Outcome
 from scorefield.training.given import batch_size_of, source_of
-from scorefield.training.objective import Augment, Curve, DenoisingObjective, Objective
+from scorefield.training.objective import Curve, Objective
 from scorefield.training.options import Options
 from scorefield.training.progress import History, Progress, bar
 from scorefield.training.run import Run
@@ -70,7 +71,7 @@ def fit(
     data: Data,
     *,
     labels: Labels | None = None,
-    loss: Callable[..., Tensor] = losses.denoising,
+    loss: Loss = losses.denoising,
     times: TimeLaw | None = None,
     weight: Weight | None = None,
     transform: Transform | None = None,
@@ -102,7 +103,7 @@ def fit(
     data: Data,
     *,
     labels: Labels | None = None,
-    loss: Callable[..., Tensor] = losses.denoising,
+    loss: Loss = losses.denoising,
     times: TimeLaw | None = None,
     weight: Weight | None = None,
     transform: Transform | None = None,

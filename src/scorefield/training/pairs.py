@@ -17,6 +17,7 @@ from scorefield.data import Source
 from scorefield.distributions import Distribution
 from scorefield.losses.couplings import Coupling
 from scorefield.randomness import Stream, randn_like
+from scorefield.tensors import as_tensor
 from scorefield.training import batches
 
 KEPT = 2  # pools: a batch may begin in one and end in the next
@@ -70,5 +71,5 @@ class Pairs:
         draws = Stream(batches.derived_seed(seed, 2), index)
         x0 = self.prepare(raw, draws)
         x1 = randn_like(x0, draws) if self.origin is None else self.origin.sample(len(x0), generator=draws).to(x0)
-        held: Mapping[str, Tensor] = {name: torch.as_tensor(v) for name, v in cond.items()}
+        held: Mapping[str, Tensor] = {name: as_tensor(v) for name, v in cond.items()}
         return Pool(*self.coupling.pair(x0, x1, held, draws), dict(held))

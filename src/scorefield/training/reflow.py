@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
@@ -37,7 +38,8 @@ class Reflow(Coupling):
             raise ValueError("Reflow: teacher must be the denoiser that makes the pairs; got None")
 
     def plan(self, cost: Tensor, generator: Randomness) -> Tensor:
-        raise NotImplementedError("pairs are made, not matched")
+        """As they come: pairs are made, not matched."""
+        return torch.arange(len(cost), device="cpu")
 
     def pair(
         self, x0: Tensor, x1: Tensor, cond: Mapping[str, Any] | None = None, generator: Randomness = None
