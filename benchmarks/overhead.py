@@ -84,6 +84,7 @@ CASES: list[tuple[sf.Solver, Callable[[Tensor], Tensor]]] = [
     (sf.DDIM(eta=1.0), lambda x: first_order(x, draws=1)),
     (sf.AnalyticDPM(), lambda x: first_order(x, draws=1)),
     (sf.Multistep(), multistep),
+    (sf.solvers.recommended(sf.VP(), STEPS).solver, multistep),  # the default: four values and a corrector
     (sf.StochasticAdams(quiet=0.0), lambda x: multistep(x, draws=True)),
     (sf.GaussianExact(sf.EulerMaruyama()), lambda x: first_order(x, draws=1)),
     (sf.EulerMaruyama(), lambda x: first_order(x, draws=1)),
