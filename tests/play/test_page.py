@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
 ]
-SCENES = ("field", "matching", "langevin", "annealed", "paths", "race", "guidance", "train", "theory")
+SCENES = ("field", "matching", "langevin", "annealed", "paths", "race", "guidance", "train", "model", "theory")
 COLOURS = """(() => {  // how many different ones a sample of the picture has
   const canvas = document.getElementById('canvas'), seen = new Set();
   const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;

@@ -58,7 +58,7 @@ def loaded(paths: Iterable[Path], warn: Callable[[str], None]) -> dict[str, Trai
     for path in paths:
         run = runs.load(path, warn=warn)
         require_pictures(run)
-        first = name = path.resolve().name
+        first = name = path.absolute().name
         number = 1
         while name in found:
             number += 1
@@ -89,6 +89,7 @@ def described(name: str, run: Trained) -> dict[str, Any]:
         "name": name,
         "path": run.name,
         "shape": list(run.event_shape),
+        "levels": pictures.levels(run),
         "classes": run.num_classes or 0,
         "class_names": list(run.class_names),
         "guided": bool(run.num_classes and run.conditions and run.knows_null),
@@ -149,7 +150,7 @@ class Sample(Ask):
         """The samples and their film.
 
         Raises:
-            ValueError: for a solver or a tuned sampler that there is not, guidance without a class; as `Trained.sample`.
+            ValueError: for an unknown solver, guidance without a class; as `Trained.sample`.
         """
         if self.guidance is not None and self.label is None:
             raise ValueError("guidance needs a class to guide to")
@@ -186,7 +187,7 @@ class Sample(Ask):
                 "nfe": drawn.nfe,
                 "noise": [_finite(float(model.denoiser.schedule.noise_ratio(t))) for t in times],
                 "bias": None if drawn.solver.adaptive else _finite(drawn.bias.std),
-                "grey": float(pictures.unit(raw[0], run).mean()),
+                "grey": int(raw[0].sum()),
                 "failed": int(drawn.made.failed.sum()),
             },
             {
@@ -214,7 +215,7 @@ class Interpolate(Ask):
         raw = units.raw(x, run.transform)
         apart = (x[1:] - x[:-1]).flatten(1).double().square().mean(1).sqrt() / denoiser.data_std
         return Answer(
-            {"nfe": self.nfe, "apart": apart.tolist(), "grey": float(pictures.unit(raw[0], run).mean())},
+            {"nfe": self.nfe, "apart": apart.tolist(), "grey": int(raw[0].sum())},
             {"path": pictures.of_raw(raw, run)},
         )
 

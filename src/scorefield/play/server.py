@@ -8,6 +8,7 @@ and what a page may load is said by its content-security policy.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -96,6 +97,8 @@ def listening(port: int) -> socket.socket:
         ValueError: for a port that is taken, or may not be used.
     """
     held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    if os.name == "posix":  # else a port is not free for a minute after its server closed a connection
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         held.bind((HOST, port))
     except OSError as error:

@@ -100,7 +100,7 @@ class Desk:
 
     def __init__(self, loaded: Mapping[str, Trained], worker: Worker | None = None) -> None:
         self.runs, self.worker, self.open = loaded, worker or Worker(), 0
-        self.offered = {"runs": [described(*item) for item in loaded.items()], "solvers": solvers()}
+        self.solvers = solvers()
 
     async def serve(self, socket: WebSocket) -> None:
         """Serves one client until it goes."""
@@ -126,7 +126,8 @@ class Desk:
         try:
             number, kind, said = request(message)
             if kind == "runs":
-                await client.tell({"id": number, "kind": "runs", **self.offered})
+                listed = [described(*item) for item in self.runs.items()]
+                await client.tell({"id": number, "kind": "runs", "runs": listed, "solvers": self.solvers})
                 return
             ask = asked(kind, said)
             if ask.run not in self.runs:

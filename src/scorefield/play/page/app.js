@@ -17,7 +17,7 @@ import {SCENES} from './scenes/index.js';
  * What a scene is. `create` is called when it is shown, and again on reset; the instance draws, and moves if it can.
  * @typedef {{id: string, title: string, text: string, controls: Control[], components?: boolean, create: (app: App) => Instance}} Scene
  * @typedef {{draw: () => void, tick?: () => void, changed?: (name?: string) => void, summary: () => string, chart?: () => string,
- *   hover?: (x: number, y: number) => string, python: () => string}} Instance
+ *   hover?: (x: number, y: number) => string, read?: (file: File) => void, python: () => string}} Instance
  */
 
 const $ = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
@@ -386,7 +386,8 @@ export class App {
     canvas.addEventListener('dragover', (/** @type {DragEvent} */ e) => e.preventDefault());
     canvas.addEventListener('drop', (/** @type {DragEvent} */ e) => {
       e.preventDefault();
-      if (e.dataTransfer?.files[0]) this.read(e.dataTransfer.files[0]);
+      const file = e.dataTransfer?.files[0];
+      if (file) (this.instance.read ?? this.read).call(this, file);
     });
   }
 
