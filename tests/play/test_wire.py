@@ -1,5 +1,6 @@
 """The WebSocket: what is refused, what wins, what ends, and that nothing a client says brings the server down."""
 
+import asyncio
 import json
 import os
 import random
@@ -353,6 +354,35 @@ def test_a_fault_of_ours_is_said_and_the_next_request_is_served(served, run):
         handle.remove()
         talk.ask(2, "sample", nfe=2)
         assert talk.end(2)[0]["kind"] == "answer"
+
+
+def test_who_takes_no_replies_is_let_go():
+    """In place of a socket, one whose other end never reads: what is computed is not kept for it without end."""
+
+    class Deaf:
+        closed: tuple[int, str] | None = None
+
+        async def send_bytes(self, data):
+            await asyncio.sleep(3600)
+
+        async def close(self, code, reason):
+            self.closed = code, reason
+
+    async def go():
+        socket = Deaf()
+        client = wire.Client(socket)  # type: ignore[arg-type]
+        client.sender = asyncio.create_task(client.send())
+        for _ in range(wire.UNREAD + 2):  # one is on its way
+            client.post(b"progress", needed=False)
+            client.post(b"answer")
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return client, socket
+
+    client, socket = asyncio.run(go())
+    assert client.unread.qsize() == wire.UNREAD
+    assert socket.closed == (1008, "replies are not taken")
+    assert client.left.is_set()
 
 
 # The process

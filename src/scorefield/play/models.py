@@ -215,7 +215,7 @@ class Interpolate(Ask):
         raw = units.raw(x, run.transform)
         apart = (x[1:] - x[:-1]).flatten(1).double().square().mean(1).sqrt() / denoiser.data_std
         return Answer(
-            {"nfe": self.nfe, "apart": apart.tolist(), "grey": int(raw[0].sum())},
+            {"nfe": self.nfe, "apart": [_finite(v) for v in apart.tolist()], "grey": int(raw[0].sum())},
             {"path": pictures.of_raw(raw, run)},
         )
 
@@ -291,7 +291,7 @@ class Measured(Ask):
                 "psnr_of_a_sample": _finite(quality.psnr_of_a_sample),
                 "inside": _finite(quality.inside),
                 "chi2": _finite(quality.reduced_chi2),
-                "sd": float(found.std.mean()),
+                "sd": _finite(float(found.std.mean())),
             },
             {
                 "truth": pictures.of_unit(truth[0]),

@@ -154,7 +154,8 @@ class Client:
 
     async def tell(self, said: Mapping[str, Any]) -> None:
         """At once; a client that does not read is not read from either."""
-        await self.socket.send_bytes(packed(said))
+        if not self.left.is_set():
+            await self.socket.send_bytes(packed(said))
 
     async def send(self) -> None:
         """Sends what was computed, as it comes."""

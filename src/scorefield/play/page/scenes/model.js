@@ -294,7 +294,7 @@ function words(p, s) {
   /** @type {Record<string, () => string>} */
   const of = {
     sample: () => `${s.solver}, ${s.nfe} evaluations a sample; the grey values of sample 1 add up to ${s.grey}.${s.bias === null ? '' : ` The steps alone make Gaussian data ${number(s.bias, 4)} times as wide.`}`,
-    interpolate: () => `${s.nfe} evaluations; the grey values of the first add up to ${s.grey}. Distances on the way, in the data's sd: ${s.apart.map((/** @type {number} */ v) => v.toFixed(2)).join(', ')}.`,
+    interpolate: () => `${s.nfe} evaluations; the grey values of the first add up to ${s.grey}. Distances on the way, in the data's sd: ${s.apart.map((/** @type {number | null} */ v) => number(v, 2)).join(', ')}.`,
     likelihood: () => `${number(s.bits, 6)} bits per dimension, 95%: ${number(s.low, 3)} to ${number(s.high, 3)} (probes ${number(s.probe, 3)}, solver ${number(s.solver, 4)}, ends ${number(s.truncation, 4)}). All grey values alike: ${number(s.uniform, 3)}.`,
     inpaint: () => measured(s), ct: () => measured(s),
   };
@@ -302,4 +302,4 @@ function words(p, s) {
 }
 
 /** @param {Record<string, any>} s */
-const measured = (s) => `${s.measured} numbers measured; ${s.method}, ${s.nfe} evaluations a draw. PSNR of the mean ${s.psnr?.toFixed(4) ?? 'unknown'} dB (of one draw ${s.psnr_of_a_sample?.toFixed(1) ?? 'unknown'}); mean sd ${s.sd.toFixed(6)}; χ² / numbers ${s.chi2?.toFixed(2) ?? 'unknown'}.`;
+const measured = (s) => `${s.measured} numbers measured; ${s.method}, ${s.nfe} evaluations a draw. PSNR of the mean ${s.psnr?.toFixed(4) ?? 'unknown'} dB (of one draw ${s.psnr_of_a_sample?.toFixed(1) ?? 'unknown'}); mean sd ${s.sd?.toFixed(6) ?? 'unknown'}; χ² / numbers ${s.chi2?.toFixed(2) ?? 'unknown'}.`;
