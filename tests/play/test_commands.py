@@ -75,7 +75,7 @@ def test_what_is_no_run_is_refused_before_anything_is_served(tmp_path):
 
     with pytest.raises(FileNotFoundError, match=f"^no run at {tmp_path / 'none'}$"):
         command.play(run=[tmp_path / "none"], no_open=True)
-    with pytest.raises(FileNotFoundError, match="^no checkpoint in "):
+    with pytest.raises(FileNotFoundError, match=r"^no checkpoint in "):
         command.play(run=[tmp_path], no_open=True)
     with pytest.raises(ValueError, match="--export writes a page without a server, and a run needs one"):
         command.play(run=[tmp_path], export=tmp_path / "page.html")

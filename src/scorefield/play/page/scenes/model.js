@@ -5,7 +5,7 @@ import {normals} from '../exact.js';
 import {colour, label} from '../draw.js';
 import {readPicture} from '../pictures.js';
 import {fromBase64, Stale, toBase64, Wire} from '../wire.js';
-import {code} from './model_code.js';
+import {code, NO_RUNS} from './model_code.js';
 import {bits, film, lines, posterior, walk} from './model_draw.js';
 
 /** @typedef {{name: string, path: string, shape: number[], levels: number, classes: number, class_names: string[], guided: boolean, tuned: number[], no_likelihood: string | null}} Run */
@@ -238,10 +238,7 @@ carried to a picture by the probability-flow ODE. <b>Likelihood</b>: the bits th
         if (said) return `${what} ${said}${done ? ` ${done} evaluations so far.` : ''}`;
         return answer ? `${what} ${words(p, answer.said)}` : what;
       },
-      python: () => server.runs.length ? code(chosen(p).run, requestOf(chosen(p).run, p, seed)) : `import scorefield as sf
-
-print(f"scorefield {sf.__version__}: this scene needs runs, as in: scorefield play runs/quickstart")
-`,
+      python: () => server.runs.length ? code(chosen(p).run, requestOf(chosen(p).run, p, seed)) : NO_RUNS,
     };
 
     /** @type {Uint8Array | undefined} */ let stroke; // the mask while it is painted

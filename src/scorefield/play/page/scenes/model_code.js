@@ -3,7 +3,13 @@
 
 /** @typedef {import('./model.js').Run} Run */
 
+const imports = (/** @type {string[]} */ ...names) => names.map((n) => `import ${n}`).join('\n');
 const text = (/** @type {string} */ v) => JSON.stringify(v);
+
+export const NO_RUNS = `${imports('scorefield as sf')}
+
+print(f"scorefield {sf.__version__}: this scene needs runs, as in: scorefield play runs/quickstart")
+`;
 
 /** The picture in the data's units. @param {Run} run @param {Record<string, any>} q */
 function raw(run, q) {
@@ -24,7 +30,7 @@ export function code(run, q) {
       `${q.n}`, ...(q.label === undefined ? [] : [`label=${q.label}`]), ...(q.solver && q.solver !== 'tuned' ? [`solver=${text(q.solver)}`] : []),
       ...(q.nfe === undefined ? [] : [`nfe=${q.nfe}`]), `seed=${q.seed}`, ...(q.solver === 'tuned' ? [] : ['tuned=False']),
     ];
-    return `import scorefield as sf
+    return `${imports('scorefield as sf')}
 
 ${load}
 drawn = run${guided}.sample(${options.join(', ')})
@@ -33,8 +39,7 @@ print(f"{type(drawn.solver).__name__}, {drawn.nfe} evaluations a sample; ${sum}"
 `;
   }
   if (q.ask === 'interpolate') {
-    return `import torch
-import scorefield as sf
+    return `${imports('torch', 'scorefield as sf')}
 from scorefield.data import units
 from scorefield.randomness import Noise
 
@@ -48,9 +53,7 @@ print(f"${sum}")
 `;
   }
   if (q.ask === 'likelihood') {
-    return `import base64
-import torch
-import scorefield as sf
+    return `${imports('base64', 'torch', 'scorefield as sf')}
 from scorefield.likelihood import bits_per_dim, default_probes
 
 ${load}
@@ -63,9 +66,7 @@ print(f"{float(found.bits):.6f} bits per dimension")
     ? `operator = operators.Radon((${c}, ${h}, ${w}), torch.pi * torch.arange(${q.views}, dtype=torch.float64) / ${q.views})`
     : `hidden = torch.frombuffer(bytearray(base64.b64decode(${text(q.mask)})), dtype=torch.uint8).reshape(${h}, ${w}) != 0
 operator = operators.Mask(~hidden, (${c}, ${h}, ${w}))`;
-  return `import base64
-import torch
-import scorefield as sf
+  return `${imports('base64', 'torch', 'scorefield as sf')}
 from scorefield import inverse
 from scorefield.inverse import Units, operators
 
