@@ -148,3 +148,31 @@ def test_what_is_no_run_of_pictures_is_refused_in_one_line(tmp_path, digits):
     with pytest.raises(FileNotFoundError, match="no run at"):
         models.loaded([tmp_path / "none"], print)
     assert list(models.loaded([digits, digits], print)) == ["digits", "digits (2)"]
+
+
+def test_colour_pictures_that_are_not_square_keep_their_shape_and_channels(tmp_path):
+    from PIL import Image
+
+    (tmp_path / "pictures").mkdir()
+    for i in range(8):
+        Image.new("RGB", (12, 8), (255, 20 * i, 0)).save(tmp_path / "pictures" / f"{i}.png")
+    recipe = presets.image_folder(str(tmp_path / "pictures"))
+    changes = ["network.width=8", "training.batch_size=8", "training.steps=2", "data.policy.size=[8, 12]"]
+    run = runs.train(tmp_path / "colour", recipes.override(recipe, changes))
+    assert run is not None
+    assert run.event_shape == (3, 8, 12)
+    said = models.described("colour", run)
+    assert (said["shape"], said["classes"], said["guided"]) == ([3, 8, 12], 0, False)
+    picture = np.random.default_rng(0).integers(0, 256, (8, 12, 3)).astype(np.uint8)
+    for kind, more in {
+        "ct": {"views": 3},
+        "inpaint": {"mask": coded(np.repeat([[0] * 6 + [1] * 6], 8, 0).astype("u1"))},
+    }.items():
+        arrays = answer(run, kind, picture=coded(picture), draws=2, nfe=2, **more).arrays
+        np.testing.assert_array_equal(arrays["truth"], picture)
+        assert arrays["draws"].shape == (2, 8, 12, 3)
+        assert arrays["sd"].shape == (8, 12, 3)
+    drawn = run.sample(2, nfe=2)
+    np.testing.assert_array_equal(
+        answer(run, "sample", n=2, nfe=2).arrays["samples"], drawn.raw.movedim(1, -1).byte().numpy()
+    )
