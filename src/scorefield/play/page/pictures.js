@@ -27,16 +27,20 @@ export function picture(view, size, box, bytes, from = 0) {
   pixels(view, size, box, (i, k) => bytes[from + size.c * i + (size.c === 3 ? k : 0)]);
 }
 
-/** Numbers (h, w, c) from 0 to `most` as shades between the theme's low and high; of several channels the root mean square.
+/** Of numbers (h, w, c) the root mean square over the channels, (h, w). @param {Size} size @param {ArrayLike<number>} values */
+export function overChannels({w, h, c}, values) {
+  return Float64Array.from({length: w * h}, (_, i) => {
+    let sum = 0;
+    for (let k = 0; k < c; k++) sum += values[c * i + k] ** 2;
+    return Math.sqrt(sum / c);
+  });
+}
+
+/** Numbers (h, w) from 0 to `most` as shades between the theme's low and high.
  * @param {import('./draw.js').View} view @param {Size} size @param {Box} box @param {ArrayLike<number>} values @param {number} most */
 export function shades(view, size, box, values, most) {
   const low = colour('low').split(',').map(Number), high = colour('high').split(',').map(Number);
-  const share = Array.from({length: size.w * size.h}, (_, i) => {
-    let sum = 0;
-    for (let k = 0; k < size.c; k++) sum += values[size.c * i + k] ** 2;
-    return Math.min(1, Math.sqrt(sum / size.c) / (most || 1));
-  });
-  pixels(view, size, box, (i, k) => low[k] + (high[k] - low[k]) * share[i]);
+  pixels(view, size, box, (i, k) => low[k] + (high[k] - low[k]) * Math.min(1, values[i] / (most || 1)));
 }
 
 /** A line around a box. @param {import('./draw.js').View} view @param {Box} box @param {string} ink @param {number} [width] */

@@ -233,7 +233,7 @@ carried to a picture by the probability-flow ODE. <b>Likelihood</b>: the bits th
       },
       summary() {
         if (!server.runs.length) return EMPTY[said] ?? `${failed || said}${failed ? '' : ' …'}`;
-        const {run} = chosen(p), what = `${run.name}, ${p.task}${p.label && p.label !== NO_CLASS ? `, class ${p.label}` : ''}.`;
+        const {run} = chosen(p), what = `${run.name}, ${p.task}${run.classes && p.label !== NO_CLASS ? `, class ${p.label}` : ''}.`;
         if (failed) return `${what} ${failed}`;
         if (said) return `${what} ${said}${done ? ` ${done} evaluations so far.` : ''}`;
         return answer ? `${what} ${words(p, answer.said)}` : what;

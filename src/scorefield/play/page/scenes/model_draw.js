@@ -2,7 +2,7 @@
 /** What scene `Your model` draws of each answer. */
 
 import {colour, label, short} from '../draw.js';
-import {framed, hatched, picture, shades} from '../pictures.js';
+import {framed, hatched, overChannels, picture, shades} from '../pictures.js';
 
 /** @typedef {import('./model.js').Run} Run */
 /** @typedef {import('../pictures.js').Box} Box */
@@ -49,7 +49,7 @@ export function film(app, run, {said, arrays}, p) {
   const {view} = app, r = view.ratio, size = sizeOf(run), each = size.w * size.h * size.c, pad = PAD * r, title = TITLE * r;
   const [frames, few] = arrays.film_x.shape, now = Math.min(Math.round(p.at * (frames - 1)), frames - 1), which = Math.min(p.which, few) - 1;
   const from = (/** @type {number} */ k) => (k * few + which) * each, wide = (view.width - 4 * pad) / 3;
-  const strip = Math.min((view.width - 2 * pad) / STRIP, view.height * 0.17), tall = Math.min(view.height - 2 * (strip + title) - title - 3 * pad, wide * size.h / size.w);
+  const strip = Math.min((view.width - 2 * pad) / STRIP * size.h / size.w, view.height * 0.17), tall = Math.min(view.height - 2 * (strip + title) - title - 3 * pad, wide * size.h / size.w);
   const big = fitted(size, pad, title + pad / 2, wide, tall);
   const noise = said.noise[now];
   picture(view, size, big, arrays.film_x.data, from(now));
@@ -129,7 +129,7 @@ export function posterior(app, run, {arrays}, mask) {
   const tallest = (/** @type {number} */ k) => Math.min((view.width - 2 * pad) / k * size.h / size.w, below / Math.ceil(n / k)) - 3 * r;
   const columns = Array.from({length: n}, (_, i) => i + 1).reduce((a, k) => tallest(k) > tallest(a) ? k : a, 1), rows = Math.ceil(n / columns);
   const small = tallest(columns);
-  const tall = view.height - rows * (small + 3 * r) - 2 * title - 3 * pad, sd = arrays.sd.data, most = Array.from(sd).reduce((a, v) => Math.max(a, v), 0);
+  const tall = view.height - rows * (small + 3 * r) - 2 * title - 3 * pad, sd = overChannels(size, arrays.sd.data), most = sd.reduce((a, v) => Math.max(a, v), 0);
   const box = (/** @type {number} */ i) => fitted(size, pad + i * (wide + pad), title + pad / 2, wide, tall), truth = box(0);
   [arrays.truth, arrays.back, arrays.mean].forEach(({data}, i) => picture(view, size, box(i), data));
   if (mask) hatched(view, size, truth, mask);
