@@ -5,12 +5,10 @@ import threading
 from typing import NamedTuple
 
 import pytest
-import uvicorn
 
 import scorefield as sf
 from scorefield import recipes, runs
-from scorefield.play.server import application, listening
-from scorefield.play.websocket import WebSockets
+from scorefield.play.server import listening, server
 from scorefield.play.wire import Desk
 from scorefield.play.worker import Worker
 from scorefield.recipes import presets
@@ -44,14 +42,12 @@ def served(run):
             held, ready = listening(0), threading.Event()
             held.listen()  # who is early waits
             port, desk = held.getsockname()[1], Desk({"digits": run}, Worker(queue))
-            server = uvicorn.Server(
-                uvicorn.Config(application(port, ready.set, desk), log_level="warning", ws=WebSockets)
-            )
-            thread = threading.Thread(target=server.run, args=([held],))
+            serving = server(port, ready.set, desk)
+            thread = threading.Thread(target=serving.run, args=([held],))
             thread.start()
 
             def end() -> None:
-                server.should_exit = True
+                serving.should_exit = True
                 thread.join()
                 held.close()
                 assert desk.worker.stop(10)

@@ -1,67 +1,63 @@
-"""A client of the page's WebSocket, for tests: blocking, on a plain socket."""
+"""A client of the page's WebSocket, for tests: blocking, and able to break the rules."""
 
-import base64
+import contextlib
+import http.client
 import json
-import os
 import socket
-from typing import Any
+from typing import Any, NoReturn
 
-from scorefield.play.websocket import BINARY, CLOSE, TEXT, accept, frame
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
 from scorefield.play.wire import unpacked
 
-KEY = base64.b64encode(b"sixteen bytes of")
 
-
-def handshake(port: int, *, path: str = "/ask", **changed: Any) -> tuple[socket.socket, str]:
-    """(the connection, the head of the answer); headers may be changed, or left out with None."""
+def handshake(port: int, *, path: str = "/ask", **changed: str | None) -> http.client.HTTPResponse:
+    """The answer to it; headers may be changed, or left out with None."""
     headers = {
         "Host": f"127.0.0.1:{port}", "Origin": f"http://127.0.0.1:{port}", "Upgrade": "websocket",
-        "Connection": "Upgrade", "Sec-WebSocket-Key": KEY.decode(), "Sec-WebSocket-Version": "13",
-    } | {name.replace("_", "-"): value for name, value in changed.items()}  # fmt: skip
-    held = socket.create_connection(("127.0.0.1", port), timeout=30)
-    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items() if value is not None)]
-    held.sendall("\r\n".join([*lines, "", ""]).encode())
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += held.recv(1)  # not a byte of what follows
-    return held, head.decode()
+        "Connection": "Upgrade", "Sec-WebSocket-Key": "c2l4dGVlbiBieXRlcyBvZg==", "Sec-WebSocket-Version": "13",
+    } | changed  # fmt: skip
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    asked.request("GET", path, headers={name: value for name, value in headers.items() if value is not None})
+    answer = asked.getresponse()
+    asked.close()
+    return answer
 
 
 class Talk:
     """One connection."""
 
     def __init__(self, port: int) -> None:
-        self.socket, head = handshake(port)
-        assert head.startswith("HTTP/1.1 101 "), head
-        assert f"Sec-WebSocket-Accept: {accept(KEY).decode()}" in head
+        origin: Any = f"http://127.0.0.1:{port}"
+        address, plain = f"ws://127.0.0.1:{port}/ask", {"compression": None, "max_size": None, "proxy": None}
+        self.opened = contextlib.ExitStack()
+        self.connection = self.opened.enter_context(connect(address, origin=origin, **plain))
 
     def __enter__(self) -> "Talk":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.socket.close()
+        self.opened.close()
+
+    def leave(self) -> None:
+        """Without a word."""
+        self.connection.socket.shutdown(socket.SHUT_RDWR)
 
     def raw(self, data: bytes) -> None:
-        self.socket.sendall(data)
+        """Past the protocol."""
+        self.connection.socket.sendall(data)
 
-    def text(self, text: str) -> None:
-        self.raw(frame(TEXT, text.encode(), os.urandom(4)))
+    def say(self, message: str | bytes) -> None:
+        self.connection.send(message)
 
     def ask(self, number: int, ask: str, **said: Any) -> None:
-        self.text(json.dumps({"id": number, "ask": ask, **({} if ask == "runs" else {"run": "digits"}), **said}))
-
-    def frame(self) -> tuple[int, bytes]:
-        """(opcode, payload) of the next frame."""
-        first, n = self._bytes(2)
-        if n > 125:
-            n = int.from_bytes(self._bytes(2 if n == 126 else 8), "big")
-        return first & 15, self._bytes(n)
+        self.say(json.dumps({"id": number, "ask": ask, **({} if ask == "runs" else {"run": "digits"}), **said}))
 
     def reply(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The next one, whatever it is of."""
-        opcode, payload = self.frame()
-        assert opcode == BINARY, (opcode, payload)
-        return unpacked(payload)
+        return unpacked(self.connection.recv(60, decode=False))
 
     def end(self, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """What ends that request; what comes before it is passed over."""
@@ -72,15 +68,11 @@ class Talk:
 
     def closed(self) -> tuple[int, str]:
         """(code, reason) with which the server closes; replies before it are passed over."""
-        while True:
-            opcode, payload = self.frame()
-            if opcode == CLOSE:
-                return int.from_bytes(payload[:2], "big"), payload[2:].decode()
+        with pytest.raises(ConnectionClosed) as ended:
+            self._pass_over()
+        assert ended.value.rcvd is not None
+        return ended.value.rcvd.code, ended.value.rcvd.reason
 
-    def _bytes(self, n: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < n:
-            more = self.socket.recv(n - len(parts))
-            assert more, "the server went without a word"
-            parts += more
-        return bytes(parts)
+    def _pass_over(self) -> NoReturn:
+        while True:
+            self.connection.recv(60)

@@ -21,7 +21,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scorefield.play.export import modules, source
 from scorefield.play.shown import shown
-from scorefield.play.websocket import WebSockets
 from scorefield.play.wire import Desk
 from scorefield.runs import Trained
 
@@ -30,6 +29,7 @@ KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 NAMES = ("127.0.0.1", "localhost")
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
 POLICY += "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; connect-src 'self'"
+LARGEST = 4 << 20  # bytes of a WebSocket's message, beyond which the connection is closed
 LEAVE = 0.5  # seconds that the thread which computes gets to end its evaluation
 
 
@@ -107,16 +107,22 @@ def listening(port: int) -> socket.socket:
     return held
 
 
+def server(port: int, ready: Callable[[], None], desk: Desk) -> uvicorn.Server:
+    """What serves the page. Of a client no more is read while messages of its wait."""
+    config = uvicorn.Config(
+        application(port, ready, desk), log_level="warning", access_log=False, timeout_graceful_shutdown=1,
+        ws="websockets-sansio", ws_max_size=LARGEST, ws_ping_interval=20, ws_ping_timeout=20,
+        ws_per_message_deflate=False,
+    )  # fmt: skip
+    return uvicorn.Server(config)
+
+
 def serve(
     held: socket.socket, ready: Callable[[], None] = lambda: None, loaded: Mapping[str, Trained] | None = None
 ) -> None:
     """Serves on `held` until Ctrl-C, with those runs. An evaluation of a network may still be going on after it."""
     port, desk = held.getsockname()[1], Desk(loaded or {})
-    config = uvicorn.Config(
-        application(port, ready, desk), log_level="warning", access_log=False, timeout_graceful_shutdown=1,
-        ws=WebSockets,
-    )  # fmt: skip
     held.listen()  # whoever comes early waits
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run([held])
+        server(port, ready, desk).run([held])
     desk.worker.stop(LEAVE)

@@ -38,6 +38,7 @@ CLIENTS = 64  # connections at a time
 MESSAGE = 1 << 20  # bytes of a request
 UNREAD = 16  # replies that wait for a client to take them
 OFTEN = 0.1  # seconds between two words of progress
+GOODBYE = 1.0  # seconds that a client which took no replies gets to take the last word
 DTYPES = {"uint8": np.dtype("u1"), "float32": np.dtype("<f4")}
 
 
@@ -111,15 +112,25 @@ class Desk:
         client = Client(socket)
         try:
             await socket.accept()
-            client.sender = asyncio.create_task(client.send())
-            while (message := await socket.receive())["type"] != "websocket.disconnect":
-                await self._take(client, message)
-        except (WebSocketDisconnect, OSError):
+            tasks = [asyncio.create_task(task) for task in (self._read(client), client.send(), client.deaf.wait())]
+            try:
+                await next(asyncio.as_completed(tasks))
+            finally:
+                for task in tasks:
+                    task.cancel()
+            if client.deaf.is_set():  # it may yet read why
+                async with asyncio.timeout(GOODBYE):
+                    await socket.close(1008, "replies are not taken")
+        except (WebSocketDisconnect, OSError):  # TimeoutError is one
             pass  # it has gone
         finally:
             self.open -= 1
             self.worker.forget(client)
-            client.gone()
+            client.left.set()
+
+    async def _read(self, client: Client) -> None:
+        while (message := await client.socket.receive())["type"] != "websocket.disconnect":
+            await self._take(client, message)
 
     async def _take(self, client: Client, message: Mapping[str, Any]) -> None:
         number = None
@@ -149,40 +160,36 @@ class Client:
     def __init__(self, socket: WebSocket) -> None:
         self.socket, self.loop = socket, asyncio.get_running_loop()
         self.unread: asyncio.Queue[bytes] = asyncio.Queue(UNREAD)
-        self.sender: asyncio.Task[None] | None = None
-        self.left = threading.Event()
+        self.left, self.deaf = threading.Event(), asyncio.Event()
 
     async def tell(self, said: Mapping[str, Any]) -> None:
         """At once; a client that does not read is not read from either."""
         if not self.left.is_set():
-            await self.socket.send_bytes(packed(said))
+            await self._put(packed(said))
 
     async def send(self) -> None:
         """Sends what was computed, as it comes."""
-        try:
-            while True:
-                await self.socket.send_bytes(await self.unread.get())
-        except (OSError, WebSocketDisconnect, RuntimeError):
-            pass  # it has gone: the endpoint hears of it too
+        while True:
+            await self._put(await self.unread.get())
 
     def post(self, reply: bytes, *, needed: bool = True) -> None:
         """From any thread. Progress is left out where replies wait already; a client that takes none is let go."""
 
         def put() -> None:
             if self.unread.full() and needed:
-                self.gone()
-                self.sender = asyncio.create_task(self.socket.close(1008, "replies are not taken"))
+                self.left.set()
+                self.deaf.set()
             elif needed or self.unread.empty():
                 self.unread.put_nowait(reply)
 
         if not self.left.is_set() and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(put)
 
-    def gone(self) -> None:
-        """Nothing is sent any more."""
-        self.left.set()
-        if self.sender is not None:
-            self.sender.cancel()
+    async def _put(self, reply: bytes) -> None:
+        try:
+            await self.socket.send_bytes(reply)
+        except RuntimeError:  # uvicorn's word for: closed already, over what was no message
+            raise WebSocketDisconnect from None
 
 
 class Work(Job):
