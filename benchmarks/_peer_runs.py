@@ -1,8 +1,8 @@
 """Every peer's every setting on one problem: run once, kept as JSON.
 
-A row is (peer, solver, ladder, budget, evaluations used, samples, RMS, median). On A every setting is run. On B and C,
-where the denoiser is dear, those that do well on A at the same setting and budget are tried on the first quarter of the
-starts, and those that lead there, in RMS or in median, on all.
+A row is (peer, solver, ladder, budget, evaluations used, samples, RMS, median, strays). On A every setting is run. On
+B and C, where the denoiser is dear, those that do well on A at the same setting and budget are tried on the first
+quarter of the starts, and those that lead there, in RMS or in median, on all.
 
     OMP_NUM_THREADS=1 python benchmarks/_peer_runs.py A vp 0
 """
@@ -100,13 +100,14 @@ def _row(problem: Problem, n: int, method: Method, nfe: int) -> dict[str, Any] |
         x0 = method.run(counted, x, sigma / alpha, _steps[key])
     if counted.calls > nfe:
         raise AssertionError(f"{key} used {counted.calls} evaluations")
-    rms, median = problem.errors(x0)
+    rms, median, strays = problem.errors(x0)
     return {
         **dict(zip(("peer", "solver", "ladder", "nfe"), key, strict=True)),
         "evaluations": counted.calls,
         "n": n,
         "rms": rms,
         "median": median,
+        "strays": strays,
     }
 
 

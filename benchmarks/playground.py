@@ -17,14 +17,18 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 from playwright.sync_api import sync_playwright
 
 from scorefield.play.export import page
 
 SCENES = ("field", "matching", "langevin", "annealed", "paths", "race", "guidance", "train", "theory")
-MODEL = {"task": "sparse-view CT", "views": 4, "noise": 0.02}  # what is shown of a run
+PAGES = {scene: f"scene={scene}" for scene in SCENES}
+for d in ("64", "1000"):
+    chosen = {"langevin": {"dimensions": d, "below": "distance from the mode"}}
+    PAGES[f"shell-{d}"] = "scene=langevin&params=" + quote(json.dumps(chosen))
+OF_RUN = "scene=model&params=" + quote(json.dumps({"model": {"task": "sparse-view CT", "views": 4, "noise": 0.02}}))
 
 
 def main() -> None:
@@ -39,13 +43,13 @@ def main() -> None:
         file = Path(folder) / "page.html"
         file.write_text(page(), encoding="utf-8")
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        shown = {scene: f"{file.as_uri()}#scene={scene}" for scene in SCENES}
+        shown = {scene: f"{file.as_uri()}#{address}" for scene, address in PAGES.items()}
         if args.run:
             command = [sys.executable, "-m", "scorefield", "play", str(args.run), "--port", "0", "--no-open"]
             server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             assert server.stdout is not None
             (address,) = re.findall(r"http://\S+", server.stdout.readline())
-            shown["model"] = f"{address}#{urlencode({'scene': 'model', 'params': json.dumps({'model': MODEL})})}"
+            shown["model"] = f"{address}#{OF_RUN}"
         for scene, address in shown.items():
             tab = browser.new_page(viewport={"width": 1280, "height": 900})
             tab.goto(address)

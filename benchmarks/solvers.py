@@ -7,7 +7,7 @@
 `_families.py` has the problems and the measure. Ours is one default, `sf.sample(denoiser, x_T, nfe=NFE)`. 'Best peer'
 is chosen for each problem and number of evaluations among the settings that the libraries' own options reach; 'any
 ladder' also lets their solvers run on lists of sigmas they do not offer. RMS and median each have a best peer of their
-own.
+own; beside an RMS, in brackets, how many samples of ours and of that peer ended in another mode, if any did.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ def compare(problem: Problem, fresh: bool) -> list[dict[str, Any]]:
         if result.nfe > nfe:
             raise AssertionError(f"ours used {result.nfe} evaluations of {nfe}")
         row: dict[str, Any] = {"family": problem.family, "setting": problem.setting, "seed": problem.seed, "nfe": nfe}
-        for column, ours in zip(COLUMNS, problem.errors(result.x), strict=True):
+        *errors, strays = problem.errors(result.x)
+        for column, ours in zip(COLUMNS, errors, strict=True):
             peer = best(known, nfe, column, problem.n)
             row[column] = {
                 "ours": ours,
                 "peer": peer[column],
+                "strays": (strays, peer["strays"]),
                 "setting": " ".join(peer[key] for key in ("peer", "solver", "ladder")),
                 "any ladder": best(known, nfe, column, problem.n, only=lambda r: True)[column],
                 "defaults": {
@@ -77,7 +79,10 @@ def table(found: list[dict[str, Any]]) -> None:
             for case in cases:
                 own = [r[column] for r in found if (r["family"], r["setting"]) == case and r["nfe"] == nfe]
                 ours, peer = mean(r["ours"] for r in own), mean(r["peer"] for r in own)
-                cells.append(f"{ours:.2g} / {peer:.2g} = {ours / peer:.2f}")
+                cell = f"{ours:.2g} / {peer:.2g} = {ours / peer:.2f}"
+                if column == "rms" and any(any(r["strays"]) for r in own):  # an RMS is theirs, whoever has them
+                    cell += " ({}, {})".format(*(sum(r["strays"][i] for r in own) for i in (0, 1)))
+                cells.append(cell)
             print(f"| {nfe} | " + " | ".join(cells) + " |")
         for against in ("peer", "any ladder"):
             few, more = (mean(ratios(found, column, against, b)) for b in (FEW, MORE))

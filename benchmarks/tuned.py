@@ -34,8 +34,8 @@ def main() -> None:
             start = time.process_time()
             result = sf.tune(p.denoiser, p.start.shape[1:], nfe, dtype=torch.float64, seed=1)
             seconds = time.process_time() - start
-            default = p.errors(sf.sample(p.denoiser, p.start, nfe=nfe).x)
-            tuned = p.errors(sf.sample(p.denoiser, p.start, solver=result.solver).x)
+            default = p.errors(sf.sample(p.denoiser, p.start, nfe=nfe).x)[:2]
+            tuned = p.errors(sf.sample(p.denoiser, p.start, solver=result.solver).x)[:2]
             peer = tuple(best(known, nfe, column, p.n)[column] for column in ("rms", "median"))
             name = f"{p.family} {p.setting} {p.seed}"
             found.append({"problem": name, "nfe": nfe, "default": default, "tuned": tuned, "peer": peer, "s": seconds})

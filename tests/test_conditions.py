@@ -116,7 +116,7 @@ ENTRIES: dict[str, Callable[[Told, Any, int | None], Tensor]] = {
     "posterior, bridge": _posterior(inverse.Bridge(particles=4)),
     "posterior, twisted": _posterior(inverse.TwistedSMC(particles=4)),
     "posterior, dps": _posterior(inverse.DPS()),
-    "guided, called": _called(lambda d: inverse.PiGDM(d, MEASURED)),
+    "guided, called": lambda d, c, n: inverse.PiGDM(d, MEASURED)(X, 0.5, observation=torch.arange(B), **c),
     "feynman_kac": _corrected,
     "product": _guided(lambda d: guidance.ProductOfExperts([d, Told()], [0.7, 0.5])),
     "product, called": _called(lambda d: guidance.ProductOfExperts([d, Told()], [0.7, 0.5])),
@@ -264,8 +264,24 @@ def test_the_observation_of_a_guided_denoiser_is_a_condition():
     expected = guided(X, 0.5, observation=torch.tensor([1, 1, 1]))
     for same in (1, [1, 1, 1], np.int64(1)):
         assert torch.equal(guided(X, 0.5, observation=same), expected)
-    assert not torch.equal(guided(X, 0.5), expected)
+    assert not torch.equal(guided(X, 0.5, observation=torch.arange(B)), expected)
     refused(lambda: guided(X, 0.5, observation=[1, 1]))
+
+
+@pytest.mark.parametrize("chunk", [None, 1, B, 2 * B])
+def test_how_many_rows_there_are_does_not_say_which_observation_they_have(chunk):
+    """In chunks of B each would have had the first B observations again."""
+    guided, start = inverse.PiGDM(Told(), MEASURED), torch.cat([X, X.flip(0)])
+
+    def drawn(**told):
+        return sf.sample(guided, start, times=GRID, cond=told, chunk=chunk).x
+
+    with pytest.raises(ValueError, match=f"^observation must say which of the {B} observations each row has"):
+        drawn()
+    back = drawn(observation=torch.cat([torch.arange(B), torch.arange(B).flip(0)]))
+    torch.testing.assert_close(back[:B], back[B:].flip(0), rtol=1e-10, atol=1e-10)
+    alone = inverse.PiGDM(Told(), MEASURED.rows(torch.tensor([1])))  # one is everybody's
+    assert torch.equal(alone(X, 0.5), alone(X, 0.5, observation=0))
 
 
 def test_the_labels_of_a_classification_loss_are_conditions():

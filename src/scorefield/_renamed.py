@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
+
+from scorefield._caller import warn
 
 
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
@@ -14,7 +15,7 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     def __getattr__(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        warnings.warn(f"{module}.{name} is {names[name]} now", DeprecationWarning, stacklevel=2)
+        warn(f"{module}.{name} is {names[name]} now", DeprecationWarning)
         return getattr(sys.modules[module], names[name])
 
     return __getattr__

@@ -147,9 +147,8 @@ class Noise:
 
     def _words(self, streams: range) -> Tensor | np.ndarray:
         """Signed words as floats, `(4, streams, rows, blocks)`, rows >= B: an array of NumPy's on the CPU."""
-        if (
-            streams and not 0 <= streams.start <= streams[-1] < 2**32
-        ):  # a counter's word: beyond it the first draws come again
+        # a stream is a word of the counter: beyond it the first draws would come again
+        if streams and not 0 <= streams.start <= streams[-1] < 2**32:
             raise ValueError(f"draw must lie in [0, 2^31); got {streams.start // 2} to {streams[-1] // 2}")
         batch, size = len(self.index), math.prod(self.event_shape)
         blocks = -(-size // 4)

@@ -39,8 +39,8 @@ def test_each_row_may_have_its_own_time_and_its_own_observation(kind, own_noise)
     given, x_t = likelihood(law, noise=noise) if own_noise else likelihood(law), normal(2, 4)
     guided = kind(exact(law), given)
     t = torch.tensor([0.3, 0.6], dtype=f64)
-    got = guided(x_t, t)
-    bound = carried(lambda: guided(x_t, t), 4, f64)  # in 4-D
+    got = guided(x_t, t, observation=torch.arange(2))
+    bound = carried(lambda: guided(x_t, t, observation=torch.arange(2)), 4, f64)  # in 4-D
     for i in range(2):
         same(guided(x_t[i : i + 1], t[i], observation=torch.tensor([i]))[0], got[i], bound)
 
@@ -61,7 +61,7 @@ def test_any_solver_samples_the_posterior_of_gaussian_data_under_moment_matching
 
 def test_the_others_are_what_their_covariances_make_of_them():
     """D + C1 A^T (A C2 A^T + S)^-1 (y - A D) written out."""
-    law, t = mixture(), 0.4
+    law, t, each = mixture(), 0.4, torch.arange(2)
     given, denoiser, x_t = likelihood(law), exact(law), normal(2, 2)
     alpha, sigma = (float(v) for v in denoiser.schedule(t))
     a, s = given.operator.matrix, given.noise_std**2
@@ -80,8 +80,10 @@ def test_the_others_are_what_their_covariances_make_of_them():
         r = (given.y - x0 @ a.T)[..., None]
         want = x0 + (first @ a.T @ torch.linalg.solve(k, r))[..., 0]
         options: dict[str, Any] = {"tolerance": 1e-10} if kind is MomentMatching else {}
-        torch.testing.assert_close(kind(denoiser, given, **options)(x_t, t), want, rtol=1e-8, atol=1e-8)
-    assert float((given.y - DDNM(denoiser, given)(x_t, t) @ a.T).abs().max()) < 1e-8
+        torch.testing.assert_close(
+            kind(denoiser, given, **options)(x_t, t, observation=each), want, rtol=1e-8, atol=1e-8
+        )
+    assert float((given.y - DDNM(denoiser, given)(x_t, t, observation=each) @ a.T).abs().max()) < 1e-8
 
 
 def test_a_guided_denoiser_carries_what_solvers_ask_of_it():

@@ -11,6 +11,7 @@ from scorefield.inverse.operators import Dense, Mask
 
 KINDS = [MomentMatching, PiGDM, DiffPIR, DDNM]
 OBSERVATION = torch.tensor([0, 1, 1])
+EACH = torch.arange(2)
 
 
 def tight(kind, denoiser, given):
@@ -26,8 +27,8 @@ def test_first_and_second_derivatives_agree_with_differences(kind, own_noise):
     guided = tight(kind, exact(law), given)
     x = normal(2, 2, seed=5).requires_grad_()
     t = torch.tensor([0.2, 0.5], dtype=f64)
-    assert torch.autograd.gradcheck(lambda x: guided(x, t), x)
-    assert torch.autograd.gradgradcheck(lambda x: guided(x, t), x)
+    assert torch.autograd.gradcheck(lambda x: guided(x, t, observation=EACH), x)
+    assert torch.autograd.gradgradcheck(lambda x: guided(x, t, observation=EACH), x)
 
 
 @pytest.mark.parametrize("each", [False, True], ids=["one variance", "one for each number"])
@@ -36,7 +37,7 @@ def test_measured_variances_serve_rows_of_their_own_times(each):
     table = sf.solvers.calibrate(denoiser, mixture().sample(50), each=each)
     guided = PiGDM(denoiser, likelihood(mixture()), variance=table)
     x, t = normal(2, 2), torch.tensor([0.2, 0.5], dtype=f64)
-    got = guided(x, t)
+    got = guided(x, t, observation=EACH)
     for i in range(2):
         alone = guided(x[i : i + 1], t[i], observation=i)
         torch.testing.assert_close(got[i : i + 1], alone, rtol=1e-12, atol=1e-12)
@@ -114,6 +115,6 @@ def test_likelihoods_of_networks_and_channels_are_numbers_with_gradients(kind, d
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_not_differentiated_keeps_no_graph(kind):
     guided = kind(exact(mixture()), likelihood(mixture()))
-    assert not guided(normal(2, 2), 0.4).requires_grad
+    assert not guided(normal(2, 2), 0.4, observation=EACH).requires_grad
     with torch.no_grad():
-        assert not guided(normal(2, 2).requires_grad_(), 0.4).requires_grad
+        assert not guided(normal(2, 2).requires_grad_(), 0.4, observation=EACH).requires_grad

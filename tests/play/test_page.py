@@ -1,6 +1,8 @@
 """The page in a browser: Debian's Chromium, driven by Playwright; the exported file and the server's, both."""
 
+import contextlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,7 +13,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import torch
+from page_cases import mixture
 
+import scorefield as sf
 from scorefield.play.export import page as exported
 from scorefield.play.server import listening
 
@@ -84,7 +89,7 @@ class Opened:
         self.page, self.said = self.context.new_page(), []
         self.page.on("console", lambda m: self.said.append(m.text) if m.type in ("error", "warning") else None)
         self.page.on("pageerror", lambda e: self.said.append(str(e)))
-        self.page.goto(address + (hash_ or f"#scene={scene}"))
+        self.page.goto(address if "#" in address else address + (hash_ or f"#scene={scene}"))
         self.until("window.app && app.frames.length > 1")
 
     def __enter__(self):
@@ -103,6 +108,17 @@ class Opened:
 
     def picture(self):
         return self.page.evaluate("document.getElementById('canvas').toDataURL()")
+
+    def step(self, times):
+        """Presses Step, and lets what is said follow."""
+        self.page.evaluate("n => { for (let k = 0; k < n && app.instance.tick; k++) app.tick(); app.say(); }", times)
+
+    def set(self, *, again=True, **params):
+        """Sets controls without their sliders."""
+        self.page.evaluate(
+            "([p, again]) => { Object.assign(app.params, p); if (again) app.restart(); app.controls(); }",
+            [params, again],
+        )
 
     def settled(self):
         """Once plans have come and something was computed from them."""
@@ -125,6 +141,17 @@ def test_every_scene_loads_without_a_word_in_the_console(browser, file, scene, s
         assert at.page.evaluate("app.playing") == (motion != "reduce")  # and what moves can be started by hand
         colours = at.page.evaluate(COLOURS)
         assert colours > 3
+
+
+def test_every_control_says_what_it_does_and_every_scene_where_to_read_on(browser, file):
+    with Opened(browser, file, motion="reduce") as at:
+        for scene in SCENES:
+            at.page.evaluate("name => app.show(name)", scene)
+            silent = "[...document.querySelectorAll('#controls .control')].filter((c) => !c.querySelector('.help'))"
+            assert at.page.evaluate(f"{silent}.map((c) => c.textContent)") == []
+            assert at.page.locator("#text math, #text table").count()
+            assert at.page.locator("#text a[href^='https://'][rel='noopener noreferrer']").count()
+            assert at.page.locator("#text .notation").count() == (scene in ("annealed", "paths", "race"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -215,16 +242,25 @@ def test_a_hash_that_is_not_ours_is_a_fresh_page(browser, file, hash_):
         assert at.page.evaluate("[app.scene.id, app.seed, app.components.length]") == ["field", 0, 3]
 
 
-@pytest.mark.parametrize("direction", ["reverse SDE", "probability-flow ODE"])
+@pytest.mark.parametrize(
+    "direction", ["forward: data to noise", "reverse SDE", "probability-flow ODE", "encode, then decode"]
+)
 @pytest.mark.parametrize("schedule", ["VP", "sub-VP", "VE", "rectified"])
 def test_paths_end_where_the_library_ends(browser, file, schedule, direction):
     """The number in the summary is printed by the Python beside it."""
     with Opened(browser, file, "paths", motion="reduce") as at:
         at.page.select_option("#control-schedule", schedule)
         at.page.select_option("#control-direction", direction)
-        shown, code = at.settled(), at.page.evaluate("app.instance.python()")
-    (pair,) = re.findall(r"sample 0 ends at \(([^)]*)\)", shown)
-    assert f"sample 0 ends at ({pair})" in run(code)
+        at.settled()
+        compared(at)
+
+
+def compared(at):
+    """Runs the copied Python, and finds every line that it prints on the page."""
+    shown = at.page.inner_text("#summary") + "\n" + at.page.text_content("#chart-summary")
+    lines = run(at.page.evaluate("app.instance.python()")).strip().split("\n")
+    assert [line for line in lines if line not in shown] == [], shown
+    return lines
 
 
 def run(code):
@@ -233,37 +269,162 @@ def run(code):
     return done.stdout
 
 
-def test_the_race_is_the_librarys(browser, file):
-    with Opened(browser, file, "race", motion="reduce") as at:
-        at.page.select_option("#control-solver4", "SA-Solver")
-        shown, code = at.settled(), at.page.evaluate("app.instance.python()")
-    said = run(code)
-    pairs = re.findall(r"^\d (\S+): .* with (\d+) evaluations, sample 0 at \(([^)]*)\)", shown, re.MULTILINE)
-    assert [name for name, *_ in pairs] == ["default", "DDIM", "DDPM", "SA-Solver"]
-    for name, nfe, pair in pairs:
-        assert f"{name}: {nfe} evaluations, sample 0 at ({pair})" in said
+LINES = dict(zip(SCENES, (2, 10, 2, 3, 1, 5, 4, 9, 1, 6), strict=True))  # that each scene's program prints
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_copied_python_runs(browser, file, scene):
+def test_copied_python_prints_the_pages_numbers(browser, file, scene):
     with Opened(browser, file, scene, motion="reduce") as at:
+        if scene == "race":
+            at.page.select_option("#control-solver4", "SA-Solver")
         at.settled()
-        assert run(at.page.evaluate("app.instance.python()")).strip()
+        at.step(30 if scene != "train" else 8)
+        assert len(compared(at)) == LINES[scene]
 
 
-def test_the_score_fields_numbers_are_the_librarys(browser, file):
-    with Opened(browser, file, "field", motion="reduce") as at:
-        shown, code = at.page.inner_text("#summary"), at.page.evaluate("app.instance.python()")
-    density, first, second = re.findall(r"log-density (\S+), score \((\S+), (\S+)\)", shown)[0]
-    assert run(code).split("\n")[:2] == [f"log-density {density}", f"score ({first}, {second})"]
+def test_the_command_draws_what_is_on_the_screen_or_opens_the_page_there(browser, file, tmp_path):
+    laws = {"eight Gaussians": None, "eight, of unequal weights": [k / 36 for k in range(1, 9)]}
+    offered = {
+        "field": ("eight Gaussians", "score-field.png"),
+        "paths": ("eight Gaussians", "ddpm-ddim.png"),
+        "langevin": ("eight, of unequal weights", "low-density.png"),
+        "annealed": ("eight, of unequal weights", "low-density.png"),
+    }
+    commands = {}
+    with Opened(browser, file, motion="reduce") as at:
+        for scene in SCENES:
+            at.page.evaluate("name => app.show(name)", scene)
+            assert at.page.inner_text("#copy-command") == "Copy as command"
+            if scene == "model":
+                continue  # on no density
+            at.page.select_option("#preset", "three blobs")
+            assert reopens(at)  # no other command knows that density
+            for preset, weights in laws.items():
+                at.page.select_option("#preset", preset)
+                shown = mixture(at.page.evaluate("app.components"))
+                law = sf.distributions.eight_gaussians(weights=weights, dtype=torch.float64)
+                torch.testing.assert_close(
+                    [shown.weights, shown.means, shown.covariances], [law.weights, law.means, law.covariances]
+                )
+                if not reopens(at):
+                    command, name = at.page.evaluate("app.command()").split("  # ")
+                    assert offered[scene] == (preset, name)
+                    commands[scene] = command
+    assert commands.keys() == offered.keys()
+    (command,) = set(commands.values())
+    words = [sys.executable, "-m", *command.split(), "--out", str(tmp_path)]
+    subprocess.run(words, check=True, capture_output=True)
+    assert {name for _, name in offered.values()} < {path.name for path in tmp_path.iterdir()}
 
 
-def test_frames_are_fast_enough(browser, file):
-    """What 2,000 particles cost: the work of a frame, median; no clock is judged, only that there is a number."""
-    with Opened(browser, file, "langevin") as at:
-        at.until("app.frames.length > 30")
-        frames = sorted(at.page.evaluate("app.frames"))
-        assert frames[len(frames) // 2] > 0
+def reopens(at):
+    return at.page.evaluate("app.command()") == f'scorefield play --at "{at.page.evaluate("location.hash")}"'
+
+
+def test_the_command_opens_the_page_as_it_is(browser, file):
+    with Opened(browser, file, "guidance", motion="reduce") as at:
+        at.page.select_option("#preset", "eight Gaussians")
+        at.page.fill("#seed", "7")
+        at.page.locator("#seed").press("Enter")
+        (command, hash_), picture = at.page.evaluate("[app.command(), location.hash]"), at.picture()
+    with served(command) as address, Opened(browser, address, motion="reduce") as again:
+        assert again.page.evaluate("location.hash") == hash_
+        again.page.wait_for_timeout(100)
+        assert again.picture() == picture
+
+
+@contextlib.contextmanager
+def served(command):
+    """The address that a copied `scorefield play` prints."""
+    words = [sys.executable, "-m", *shlex.split(command), "--port", "0", "--no-open"]
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    (address,) = re.findall(r"the playground is at (http://127\.0\.0\.1:\d+/#\S+) \(Ctrl-C", running.stdout.readline())
+    yield address
+    running.terminate()
+    running.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "temperature", "test"),
+    [("2", 0, False), ("2", 0.5, False), ("2", 1.5, True), ("64", 0.5, False), ("64", 1, True), ("1000", 1, True)],
+)
+def test_langevin_is_the_librarys(browser, file, dimensions, temperature, test):
+    """At any temperature, with and without the Metropolis test, and when the step is changed on the way."""
+    with Opened(browser, file, "langevin", motion="reduce") as at:
+        at.page.select_option("#control-dimensions", dimensions)
+        at.set(temperature=temperature, mala=test, step=0.01 if dimensions == "2" else 0.002, start="one point")
+        at.step(20)
+        assert len(compared(at)) == 2 + (test and temperature > 0)
+        at.set(again=False, convention="ε s + √(2ε) z")
+        at.step(10)
+        compared(at)
+
+
+@pytest.mark.parametrize("scene", ["langevin", "annealed", "paths", "race", "theory"])
+def test_copied_python_trains_the_network_that_the_page_shows(browser, file, scene):
+    """And a page opened at the address trains it again."""
+    hash_ = f"#scene={scene}&params=%7B%22train%22:%7B%22use%22:true,%22steps%22:25,%22width%22:16%7D%7D"
+    with Opened(browser, file, motion="reduce", hash_=hash_) as at:
+        at.until("app.usesLearned")
+        at.settled()
+        assert at.page.inner_text("#summary").startswith("The field is the learned one.")
+        at.step(10)
+        compared(at)
+
+
+@pytest.mark.parametrize("scene", ["field", "matching", "guidance"])
+def test_copied_python_says_where_a_scene_does_not_use_the_network(browser, file, scene):
+    hash_ = f"#scene={scene}&params=%7B%22train%22:%7B%22use%22:true,%22steps%22:1%7D%7D"
+    with Opened(browser, file, scene="langevin", motion="reduce") as at:
+        at.page.evaluate("h => { location.hash = h; }", hash_.replace(scene, "langevin", 1))
+        at.until("app.usesLearned")
+        at.page.evaluate("name => app.show(name)", scene)
+        at.settled()
+        assert "learned one" not in at.page.inner_text("#summary")
+        assert "exact field: this scene does not use the learned one" in at.page.evaluate("app.instance.python()")
+
+
+def test_particles_end_on_the_shell_and_not_at_the_mode(browser, file):
+    """Started at a point near the modes, in 64 dimensions; within 5 standard errors of 500 distances."""
+    with Opened(browser, file, "langevin", motion="reduce") as at:
+        at.page.select_option("#control-dimensions", "64")
+        at.set(start="one point", below="distance from the mode", step=0.02, mala=True)
+        begun = distances(at)
+        at.step(600)
+        mean, exact, shell = distances(at)
+        assert begun[0] < 0.6 * exact
+        assert exact == pytest.approx(shell, rel=0.01)
+        assert mean == pytest.approx(exact, abs=5 * shell / (2 * 64 * 500) ** 0.5)
+
+
+def distances(at):
+    said = at.page.text_content("#chart-summary")
+    pattern = r"Mean distance from the mode ([0-9.]+); of the density ([0-9.]+); s√d = ([0-9.]+)"
+    return [float(v) for v in re.findall(pattern, said)[0]]
+
+
+def test_a_strangers_link_trains_no_giant(browser, file):
+    params = (
+        "%7B%22train%22:%7B%22use%22:true,%22width%22:1e9,%22steps%22:1e9,%22of%22:[-1,[[1]]],%22objective%22:7%7D%7D"
+    )
+    with Opened(browser, file, motion="reduce", hash_=f"#scene=langevin&params={params}") as at:
+        at.until("app.learning")
+        assert at.page.evaluate("app.learning.net.width") == 48
+        at.page.click("#control-fail")
+        at.until("!app.learning")
+        assert "learned" not in at.page.inner_text("#summary")
+        assert at.said == []
+
+
+def test_the_learned_scores_error_is_larger_between_the_modes(browser, file):
+    with Opened(browser, file, "langevin", motion="reduce") as at:
+        at.page.click("#control-fail")
+        at.page.click("#control-learn")
+        at.until("app.usesLearned")
+        said = at.page.text_content("#chart-summary")
+        on, between = map(float, re.findall(r": ([0-9.]+) on the data, ([0-9.]+) between the modes", said)[0])
+        assert on < 0.5 < between
 
 
 def test_the_export_is_small_and_asks_for_nothing(browser, file):

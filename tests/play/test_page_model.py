@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from test_page import CHROMIUM, COLOURS, WIDTHS, Opened
+from test_page import CHROMIUM, COLOURS, WIDTHS, Opened, served
 
 import scorefield as sf
 
@@ -156,6 +156,8 @@ def test_controls_are_those_of_the_task_and_keep_the_focus(opened):
         at.page.focus("#control-task")
         pick(at, "task", task)
         assert at.page.locator(f"#control-{has}").count() == 1
+        silent = "[...document.querySelectorAll('#controls .control')].filter((c) => !c.querySelector('.help'))"
+        assert at.page.evaluate(f"{silent}.map((c) => c.textContent)") == []
         assert at.page.evaluate("document.activeElement.id") == "control-task"
     assert at.page.locator("#control-solver").count() == 0
     assert at.said == []
@@ -168,6 +170,13 @@ def test_a_hash_restores_the_scene(opened, browser):
     assert without_time(answered(again)) == without_time(shown)
     assert again.picture() == picture
     again.context.close()
+
+
+def test_the_command_opens_the_scene_with_its_runs(opened, browser):
+    at = opened("samples", seed=5, label="3")
+    said = without_time(answered(at))
+    with served(at.page.evaluate("app.command()")) as address, Opened(browser, address, motion="reduce") as again:
+        assert without_time(answered(again)) == said
 
 
 def without_time(shown):

@@ -53,7 +53,7 @@ def test_leaving_the_block_lets_go(tmp_path, other):
 def test_death_lets_go(tmp_path, other):
     other.send_signal(signal.SIGKILL)
     other.wait()
-    assert f"process {other.pid}" in (tmp_path / ".lock").read_text()  # it had no time to say goodbye
+    assert f"process {other.pid}" in (tmp_path / ".holder").read_text()  # it had no time to say goodbye
     assert enter(tmp_path)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +77,33 @@ def test_names_that_one_record_lacks_are_no_difference():
     assert difference(there, {"net": {"type": "UNet", "dim": 2}}) == ("net", "MLP", "UNet")
     assert difference(there, {"net": {"type": "MLP", "dim": 3}}) == ("net.dim", "2", "3")
     assert difference(there, {"net": None}) == ("net", "MLP", "None")
+
+
+def loss(power: Any = 1.0, scale: Any = 1.0, inner: Any = None):
+    return power, scale, inner
+
+
+PARTIAL = functools.partial
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "found"),
+    [
+        (PARTIAL(loss, power=1), PARTIAL(loss, power=2), ("loss.power", "1", "2")),
+        (PARTIAL(loss, power=1), PARTIAL(loss, scale=1), ("loss.power", "1", "not given")),
+        (PARTIAL(loss), PARTIAL(loss, scale=2), ("loss.scale", "not given", "2")),
+        (loss, PARTIAL(loss, scale=2), ("loss", "loss", "partial")),
+        (PARTIAL(PARTIAL(loss, power=1), scale=2), PARTIAL(loss, power=1), ("loss.scale", "2", "not given")),
+        (PARTIAL(loss, inner=PARTIAL(loss)), PARTIAL(loss, inner=PARTIAL(loss, power=3)),
+         ("loss.inner.power", "not given", "3")),
+        (PARTIAL(loss, PARTIAL(loss)), PARTIAL(loss, PARTIAL(loss, power=3)),
+         ("loss.args[0].power", "not given", "3")),
+        (PARTIAL(loss, inner=sf.VP(0.2)), PARTIAL(loss, inner=sf.VP(0.3)), ("loss.inner.beta_min", "0.2", "0.3")),
+        (PARTIAL(loss, power=1, scale=2), PARTIAL(loss, scale=2, power=1.0), None),
+    ],
+)  # fmt: skip
+def test_keywords_of_a_partial_are_compared_whoever_gave_them(one, other, found):
+    assert difference({"loss": described(one)}, {"loss": described(other)}) == found
 
 
 @pytest.mark.parametrize(

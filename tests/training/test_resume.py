@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from training_cases import denoiser, fit, left, rows
+from training_cases import data, denoiser, fit, left, rows
 
 import scorefield as sf
 from scorefield import losses, networks, training
@@ -24,6 +24,19 @@ def image_denoiser():
 def compiled():
     model: Any = denoiser()
     model.net = torch.compile(model.net, backend="eager")
+    return model
+
+
+def compiled_within():
+    """Parts of a network, and of these a part: names such as blocks._orig_mod.0._orig_mod.weight."""
+    model: Any = denoiser()
+    net = model.net
+    for name, child in list(net.named_children()):
+        for inner, grandchild in list(child.named_children()):
+            setattr(child, inner, torch.compile(grandchild, backend="eager"))
+        if not isinstance(child, torch.nn.ModuleList):
+            setattr(net, name, torch.compile(child, backend="eager"))
+    assert any("_orig_mod." in key for key in net.state_dict())
     return model
 
 
@@ -73,6 +86,7 @@ CASES = {
     "float64": {"model": lambda: denoiser().double()},
     "bfloat16": {"model": lambda: denoiser().to(torch.bfloat16)},
     "a network that its owner compiled": {"model": compiled},
+    "a network whose parts are compiled": {"model": compiled_within, "power_ema": (0.1,)},
     "a schedule that learns": {"model": of_ramp, "lr": 0.05},
 }
 
@@ -106,6 +120,27 @@ def test_a_run_that_was_stopped_ends_as_one_that_never_was(tmp_path, case):
     assert parts.levels == whole.levels
     kept = (dict(result.denoiser.named_parameters()) for result in (parts, whole))
     assert all(torch.equal(a, b) for a, b in zip(*(d.values() for d in kept), strict=True))
+
+
+WAYS: dict[str, Any] = {
+    "plain": denoiser,
+    "compiled": compiled,
+    "compiled within": compiled_within,
+}
+
+
+@pytest.mark.parametrize("first", WAYS)
+@pytest.mark.parametrize("then", WAYS)
+def test_a_run_goes_on_and_loads_however_its_network_is_compiled(tmp_path, first, then):
+    options = {"power_ema": (0.1,), "optimizer": training.Muon()}
+    whole = fit(tmp_path / "whole", **options)
+    fit(tmp_path / "run", model=WAYS[first](), on_step=stop_at(7), **options)
+    again = fit(tmp_path / "run", model=WAYS[then](), **options)
+    assert again.history.loss == whole.history.loss
+    assert left(tmp_path / "run", 20) == left(tmp_path / "whole", 20)  # names and all
+    x, net = data(5), WAYS[then]().net
+    for loaded in (sf.load(tmp_path / "run"), sf.load(tmp_path / "run", net=net)):
+        assert torch.equal(loaded.denoiser(x, 0.3), whole.denoiser(x, 0.3))
 
 
 def test_the_comparison_sees_a_lost_optimiser(tmp_path, monkeypatch):
@@ -216,6 +251,19 @@ def test_a_run_does_not_go_on_as_another(tmp_path, name):
     assert "\n" not in str(refused.value)
     assert left(tmp_path / "run", 7) == before
     assert not fit(tmp_path / "run", steps=7).interrupted  # it is what it was
+
+
+def test_a_run_does_not_go_on_with_other_keywords_of_its_loss(tmp_path):
+    begun = functools.partial(losses.sliced, projections=2)
+    fit(tmp_path / "run", steps=7, loss=begun)
+    for loss, said in (
+        (functools.partial(losses.sliced, projections=3), "loss.projections is 2 there; got 3"),
+        (functools.partial(losses.sliced), "loss.projections is 2 there; got not given"),
+        (functools.partial(begun, variance_reduced=False), "loss.variance_reduced is not given there; got False"),
+    ):
+        with pytest.raises(ValueError, match=f"step-000007 is of another run: {said}"):
+            fit(tmp_path / "run", loss=loss)
+    assert fit(tmp_path / "run", steps=8, loss=functools.partial(losses.sliced, projections=2)).history.step[-1] == 8
 
 
 def test_a_run_may_go_on_for_longer_and_on_another_machine(tmp_path):

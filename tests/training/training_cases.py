@@ -26,7 +26,7 @@ def fit(folder: Path, **arguments):
     folder.mkdir(exist_ok=True)
     run = training.Run(folder, **{"checkpoint_every": 10, "warn": lambda line: None, **run_options})
     arguments = {"steps": 20, "batch_size": 12, "warmup": 3, "lr": 1e-2, **arguments}
-    model = arguments.pop("model", None) or denoiser()
+    model = arguments.pop("model") if "model" in arguments else denoiser()
     with run.opened():
         return training.fit(model, arguments.pop("data", data()), run=run, **arguments)
 

@@ -137,9 +137,8 @@ class Standardised(Law):
     def of(self, features: Tensor) -> Tensor:
         mean, std = (features.new_tensor(v) for v in (self.mean, self.std))
         z = (features - mean) / std
-        return (
-            sum(z.unbind(1), torch.zeros(len(z), dtype=z.dtype, device="cpu")) / z.shape[1]
-        )  # column by column: the same in any batch
+        # column by column: the same in any batch
+        return sum(z.unbind(1), torch.zeros(len(z), dtype=z.dtype, device="cpu")) / z.shape[1]
 
 
 Rows = tuple[tuple[float, ...], ...]

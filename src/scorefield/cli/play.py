@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -27,6 +28,9 @@ def play(
             "--export", help="Write the page to this one file, which needs no server, and stop.", dir_okay=False
         ),
     ] = None,
+    at: Annotated[
+        str, typer.Option("--at", help="What is shown: a link to the page, from its # on, as the page copies it.")
+    ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of that name.")] = False,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
 ) -> None:
@@ -34,6 +38,8 @@ def play(
     if export is not None:
         if run:
             raise ValueError("--export writes a page without a server, and a run needs one: give one or the other")
+        if at:
+            raise ValueError("--export writes the page, and --at opens it somewhere: give one or the other")
         if export.exists() and not overwrite:
             raise ValueError(f"{export} exists; --overwrite replaces it")
         from scorefield.play.export import page
@@ -53,6 +59,8 @@ def play(
         loaded = {name: found.to(device) for name, found in models.loaded(run, warn).items()}
     held = listening(port)
     address = f"http://127.0.0.1:{held.getsockname()[1]}/"
+    if at:
+        address += "#" + quote(at.removeprefix("#"), safe="=&%+*")
 
     def ready() -> None:
         typer.echo(f"the playground is at {address} (Ctrl-C stops it)")

@@ -7,7 +7,6 @@ are not looked at. `_decode` says what happens to each.
 from __future__ import annotations
 
 import os
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scorefield._caller import warn
 from scorefield.data._decode import SUFFIXES, Fit, Header, Policy, decode, header
 from scorefield.data.sources import Batch, check_rows, take
 
@@ -103,10 +103,9 @@ class ImageFolder:
         self.num_classes = len(self.class_names) or None
         if self.skipped:
             more = f"; and {len(self.skipped) - _NAMED} more" if len(self.skipped) > _NAMED else ""
-            warnings.warn(
+            warn(
                 f"skipped {len(self.skipped)} of {len(self.skipped) + len(found)} pictures: "
                 f"{'; '.join(self.skipped[:_NAMED])}{more}",
-                stacklevel=2,
             )
 
     def __len__(self) -> int:

@@ -170,7 +170,8 @@ class Mapped:
         item = self.dataset[i]
         if isinstance(item, Mapping):
             if self._x not in item:
-                raise ValueError(f"dataset[{i}] has no {self._x!r}; it has {', '.join(map(str, item))}: pass x=...")
+                there = ", ".join(map(str, item))
+                raise ValueError(f"dataset[{i}] has no {self._x!r}; it has {there}: pass x, Mapped(dataset, x=...)")
             cond = {name: value for name, value in item.items() if name != self._x and self._conditional}
             return _tensor(item[self._x]), {name: _condition(i, name, value) for name, value in cond.items()}
         if isinstance(item, tuple | list) and (len(item) == 1 or not self._conditional):
@@ -261,8 +262,10 @@ def _labels(label: Tensor, num_classes: int | None) -> tuple[Tensor, int]:
         raise ValueError(f"label must be (N,) integers; got {tuple(label.shape)} {label.dtype}")
     label = label.to(torch.int64)
     low, high = int(label.min()), int(label.max())
+    if low < 0:
+        raise ValueError(f"label must not be negative; got {low}")
     classes = num_classes or high + 1
-    if not 0 <= low <= high < classes:
+    if high >= classes:
         raise ValueError(f"label must lie in 0..{classes - 1}; got {low}..{high}")
     return label, classes
 
@@ -276,6 +279,9 @@ def as_tensor(name: str, value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if isinstance(value, list | tuple) and value and all(isinstance(v, Tensor) for v in value):
+        if other := [v for v in value if v.shape != value[0].shape]:
+            shapes = tuple(value[0].shape), tuple(other[0].shape)
+            raise ValueError(f"{name} must hold tensors of one shape; got {shapes[0]} and {shapes[1]}")
         return torch.stack(list(value))
     try:
         array = np.asarray(value)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from scorefield import __version__, data, grids, metrics, plots, runs
+from scorefield._caller import warn as warn_caller
 from scorefield.data import units
 from scorefield.denoisers import Denoiser
 from scorefield.likelihood import BitsPerDim, bits_per_dim
@@ -82,7 +82,7 @@ def run(
     fast: bool = False,
     progress: bool = False,
     say: Callable[[str], object] = print,
-    warn: Callable[[str], None] = warnings.warn,
+    warn: Callable[[str], None] = warn_caller,
 ) -> Shown:
     """Everything, into `folder`: the run, its pictures, metrics.json and report.html.
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import warnings
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 
+from scorefield._caller import warn
 from scorefield.schedules import PriorMoments, Schedule
 from scorefield.tensors import require_batch
 
@@ -66,11 +66,10 @@ class Denoiser(nn.Module):
         starts. It says so where much of it hangs on statistics that nobody gave."""
         share = float(self.schedule.noise_ratio(t))
         if isinstance(self.data_std, Unstated) and share < OF_DATA:
-            warnings.warn(
+            warn(
                 f"at t = {float(t):g} sigma / alpha is {share:.3g}: where sampling starts depends on the data's "
                 "mean and standard deviation; 0 and 1 are taken, since none were given: set data_mean and data_std of "
                 f"{type(self).__name__}",
-                stacklevel=2,
             )
         return self.schedule.prior(t, mean=self.data_mean, std=self.data_std)
 

@@ -52,15 +52,15 @@ Report = Callable[[Tensor], object]  # given the relative residuals (R,) of each
 class Guided(Denoiser):
     """E[x0 | x_t, y] by one of the approximations above.
 
-    Called with `observation`, the number of each row's observation, `(R,)` int64 or one for all; without it every row
-    has its own (R = B), or all have the only one (B = 1).
+    Called with `observation`, the number of each row's observation, `(R,)` int64 or one for all; where there is only
+    one it may be left out. How many rows there are says nothing: solvers and chunks evaluate some of them.
 
     Args:
         denoiser: of the prior.
         likelihood: Gaussian, its operator linear.
 
     Raises:
-        ValueError: when called, unless every row of x_t has one of the observations.
+        ValueError: when called without `observation` where there are several.
     """
 
     vjps = 0  # for one evaluation, at most
@@ -86,13 +86,13 @@ class Guided(Denoiser):
         """E[x0 | x_t, y], shape and dtype of `x_t`."""
 
     def _rows(self, x_t: Tensor, observation: Any) -> Tensor:
-        count, batch = len(x_t), len(self.likelihood)
-        if observation is not None:
-            return for_each("observation", observation, x_t)
-        if batch not in (1, count):
-            raise ValueError(f"observation must say which of the {batch} observations each of the {count} rows has")
-        rows = torch.arange(count, device=x_t.device)
-        return rows if batch == count else torch.zeros_like(rows)
+        batch = len(self.likelihood)
+        if observation is None and batch != 1:
+            raise ValueError(
+                f"observation must say which of the {batch} observations each row has, cond={{'observation': ...}}; "
+                "got none"
+            )
+        return for_each("observation", 0 if observation is None else observation, x_t)
 
 
 class MomentMatching(Guided):

@@ -17,7 +17,6 @@ a sample that stands at one takes other steps from there on, and its answer move
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -26,6 +25,7 @@ from scipy import stats
 from torch import Tensor
 
 from scorefield import grids
+from scorefield._caller import warn
 from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
@@ -154,9 +154,8 @@ def log_prob(
     fields = [torch.cat(values) for values in zip(*parts, strict=True)]
     evaluations = fields[-1]
     if missing := int(fields[0].isnan().sum()):
-        warnings.warn(
+        warn(
             f"log_prob: {missing} of {batch} samples have none: the model's predictions are not finite on their way",
-            stacklevel=3,
         )
     return LogProb(*fields, nfe=int(evaluations.max()) if batch else 0, degrees=divergence.degrees)
 

@@ -13,7 +13,6 @@ standard deviation, less where the data are thin, and its log p is that of the v
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor
 
 from scorefield import grids
+from scorefield._caller import warn
 from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
@@ -105,9 +105,8 @@ def sample_log_prob(
     x, *fields = (torch.cat(values) for values in zip(*parts, strict=True))
     evaluations = fields[-1]
     if missing := int(fields[0].isnan().sum()):
-        warnings.warn(
+        warn(
             f"sample_log_prob: {missing} of {batch} samples are NaN: predictions are not finite on their way",
-            stacklevel=4,
         )
     density = LogProb(*fields, nfe=int(evaluations.max()) if batch else 0, degrees=divergence.degrees)
     return Sampled(x if transform is None else transform.inverse(x), density)

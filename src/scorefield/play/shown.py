@@ -88,9 +88,8 @@ def shown() -> str:
                     plans[f"{solver}|{name}|{nfe}"] = written(chosen, schedule, grid)
                 except ValueError:
                     continue  # no such method from this process's end, or in so few evaluations
-        down = grids.angular(
-            schedule, ROUND_TRIP, power=1.8, scale=2.0, onset=1.0, s_max=40.0, s_min=grids.S_MIN
-        )  # as bijection.latents
+        # as bijection.latents
+        down = grids.angular(schedule, ROUND_TRIP, power=1.8, scale=2.0, onset=1.0, s_max=40.0, s_min=grids.S_MIN)
         ways["decode"][name] = written(Multistep(), schedule, down)
         ways["encode"][name] = written(Multistep(), schedule, down.flip(0))
     return json.dumps(_brief({"schedules": tables, "plans": plans, **ways}), separators=(",", ":"))

@@ -40,9 +40,8 @@ def save_gif(
         canvas.draw()
         pictures.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
         if i == 0:
-            fig.set_layout_engine(
-                "none"
-            )  # laid out once: nothing may move between frames, and it is a third of the time
+            # laid out once: nothing may move between frames, and it is a third of the time
+            fig.set_layout_engine("none")
     palette = _palette(colors)
     indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     durations = [round(seconds_per_frame * 1000)] * (frames - 1) + [round(hold * 1000)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from scorefield import inverse, recipes
+from scorefield._caller import warn as warn_caller
 from scorefield.catalogue import METHODS, make
 from scorefield.data import Source, Transform
 from scorefield.denoisers import ClippedDenoiser, Denoiser, NoiseConditional
@@ -149,7 +149,7 @@ class Trained:
         seed: int = 0,
         first_index: int = 0,
         tuned: bool = True,
-        warn: Warn = warnings.warn,
+        warn: Warn = warn_caller,
         **options: Any,
     ) -> Drawn:
         """`n` samples: `.raw` in the units of the data, `.x` in the model's.
@@ -247,7 +247,7 @@ class Trained:
         """
         return tunings.write(self._own_folder(), nfe, found, self.fingerprint)
 
-    def tuned(self, nfe: int, *, warn: Warn = warnings.warn) -> Tuned | None:
+    def tuned(self, nfe: int, *, warn: Warn = warn_caller) -> Tuned | None:
         """What `keep` kept for `nfe` evaluations of this very model; None, and a line why, if it is of other weights.
 
         Raises:
@@ -371,7 +371,7 @@ class Trained:
 
 
 def load(
-    path: str | os.PathLike[str], *, types: Iterable[type] = (), warn: Warn = warnings.warn, **parts: Any
+    path: str | os.PathLike[str], *, types: Iterable[type] = (), warn: Warn = warn_caller, **parts: Any
 ) -> Trained:
     """The run in a folder, with the averaged weights of its last whole checkpoint; or one checkpoint file.
 

@@ -7,7 +7,6 @@ trained, `training.png` and `levels.png`.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from scorefield import plots
+from scorefield._caller import warn as warn_caller
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.plots import samples
 from scorefield.recipes import Experiment, Recipe, build, difference, dumps
@@ -48,7 +48,7 @@ def train(
     device: torch.device | str | None = None,
     data_dir: Path | None = None,
     progress: bool = False,
-    warn: Callable[[str], None] = warnings.warn,
+    warn: Callable[[str], None] = warn_caller,
 ) -> Trained | None:
     """Trains `recipe` in `folder`, going on from its last checkpoint if there is one.
 

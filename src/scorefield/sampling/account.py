@@ -11,11 +11,10 @@ than `MARGIN` of its width.
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor
 
+from scorefield._caller import warn
 from scorefield.solvers.adaptive import finite_rows
 
 MARGIN = 0.1  # of the range's width: 0.2 for data in [-1, 1]
@@ -34,7 +33,7 @@ def escaped(x: Tensor, data_range: tuple[float, float]) -> Tensor:
     return out.reshape(len(x), x[:1].numel()).any(1)
 
 
-def tell(x: Tensor, stopped: Tensor, data_range: tuple[float, float] | None, doing: str, stacklevel: int) -> None:
+def tell(x: Tensor, stopped: Tensor, data_range: tuple[float, float] | None, doing: str) -> None:
     """One UserWarning for the samples that failed, with where the first one `stopped` `(B,)`, one for the escapes."""
     lost = failed(x)
     if bool(lost.any()):
@@ -42,10 +41,9 @@ def tell(x: Tensor, stopped: Tensor, data_range: tuple[float, float] | None, doi
         t = float(stopped[first])
         where = "met a prediction that is not finite" if t != t else f"did not get on from t = {t:g}"
         way_out = "" if t != t else ". Are predictions finite there? Else raise rtol, or max_steps"
-        warnings.warn(
+        warn(
             f"{doing}: {int(lost.sum())} of {len(x)} samples are NaN (Samples.failed); the first, number {first}, "
             f"{where}{way_out}",
-            stacklevel=stacklevel + 1,
         )
     if data_range is None:
         return
@@ -53,9 +51,8 @@ def tell(x: Tensor, stopped: Tensor, data_range: tuple[float, float] | None, doi
     if bool(out.any()):
         gone = x[out]
         farthest = float(gone[torch.isfinite(gone)].abs().max())
-        warnings.warn(
+        warn(
             f"{doing}: {int(out.sum())} of {len(x)} samples left the data's range [{data_range[0]:g}, "
             f"{data_range[1]:g}], to {farthest:.3g} in size, where a network extrapolates (Samples.escaped); "
             "ClippedDenoiser, or --clip, keeps predictions inside",
-            stacklevel=stacklevel + 1,
         )

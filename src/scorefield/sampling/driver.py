@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import operator
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from scorefield._caller import warn
 from scorefield.denoisers import Denoiser
 from scorefield.denoisers.base import in_eval_mode
 from scorefield.sampling import account
@@ -213,7 +213,7 @@ def run(
             depth, differ = max(depth, denoise.calls), differ or denoise.batch_calls < denoise.calls
     evaluations = torch.cat(counts)
     made = torch.cat(x) if len(x) > 1 or exact else x[0]
-    account.tell(made, torch.cat(stops), denoiser.data_range, doing, stacklevel=7)  # of who called `sample`
+    account.tell(made, torch.cat(stops), denoiser.data_range, doing)
     return Samples(
         made,
         int(evaluations.max()) if len(evaluations) else depth,
@@ -239,10 +239,9 @@ def _compare(denoiser: Denoiser, start: Tensor, t: Tensor) -> None:
     z = (start.detach().double() - (mean.to(start) if isinstance(mean, Tensor) else mean)) / std
     square = float(z.square().mean())
     if not abs(math.log(max(square, 1e-300))) < math.log(4) + 6 * math.sqrt(2 / z.numel()):
-        warnings.warn(
+        warn(
             f"start is {math.sqrt(square):.3g} times as large as x_t is at t = {float(t):g}, where its standard "
             f"deviation is {float(std):.3g}: start from a shape, or from draws of denoiser.prior(t)",
-            stacklevel=5,  # past the two decorators of `sample`,
         )
 
 
@@ -252,10 +251,9 @@ def _budget(denoiser: Denoiser, solver: Solver, times: Tensor) -> None:
         return
     bias = discretisation_bias(solver, denoiser.schedule, times, data_std=denoiser.data_std)
     if not max(abs(bias.std - 1), abs(bias.mean - 1)) <= BIASED:
-        warnings.warn(
+        warn(
             f"{type(solver).__name__} in {len(times) - 1} steps multiplies the standard deviation of Gaussian data by "
             f"{bias.std:.3g} and their mean by {bias.mean:.3g}: take more evaluations, or name no solver",
-            stacklevel=5,  # past the two decorators of `sample`
         )
 
 

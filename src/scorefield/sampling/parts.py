@@ -133,9 +133,8 @@ class Bound:
     def __init__(self, denoiser: Denoiser, cond: Conditions, batch: int, kept: slice | None = None) -> None:
         self.denoiser, self.cond, self.batch, self.kept = denoiser, cond, batch, kept
         self.calls = self.batch_calls = 0  # all calls, and those with the batch as it is
-        self.row_evaluations = torch.zeros(
-            batch, dtype=torch.int64, device="cpu"
-        )  # of each sample, in the calls for some rows
+        # of each sample, in the calls for some rows
+        self.row_evaluations = torch.zeros(batch, dtype=torch.int64, device="cpu")
 
     @property
     def evaluations(self) -> Tensor:

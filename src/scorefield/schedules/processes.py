@@ -264,9 +264,8 @@ class Discrete(Schedule):
     alphas_cumprod: Sequence[float] | Tensor | None = None
     _knots: Tensor = field(init=False, repr=False)
     _cubics: Tensor = field(init=False, repr=False)
-    _last_slope: float | None = field(
-        init=False, repr=False
-    )  # dlambda/dt where a chain to alpha_bar = 0 leaves its knots
+    # dlambda/dt where a chain to alpha_bar = 0 leaves its knots
+    _last_slope: float | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if (self.betas is None) == (self.alphas_cumprod is None):

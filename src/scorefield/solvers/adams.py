@@ -92,11 +92,8 @@ def follow(
     nodes = start - torch.arange(ORDERS + 1, dtype=double, device="cpu")[:, None]
     step, total = FIRST * (end - start), torch.zeros(batch, dtype=double, device="cpu")
     order, known, evaluations, steps = (torch.full((batch,), v, device="cpu") for v in (1, 1, 0, 0))
-    rows, tried, shortest = (
-        torch.arange(batch, device="cpu"),
-        0,
-        1e-14 * torch.maximum(start.abs(), (end - start).abs()),
-    )
+    shortest = 1e-14 * torch.maximum(start.abs(), (end - start).abs())
+    rows, tried = torch.arange(batch, device="cpu"), 0
     while len(rows) and tried < max_steps:
         tried += 1
         here, k = nodes[0, rows], order[rows]
@@ -171,6 +168,5 @@ def _next(errors: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
         best = max(lengths, key=lengths.__getitem__)
         orders.append(best)
         factors.append(min(max(lengths[best], SHORTEST), LONGEST))
-    return torch.tensor(orders, dtype=torch.int64, device="cpu"), torch.tensor(
-        factors, dtype=torch.float64, device="cpu"
-    )
+    taken = torch.tensor(orders, dtype=torch.int64, device="cpu")
+    return taken, torch.tensor(factors, dtype=torch.float64, device="cpu")

@@ -47,14 +47,8 @@ def discretisation_bias(solver: Solver, schedule: Schedule, times: Tensor, *, da
         raise ValueError(f"data_std must be positive and finite; got {data_std}")
     times = as_time(times)
     draws: dict[int, int] = {}  # draw -> its row
-    _run(
-        solver,
-        _Gaussian(schedule, data_std, torch.zeros(1, 1, device="cpu")),
-        times,
-        torch.zeros(1, 1, device="cpu"),
-        draws,
-        record=True,
-    )
+    zero = torch.zeros(1, 1, device="cpu")
+    _run(solver, _Gaussian(schedule, data_std, zero), times, zero, draws, record=True)
     mean = torch.zeros(2 + len(draws), 1, dtype=torch.float64, device="cpu")
     mean[1] = data_std
     start = schedule.prior(times[0], mean=mean, std=data_std)

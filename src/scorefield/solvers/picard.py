@@ -122,9 +122,8 @@ class Picard(Solver):
             sample, m = (low[:, None] + ahead < high[:, None]).nonzero().unbind(1)
             j, who = low[sample] + m, rows[sample]
             x0[j, who] = denoise(x[j, who], rule.t[j], who)
-            right = torch.ones(
-                len(rows), dtype=torch.bool, device="cpu"
-            )  # whether the prediction at low + m was made where x is
+            # whether the prediction at low + m was made where x is
+            right = torch.ones(len(rows), dtype=torch.bool, device="cpu")
             settled = low.clone()
             for m in ahead.tolist():
                 inside = (low + m < high).nonzero()[:, 0]

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -26,12 +25,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+try:
+    import fcntl
+except ImportError:  # Windows, which opens no folders: none is made durable or locked there
+    fcntl = None
+
 FORMAT = 1
 STATE, MANIFEST = "state.json", "manifest.json"
 CHUNK = 1 << 24  # bytes handed to one write()
 
 Content = bytes | Callable[[BinaryIO], object]
 
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows would write other line ends
 _FILE = re.compile(r"[\w-][\w.-]*\.(safetensors|json)")
 _NAME = re.compile(r"step-(\d{6,})")
 _TEMPORARY = re.compile(r"\.step-\d{6,}\.(\d+)(\.old)?\.tmp")
@@ -245,7 +250,7 @@ def _size(root: Path, contents: Mapping[str, Content]) -> int:
 def _write(path: Path, content: Content) -> dict[str, Any]:
     """Makes `content` the file `path`, durably; returns its entry in the manifest."""
     _boundary(f"open {path.name}")
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
     try:
         sink = _Sink(descriptor, path.name)
         if isinstance(content, bytes):
@@ -286,9 +291,9 @@ def _being_written(folder: Path) -> Iterator[Path]:
     _boundary("mkdir")
     folder.mkdir()
     try:
-        with _open_folder(folder) as descriptor:
+        with contextlib.ExitStack() as held:
             with contextlib.suppress(OSError):  # a file system without locks: then the process id has to do
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held.enter_context(_locked(folder))
             yield folder
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -312,13 +317,15 @@ def _abandoned(path: Path, pid: int) -> bool:
     """
     if path.is_dir():
         try:
-            with _open_folder(path) as descriptor:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with _locked(path):
+                pass
         except BlockingIOError:
             return False
         except OSError:
             pass
     if pid != os.getpid():
+        if fcntl is None:  # os.kill asks nothing on Windows, it kills: what others left stays
+            return False
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -359,8 +366,25 @@ def _make(folder: Path) -> None:
 
 def _sync(folder: Path) -> None:
     _boundary("sync folder")
+    if fcntl is not None:
+        with _open_folder(folder) as descriptor:
+            os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds a folder for the length of the block; where folders can't be locked, the process id has to do.
+
+    Raises:
+        BlockingIOError: if another process holds it.
+        OSError: for a file system without locks.
+    """
+    if fcntl is None:
+        yield
+        return
     with _open_folder(folder) as descriptor:
-        os.fsync(descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 @contextlib.contextmanager

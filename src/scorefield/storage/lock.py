@@ -1,17 +1,18 @@
-"""One run, one folder: a lock that the kernel lets go of when its process dies, however it dies.
+"""One run, one folder: a lock that the system lets go of when its process dies, however it dies.
 
-The file `.lock` stays when the lock is gone: what counts is whether a process holds it, and its text only says who.
-A process forked while the lock is held keeps it too, until both have ended.
+The file `.lock` stays when the lock is gone: what counts is whether a process holds it. `.holder` says who, and has
+only then a meaning.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 
 @contextlib.contextmanager
@@ -24,19 +25,16 @@ def hold(folder: Path) -> Iterator[None]:
     """
     if not folder.is_dir():
         raise ValueError(f"folder must exist to be locked; there is none at {folder}")
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    lock, holder = FileLock(folder / ".lock", thread_local=False), folder / ".holder"
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-            raise ValueError(f"{folder} is in use by {holder or 'another process'}") from None
-        os.ftruncate(descriptor, 0)
+        lock.acquire(timeout=0)
+    except Timeout:
+        who = holder.read_text(encoding="utf-8").strip() if holder.is_file() else ""
+        raise ValueError(f"{folder} is in use by {who or 'another process'}") from None
+    try:
         since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        os.pwrite(descriptor, f"process {os.getpid()} since {since}\n".encode(), 0)
-        try:
-            yield
-        finally:
-            os.ftruncate(descriptor, 0)
+        holder.write_text(f"process {os.getpid()} since {since}\n", encoding="utf-8")
+        yield
     finally:
-        os.close(descriptor)
+        holder.unlink(missing_ok=True)
+        lock.release()

@@ -14,7 +14,6 @@ import dataclasses
 import inspect
 import json
 import os
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -26,11 +25,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from scorefield._caller import warn
 from scorefield.catalogue import MODELS, find, stored_classes
 from scorefield.data import Transform
 from scorefield.data.latent_space import LatentSpace
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
+from scorefield.storage.compiled import plain_name, plain_names, uncompiled
 from scorefield.storage.files import replace, to_json
 from scorefield.storage.sharded import class_of, full
 from scorefield.tensors import as_tensor
@@ -78,7 +79,7 @@ def save(
         ValueError: for `meta` that JSON cannot hold, or statistics that are not numbers.
     """
     if missing := left_out(denoiser, transform):
-        warnings.warn(reminder(missing), stacklevel=2)
+        warn(reminder(missing))
     replace(Path(path), dumps(denoiser, meta, transform=transform))
 
 
@@ -97,7 +98,7 @@ def dumps(
     state = {
         f"{name}.{key}": tensor
         for name, part in parts.items()
-        for key, tensor in (part.state_dict() if isinstance(part, nn.Module) else {}).items()
+        for key, tensor in (plain_names(part.state_dict()) if isinstance(part, nn.Module) else {}).items()
     }
     if isinstance(mean, Tensor):
         state["data_mean"] = mean
@@ -133,11 +134,6 @@ def reminder(missing: Mapping[str, str]) -> str:
     """The line that says what `load` will ask for."""
     asked = ", ".join(f"{name}=..." for name in missing)
     return f"the weights are kept, but load will need {asked}: {'; '.join(missing.values())}"
-
-
-def uncompiled(part: Any) -> Any:
-    """The module that torch.compile was given, or `part` itself: they share their weights, not their names."""
-    return getattr(part, "_orig_mod", part) if isinstance(part, nn.Module) else part
 
 
 def load(path: str | os.PathLike[str], *, types: Iterable[type] = (), **parts: Any) -> Checkpoint:
@@ -191,7 +187,7 @@ def read(
     try:
         with safetensors.safe_open(path, "pt") as file:
             description = json.loads((file.metadata() or {})["scorefield"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = plain_names({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
     except (safetensors.SafetensorError, KeyError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or not a scorefield checkpoint ({error})") from None
     if not isinstance(description, dict):
@@ -235,10 +231,12 @@ def _part(
     if isinstance(module, nn.Module):
         prefix = f"{name}."
         own = {key.removeprefix(prefix): tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
-        for key, tensor in module.state_dict(keep_vars=True).items():
+        state = module.state_dict(keep_vars=True)
+        for key, tensor in plain_names(state).items():
             if key in own:  # a network trained in float64 is one again
                 tensor.data = tensor.data.to(own[key].dtype)
-        module.load_state_dict(own)
+        names = {plain_name(key): key for key in state}
+        module.load_state_dict({names.get(key, key): tensor for key, tensor in own.items()})
     return part
 
 
@@ -258,7 +256,7 @@ def load_tensors(path: str | os.PathLike[str], parts: Sequence[str]) -> dict[str
         ValueError: if it is damaged, or no such file.
     """
     try:
-        tensors = safetensors.torch.load_file(path)
+        tensors = plain_names(safetensors.torch.load_file(path))
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path} is damaged or not a scorefield checkpoint ({error})") from None
     return {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in parts}

@@ -1,7 +1,7 @@
 """The weights of any module as one file: tensors by their names in its state dict, and a description as plain values.
 
-Enough for `module.load_state_dict`, where whoever reads it has built the module. What a denoiser needs besides, to be
-built from its file alone, is `storage.models`.
+Enough for `module.load_state_dict`, where whoever reads it has built the module, not compiled. What a denoiser needs
+besides, to be built from its file alone, is `storage.models`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
+from scorefield.storage.compiled import plain_names
 from scorefield.storage.files import to_json
 from scorefield.storage.sharded import full
 
@@ -36,7 +37,7 @@ def dumps(module: nn.Module, description: Mapping[str, Any]) -> bytes:
         ValueError: if the description is not plain values.
     """
     header = to_json({"scorefield": FORMAT, **description}, "description")
-    tensors = {name: full(tensor) for name, tensor in module.state_dict().items()}
+    tensors = {name: full(tensor) for name, tensor in plain_names(module.state_dict()).items()}
     return safetensors.torch.save(tensors, {"scorefield": header})
 
 
@@ -52,7 +53,7 @@ def load(path: str | os.PathLike[str]) -> Weights:
     try:
         with safetensors.safe_open(path, "pt") as file:
             description = dict(json.loads((file.metadata() or {})["scorefield"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = plain_names({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (not a dict)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged or not a scorefield checkpoint ({error})") from None
     return Weights(tensors, description)

@@ -34,6 +34,8 @@ from torch.distributed.tensor import DTensor
 
 M = TypeVar("M", bound=nn.Module)
 
+WIDEST = 12**-0.5  # sigma_rel of a plain mean, gamma = 0
+
 StateDict = Mapping[str, Tensor]
 
 
@@ -143,7 +145,7 @@ def gamma_of(sigma_rel: float) -> float:
     Raises:
         ValueError: outside (0, 12^(-1/2)): a plain mean, gamma = 0, is the widest average.
     """
-    if not 0 < sigma_rel < 12**-0.5:
+    if not 0 < sigma_rel < WIDEST:
         raise ValueError(f"sigma_rel must lie in (0, 0.2887), the upper end being a plain mean; got {sigma_rel}")
     # In u = gamma + 2 the cubic is u^3 + u^2 - (u - 1) / sigma_rel^2: one root above 2, where u^2 dominates.
     roots = np.roots([1, 1, -(sigma_rel**-2), sigma_rel**-2])

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -21,11 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from scorefield import networks
+from scorefield._caller import warn
 from scorefield.data import Source
 from scorefield.randomness import Stream
 from scorefield.storage import sharded
+from scorefield.storage.compiled import plain_name, plain_names
 from scorefield.storage.files import to_json
 from scorefield.training import batches, distributed, precision, record
+from scorefield.training.arguments import number, per_sample
 from scorefield.training.ema import EMA, PowerEMA
 from scorefield.training.objective import Now, Objective
 from scorefield.training.options import Options
@@ -61,6 +63,8 @@ class Engine:
     def __init__(self, objective: Objective, source: Source, options: Options) -> None:
         if len(source) < 1:
             raise ValueError("data must not be empty; got 0 samples")
+        if next(objective.parameters(), None) is None:
+            raise ValueError(f"{type(objective).__name__} has no weight to train")
         objective.check(source)
         self.objective, self.source, self.options = objective, source, options
         self.device, self._models = objective.device, objective.models()
@@ -84,7 +88,7 @@ class Engine:
             self._shard()
         self._bf16 = options.bf16 and precision.native(self.device)
         if options.bf16 and not self._bf16:
-            warnings.warn("this CPU has no bfloat16 instructions: training in float32 instead", stacklevel=3)
+            warn("this CPU has no bfloat16 instructions: training in float32 instead")
         objective.to(self.device).train()
         self._movers = movers(objective, options.optimizer, options.lr, sharded=options.shard)
         if options.compile:
@@ -111,7 +115,7 @@ class Engine:
         options = self.options
         if not all(network.training for network in self._networks):  # telling all layers takes as long as a small step
             self.objective.train()
-        factor = options.decay(step, options.steps, options.warmup)
+        factor = number("what decay returns", options.decay(step, options.steps, options.warmup))
         due = [mover for mover in self._movers if (step + 1) % mover.turn.every == 0]
         self._read, undo, told, trouble, stopped = None, Undo(self._buffers), [], "", False
         for mover in due:
@@ -179,6 +183,8 @@ class Engine:
             values = mover.forward(self._read[1], draws, Now(mover.turn.name, step, options.steps))
         if not (isinstance(values, dict) and "loss" in values):
             raise ValueError(f"forward must return a dict with the 'loss' of each sample in it; got {type(values)}")
+        if not per_sample(values["loss"], len(index)).requires_grad:
+            raise ValueError("loss must depend on the weights that are trained; it has no gradient")
         if taken := [name for name in RESERVED if name in values]:
             raise ValueError(f"forward names {taken[0]!r}, which the log has of every step")
         return values
@@ -270,8 +276,8 @@ class Engine:
             raise ValueError(f"{folder} is of another run: {name} is {there} there; got {here}")
         with torch.no_grad():
             for name, (model, module) in self._kept.items():
-                path, own = folder / f"{name}.safetensors", self.objective.saved(module).state_dict()
-                weights = self.objective.loads(model, path) if path.is_file() else {}
+                path, own = folder / f"{name}.safetensors", plain_names(self.objective.saved(module).state_dict())
+                weights = plain_names(self.objective.loads(model, path)) if path.is_file() else {}
                 _check_same(folder, name, weights, own)
                 for key, tensor in own.items():
                     tensor.copy_(sharded.like(tensor, weights[key]))
@@ -284,7 +290,7 @@ class Engine:
                         key: sharded.like(p, value) if value.ndim else value.to(p.device) for key, value in mine.items()
                     }
             own = self._other_weights()
-            parameters = {_plain_name(name) for name, _ in self.objective.named_parameters()}
+            parameters = {plain_name(name) for name, _ in self.objective.named_parameters()}
             others = {key: value for key, value in saved.items() if key.rpartition(":")[0] not in parameters}
             _check_same(folder, min(own.keys() ^ others.keys(), default="").partition(":")[0], others, own)
             for key, tensor in own.items():
@@ -306,7 +312,7 @@ class Engine:
 
     def _named(self, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
         held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        return [(_plain_name(name), p) for name, p in self.objective.named_parameters() if id(p) in held]
+        return [(plain_name(name), p) for name, p in self.objective.named_parameters() if id(p) in held]
 
     def _other_weights(self) -> dict[str, Tensor]:
         """Weights and buffers of the objective that are in no model, as `loss:linear.weight`."""
@@ -314,13 +320,8 @@ class Engine:
         held = {id(tensor) for module in elsewhere for tensor in (*module.parameters(), *module.buffers())}
         tensors = self.objective.state_dict(keep_vars=True)
         return {
-            _plain_name(name).replace(".", ":", 1): tensor for name, tensor in tensors.items() if id(tensor) not in held
+            plain_name(name).replace(".", ":", 1): tensor for name, tensor in tensors.items() if id(tensor) not in held
         }
-
-
-def _plain_name(name: str) -> str:
-    """A weight's name without torch.compile's part in it."""
-    return name.replace("_orig_mod.", "")
 
 
 def _file(model: str, kind: str) -> str:

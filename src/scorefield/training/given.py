@@ -8,18 +8,19 @@ its own or makes batches its own way says something that would be lost, and is r
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, default_collate
 
+from scorefield._caller import warn
 from scorefield.conditions import for_each
 from scorefield.data import Arrays, Mapped, Source
 from scorefield.data.sources import as_tensor
-from scorefield.storage.models import uncompiled
+from scorefield.storage.compiled import uncompiled
 
 KINDS = "a tensor or array (N, *event), a torch Dataset or DataLoader, or a source of scorefield.data"
 
@@ -39,6 +40,11 @@ def source_of(data: Any, labels: Any = None, *, told: nn.Module | None = None, d
     """
     if isinstance(data, DataLoader):
         data = _dataset(data)
+    if isinstance(data, list | tuple) and data and isinstance(data[0], list | tuple) and _is_pair(data[0]):
+        raise TypeError(
+            "data must be arrays and labels apart, fit(denoiser, data, labels=labels), or a torch Dataset of pairs; "
+            f"got a {type(data).__name__} of pairs"
+        )
     if isinstance(data, Tensor | list | tuple) or (hasattr(data, "__array__") and not isinstance(data, Source)):
         return _arrays(data, labels, dtype)
     if labels is not None:
@@ -64,24 +70,35 @@ def takes_labels(net: nn.Module) -> bool:
     return "label" in (inspect.signature(net.forward).parameters if conditions is None else conditions)
 
 
+def _is_pair(item: Any) -> bool:
+    """Whether an item is (array, label), and no array itself."""
+    return len(item) == 2 and np.ndim(item[0]) > 0 and np.ndim(item[1]) == 0
+
+
 def _arrays(data: Any, labels: Any, dtype: torch.dtype) -> Arrays:
     data = as_tensor("data", data)
     if not data.ndim or len(data) < 1:
         raise ValueError(f"data must be (N, *event) and not empty; got shape {tuple(data.shape)}")
-    source = Arrays(data, dtype=dtype)
+    try:
+        source = Arrays(data, dtype=dtype)
+    except ValueError as error:
+        raise ValueError(f"data: {error}") from None
     if labels is None:
         return source
     label = for_each("labels", labels, source.x)
     if label.shape != (len(source),):
         raise ValueError(f"labels must have shape ({len(source)},), one for each datum; got {tuple(label.shape)}")
-    return Arrays(data, label.contiguous(), dtype=dtype)
+    try:
+        return Arrays(data, label.contiguous(), dtype=dtype)
+    except ValueError as error:
+        raise ValueError(f"labels: {error}") from None
 
 
 def _mapped(dataset: Any, told: nn.Module | None) -> Mapped:
     if told is None or takes_labels(told):
         return Mapped(dataset, num_classes=getattr(told, "num_classes", None))
     if isinstance(dataset[0], tuple | list) and len(dataset[0]) > 1:
-        warnings.warn(f"{type(told).__name__} takes no label: it is trained without those of the data", stacklevel=4)
+        warn(f"{type(told).__name__} takes no label: it is trained without those of the data")
     return Mapped(dataset, conditional=False)
 
 

@@ -22,12 +22,21 @@ from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.losses import TimeLaw
 from scorefield.losses.weights import Weight
 from scorefield.training import distributed
+from scorefield.training.arguments import check, flag
 from scorefield.training.engine import Engine, Outcome
 from scorefield.training.given import batch_size_of, source_of
 from scorefield.training.objective import Augment, Curve, DenoisingObjective, Objective
 from scorefield.training.options import Options
 from scorefield.training.progress import History, Progress, bar
 from scorefield.training.run import Run
+
+#: What other libraries' trainers take, and what there is here instead.
+ELSEWHERE = {
+    "device": "It trains where the weights are: denoiser.to('cuda').",
+    "epochs": "Give steps: epochs x len(data) / batch_size.",
+    "ema": "Did you mean 'ema_decay'?",
+    "learning_rate": "Did you mean 'lr'?",
+}
 
 M = TypeVar("M", bound=nn.Module)
 D = TypeVar("D", bound=NoiseConditional)
@@ -130,14 +139,21 @@ def fit(
         ValueError: for empty data or data of another size than the network's, labels of another length, a network that
             cannot drop its labels, an objective that is given a loss, a checkpoint of another run, or a model that
             could not be saved.
-        TypeError: for data of another kind, or a number that is none.
+        TypeError: for data of another kind, a number that is none, or a part that is none or is called otherwise.
         FloatingPointError: when the loss or the gradient is not finite and neither passing over the step nor taking up
             the last checkpoint helped.
     """
     how = {"loss": loss, "times": times, "weight": weight, "transform": transform, "augment": augment}
     objective = _objective(denoiser, {**how, "condition_dropout": condition_dropout})
     if strange := [name for name in options if name not in Options.__dataclass_fields__]:
-        raise TypeError(f"fit takes no {strange[0]!r}. {nearest(strange[0], [*Options.__dataclass_fields__, *how])}")
+        instead = ELSEWHERE.get(strange[0]) or nearest(strange[0], [*Options.__dataclass_fields__, *how])
+        raise TypeError(f"fit takes no {strange[0]!r}. {instead}")
+    if "steps" not in options:
+        raise TypeError("fit needs steps, the number of updates of the weights: fit(..., steps=1000)")
+    for name, part in (("run", run), ("on_step", on_step)):
+        if part is not None:
+            check(name, part)
+    progress = flag("progress", progress)
     told = denoiser.net if isinstance(denoiser, NetworkDenoiser) else None
     dtype = torch.float64 if objective.dtype == torch.float64 else torch.float32
     source = source_of(data, labels, told=told, dtype=dtype)

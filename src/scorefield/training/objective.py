@@ -30,11 +30,14 @@ from scorefield.conditions import Conditions, for_each
 from scorefield.data import Source, Transform
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.denoisers.base import Unstated
+from scorefield.guidance import NetworkClassifier
 from scorefield.losses import TimeLaw, Uniform
 from scorefield.losses.weights import Weight
 from scorefield.randomness import Randomness, Stream
 from scorefield.storage import models, weights
+from scorefield.storage.compiled import uncompiled
 from scorefield.storage.sharded import class_of
+from scorefield.training import arguments
 from scorefield.training.given import takes_labels
 from scorefield.training.levels import LossByLevel
 from scorefield.training.optimizers import Optimizer
@@ -142,14 +145,16 @@ class Objective(nn.Module, abc.ABC):
 
     def dumps(self, name: str, model: nn.Module, meta: Mapping[str, Any]) -> bytes:
         """The file of a model, or of its average: safetensors."""
-        return weights.dumps(self.network(model), {"model": class_of(model).__name__, "name": name, "meta": dict(meta)})
+        return weights.dumps(
+            self.network(model), {"model": class_of(uncompiled(model)).__name__, "name": name, "meta": dict(meta)}
+        )
 
     def caveat(self) -> str:
         """A line on what its files will lack, said before it is trained; empty if they are whole."""
         return ""
 
     def loads(self, name: str, path: Path) -> dict[str, Tensor]:
-        """The weights of `saved(model)` in a file that `dumps` made."""
+        """The weights of `saved(model)` in a file that `dumps` made, by the names of what is not compiled."""
         return weights.load(path).tensors
 
     def state(self) -> dict[str, Any]:
@@ -215,6 +220,7 @@ class DenoisingObjective(Objective):
 
     Raises:
         ValueError: for a share outside [0, 1], or a loss that was given `times`, `t` or `weight` itself.
+        TypeError: for a part that is none, or is called otherwise.
     """
 
     advice = "lower lr, or keep t away from 0 and 1"
@@ -231,6 +237,21 @@ class DenoisingObjective(Objective):
         condition_dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        if isinstance(uncompiled(denoiser), NoiseConditional) and uncompiled(denoiser) is not denoiser:
+            raise TypeError("denoiser must not be compiled but its network: denoiser.net = torch.compile(denoiser.net)")
+        if not isinstance(denoiser, NoiseConditional):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(
+                "denoiser must be a NetworkDenoiser(net, schedule, parameterization), a NetworkClassifier or an "
+                f"Objective; got {arguments.shown(denoiser)}"
+            )
+        if isinstance(denoiser, NetworkClassifier) and loss is losses.denoising:
+            raise ValueError("loss must be losses.classification for a NetworkClassifier; got denoising")
+        arguments.check("denoiser.net", denoiser.net)
+        arguments.check("loss", loss, () if weight is None else ("weight",))
+        for name, part in (("times", times), ("weight", weight), ("transform", transform), ("augment", augment)):
+            if part is not None:
+                arguments.check(name, part)
+        condition_dropout = arguments.number("condition_dropout", condition_dropout)
         if not 0 <= condition_dropout <= 1:
             raise ValueError(f"condition_dropout must lie in [0, 1]; got {condition_dropout}")
         if {"t", "times", "weight"} & set(getattr(loss, "keywords", {})):
@@ -244,7 +265,7 @@ class DenoisingObjective(Objective):
         return {"model": self.denoiser}
 
     def network(self, model: Any) -> nn.Module:
-        return models.uncompiled(model.net)
+        return uncompiled(model.net)
 
     def saved(self, model: Any) -> nn.Module:
         """The network, and a schedule or a parameterisation that learns."""
@@ -256,13 +277,19 @@ class DenoisingObjective(Objective):
         Raises:
             ValueError: if it has no place for them, cannot do without them where they are dropped, or has too few.
         """
+        how = self._draws
+        if source.levels is not None and how.transform is None and how.augment is None:
+            raise ValueError(
+                f"data of {source.levels} levels need a transform to the model's units, "
+                "transform=data.Scale.to_unit_range(data)"
+            )
         self._measure(source)
         if source.num_classes is None:
             return
         net = self.network(self.denoiser)
         conditions = getattr(net, "conditions", ())
         told = isinstance(self.denoiser, NetworkDenoiser)  # a classifier is asked, not told
-        if told and (not takes_labels(net) or (self._draws.condition_dropout and "label" not in conditions)):
+        if told and (not takes_labels(net) or (how.condition_dropout and "label" not in conditions)):
             raise ValueError(
                 "labels need a network that takes them, with 'label' in its `conditions`; "
                 f"{type(net).__name__} takes {', '.join(conditions) or 'none'}"
@@ -297,6 +324,8 @@ class DenoisingObjective(Objective):
         how = self._draws
         x0 = how.transform.dequantize(raw, draws) if how.transform else raw
         x0 = how.augment(x0, draws) if how.augment else x0
+        if not (isinstance(x0, Tensor) and x0.shape[:1] == raw.shape[:1]):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"augment must return a tensor of {len(raw)} samples; got {arguments.shown(x0)}")
         t = how.times.sample(len(raw), draws)
         if cond and how.condition_dropout:
             cond = {**cond, "null": draws.uniform() < how.condition_dropout}
@@ -306,6 +335,7 @@ class DenoisingObjective(Objective):
         cond = {name: value for name, value in batch.items() if name not in ("x0", "t")}
         x0, t = batch["x0"], batch["t"]
         values = self.loss(self.denoiser, x0, t=t, generator=draws, cond=cond, **self._options)
+        values = arguments.per_sample(values, len(x0))
         self.levels.update(-self.denoiser.schedule.log_snr(t), values.detach().cpu())
         return {"loss": values}
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import operator
+import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from scorefield.training import distributed
+from scorefield.training.arguments import check, each, flag, number, whole
+from scorefield.training.ema import WIDEST
 from scorefield.training.optimizers import AdamW, Decay, Optimizer, cosine
 
-WHOLE = ("steps", "batch_size", "accumulate", "warmup", "patience", "rollbacks", "seed")
+LEAST = {"steps": 1, "batch_size": 1, "accumulate": 1, "warmup": 0, "patience": 0, "rollbacks": 0, "seed": -(2**63)}
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,8 @@ class Options:
     in `record.FREE`.
 
     Raises:
-        ValueError: for less than one step, sample or piece, a batch that the pieces do not divide, or an lr or clip
-            that is not positive.
-        TypeError: for what is no number, or no whole one where it must be.
+        ValueError: for a number out of range, or a batch that the pieces do not divide.
+        TypeError: for what is no number, no whole one where it must be, no optimiser or no decay.
     """
 
     steps: int
@@ -61,42 +61,29 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in WHOLE:
-            object.__setattr__(self, name, whole(name, getattr(self, name)))
-        for name in ("lr", "clip", "ema_decay"):
-            object.__setattr__(self, name, number(name, getattr(self, name)))
-        object.__setattr__(self, "power_ema", tuple(number("power_ema", sigma) for sigma in self.power_ema))
-        if min(self.steps, self.batch_size, self.accumulate) < 1:
-            raise ValueError(
-                "steps, batch_size and accumulate must be at least 1; "
-                f"got {self.steps}, {self.batch_size} and {self.accumulate}"
-            )
+        read = {
+            **dict.fromkeys(LEAST, whole),
+            **dict.fromkeys(("lr", "clip", "ema_decay"), number),
+            **dict.fromkeys(("bf16", "channels_last", "compile", "shard"), flag),
+            "power_ema": each,
+        }
+        for name, plain in read.items():
+            object.__setattr__(self, name, plain(name, getattr(self, name)))
+        for name in ("optimizer", "decay"):
+            check(name, getattr(self, name))
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        if self.seed >= 2**64:
+            raise ValueError(f"seed must be less than 2^64; got {self.seed}")
         parts = self.accumulate * distributed.size()
         if self.batch_size % parts:
             raise ValueError(f"batch_size must be a multiple of accumulate x processes, {parts}; got {self.batch_size}")
-        if not (self.lr > 0 and self.clip > 0):
-            raise ValueError(f"lr and clip must be positive; got {self.lr} and {self.clip}")
-
-
-def whole(name: str, value: Any) -> int:
-    """`value`, of Python, NumPy or torch, as Python's whole number; `name` is what a message calls it.
-
-    Raises:
-        TypeError: for anything else.
-    """
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be a whole number; got {value!r}") from None
-
-
-def number(name: str, value: Any) -> float:
-    """`value` as Python's float.
-
-    Raises:
-        TypeError: for what is no number.
-    """
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number; got {value!r}") from None
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be positive and finite; got {self.lr}")
+        if not self.clip > 0:
+            raise ValueError(f"clip must be positive; got {self.clip}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay must lie in [0, 1); got {self.ema_decay}")
+        if strange := [width for width in self.power_ema if not 0 < width < WIDEST]:
+            raise ValueError(f"power_ema must hold widths in (0, {WIDEST:.4f}); got {strange[0]}")

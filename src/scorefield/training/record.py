@@ -2,7 +2,8 @@
 
 A record maps a name to a plain value, which may be a mapping itself: `net`, `schedule`, `batch_size`, `data`, ... A
 part is its class and the arguments of its constructor that it keeps, a function its name. Two records differ where a
-name of both has another value; a name that one of them lacks, as of a version that did not know it, is no difference.
+name of both has another value; a name that one of them lacks, as of a version that did not know it, is no difference,
+but for the keywords of a functools.partial: these are its caller's, and one that is not given is a difference.
 Recipes are compared by the same rule.
 
 How many steps, what is logged and kept, and on what machine is not in it: a run goes on with any of these.
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scorefield.storage.models import uncompiled
+from scorefield.storage.compiled import uncompiled
 from scorefield.storage.sharded import class_of
 
 #: Options of training that may change from one part of a run to the next: its length, its machine, its patience.
@@ -30,6 +31,7 @@ FREE = ("steps", "accumulate", "channels_last", "compile", "shard", "patience", 
 CLOSE = 1e-6  # relative: statistics measured on the data differ in their last bits between processors
 LISTED = 64  # numbers of a tensor that are written out
 DEPTH = 8  # of parts within parts
+PARTIAL = "partial"  # the type of a functools.partial
 
 
 class Difference(NamedTuple):
@@ -61,7 +63,7 @@ def described(value: Any, depth: int = DEPTH) -> Any:
         return sorted((described(entry, depth - 1) for entry in cast("set[Any]", value)), key=repr)
     if isinstance(value, functools.partial):
         made = cast("functools.partial[Any]", value)
-        return {"type": "partial", **described({"of": made.func, "args": made.args, **made.keywords}, depth - 1)}
+        return {"type": PARTIAL, **described({"of": made.func, "args": made.args, **made.keywords}, depth - 1)}
     if isinstance(value, type) or inspect.isroutine(value):
         return cast(str, value.__name__)
     if isinstance(value, nn.Module):
@@ -82,10 +84,15 @@ def _arguments(cls: type) -> list[str]:
         return []
 
 
-def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> Difference | None:
-    """The first name of both records whose value differs; None if there is none."""
-    for name in there:
-        if name in here and (found := _unlike(there[name], here[name])):
+def difference(there: Mapping[str, Any], here: Mapping[str, Any], *, exact: bool = False) -> Difference | None:
+    """The first name of both records, or `exact`ly: of either, whose value differs; None if there is none."""
+    for name in {**there, **here}:
+        if name in there and name in here:
+            found = _unlike(there[name], here[name])
+        else:
+            shown = (_shown(side[name]) if name in side else "not given" for side in (there, here))
+            found = Difference("", *shown) if exact else None
+        if found:
             return Difference(f"{name}{found.name}", found.there, found.here)
     return None
 
@@ -97,11 +104,15 @@ def _unlike(there: Any, here: Any) -> Difference | None:
         kinds = (theirs.get("type"), ours.get("type"))
         if kinds[0] != kinds[1]:
             return Difference("", *map(_shown, kinds))
-        found = difference(theirs, ours)
+        found = difference(theirs, ours, exact=kinds[0] == PARTIAL)
         return found and found._replace(name=f".{found.name}")
     if isinstance(there, list) and isinstance(here, list):
         pair = cast("tuple[list[Any], list[Any]]", (there, here))
-        same = len(pair[0]) == len(pair[1]) and not any(map(_unlike, *pair))
+        differences = [_unlike(*entries) for entries in zip(*pair, strict=False)]
+        for i, found in enumerate(differences):
+            if found and found.name:  # within an entry: "args[0].power"
+                return found._replace(name=f"[{i}]{found.name}")
+        same = len(pair[0]) == len(pair[1]) and not any(differences)
     elif _is_number(there) and _is_number(here):
         same = math.isclose(there, here, rel_tol=CLOSE, abs_tol=1e-12) or (math.isnan(there) and math.isnan(here))
     else:

@@ -15,18 +15,18 @@ import contextlib
 import json
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, SupportsIndex
 
 import safetensors.torch
 
+from scorefield._caller import warn
 from scorefield.storage import checkpoints
 from scorefield.storage.lock import hold
 from scorefield.training import batches, distributed
+from scorefield.training.arguments import whole
 from scorefield.training.loggers import Logger
-from scorefield.training.options import whole
 
 if TYPE_CHECKING:
     from scorefield.training.engine import Engine
@@ -122,7 +122,7 @@ class Run:
         self._files(engine, 0)
         engine.state()
         if line := engine.objective.caveat():
-            warnings.warn(line, stacklevel=3)
+            warn(line)
 
     def take_up_last(self, engine: Engine) -> bool:
         """The weights and optimiser of the newest checkpoint that verifies, if there is one."""

@@ -19,7 +19,7 @@ class Mover:
     """One turn: `weights` are what it moves, `forward` is the objective as it is called in it.
 
     Raises:
-        ValueError: if it moves what is no module of the objective.
+        ValueError: if it moves what is no module of the objective, or nothing in it can be trained.
     """
 
     def __init__(self, turn: Turn, objective: Objective, optimizer: Optimizer, lr: float) -> None:
@@ -31,6 +31,9 @@ class Mover:
         modules = nn.ModuleList(known[name] for name in turn.moves)
         self.turn = turn
         self.weights = [p for p in modules.parameters() if p.requires_grad]
+        if not self.weights:
+            whose = f"turn {turn.name!r}" if turn.name else type(objective).__name__
+            raise ValueError(f"{whose} has no weight to train: none requires a gradient")
         self.optimizers = (turn.optimizer or optimizer).build(modules, turn.lr_ratio * lr)
         for group in self._groups():
             group["peak"] = group["lr"]

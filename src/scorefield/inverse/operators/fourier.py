@@ -54,9 +54,8 @@ class Fourier(LinearOperator):
         n = int(mask.sum())
         self.output_shape = (n, 2) if coils is None else (len(coils), n, 2)
         self.coils = None if coils is None else Buffer(coils.to(torch.complex128))
-        centred = torch.fft.fftshift(
-            torch.arange(mask.numel(), device="cpu").reshape(size)
-        )  # where an entry is, before the shift
+        # where an entry is, before the shift
+        centred = torch.fft.fftshift(torch.arange(mask.numel(), device="cpu").reshape(size))
         self._index = Buffer(centred[mask])
 
     @takes_empty

@@ -3,8 +3,9 @@
 
 import {denoiser, field} from './exact.js';
 import {View, axesOf, colour, covarianceOf, ellipses} from './draw.js';
-import {learned} from './learn.js';
-import {MOST, PRESETS, fromHash, kernelDensity, readPoints, toHash} from './state.js';
+import {BATCH, learned, train, untrained} from './learn.js';
+import {MOST, PRESETS, componentsOf, fromHash, kernelDensity, readPoints, rowsOf, toHash} from './state.js';
+import {reopened} from './python.js';
 import {SCENES} from './scenes/index.js';
 
 /** @typedef {import('./exact.js').Component} Component */
@@ -13,11 +14,12 @@ import {SCENES} from './scenes/index.js';
 /** @typedef {{name: string, label: string, help?: string, kind: 'toggle', value: boolean}} Toggle */
 /** @typedef {{name: string, label: string, help?: string, kind: 'button', press: (app: App) => void}} Button */
 /** @typedef {Range | Select | Toggle | Button} Control */
+/** @typedef {import('./learn.js').Learned} Learned */
 /**
- * What a scene is. `create` is called when it is shown, and again on reset; the instance draws, and moves if it can.
- * @typedef {{id: string, title: string, text: string, controls: Control[], components?: boolean, create: (app: App) => Instance}} Scene
+ * What a scene is; `learned` says that it takes the learned field. `create` is called when it is shown, and again on reset; the instance draws, and moves if it can.
+ * @typedef {{id: string, title: string, text: string, controls: Control[], components?: boolean, learned?: boolean, create: (app: App) => Instance}} Scene
  * @typedef {{draw: () => void, tick?: () => void, changed?: (name?: string) => void, summary: () => string, chart?: () => string,
- *   hover?: (x: number, y: number) => string, read?: (file: File) => void, python: () => string}} Instance
+ *   hover?: (x: number, y: number) => string, read?: (file: File) => void, python: () => string, command?: () => string}} Instance  `command` is '' where none does more than open the page
  */
 
 const $ = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
@@ -33,7 +35,8 @@ export class App {
     this.frames = /** @type {number[]} */ ([]); // milliseconds of work of the latest frames: what the tests read
     this.dirty = true;
     this.count = this.said = 0; // frames, and when the summary was last said
-    /** @type {{key: string, net: import('./learn.js').Net} | undefined} */ this.learned = undefined; // by scene `train`
+    /** @type {Learned | undefined} */ this.learned = undefined; // by scene `train`, or for one that asks for it
+    /** @type {Learned | undefined} */ this.learning = undefined;
     this.painted = /** @type {Component[]} */ ([]);
     /** @type {Scene} */ this.scene = SCENES[0];
     /** @type {Instance} */ this.instance = {draw: () => {}, summary: () => '', python: () => ''};
@@ -49,9 +52,44 @@ export class App {
   /** The score, exact or learned; where it is learned at the smallest noise it knows, if there is less.
    * @param {import('./exact.js').Level} level @param {Float64Array} x */
   score(level, x) {
-    if (!this.usesLearned || !this.learned) return field(this.components, level, x).score;
-    const at = {alpha: level.alpha, sigma: Math.max(level.sigma, 0.03 * this.learned.net.data)}, d = this.denoise(x, at);
-    return d.map((v, i) => (at.alpha * v - x[i]) / at.sigma ** 2);
+    return this.usesLearned ? this.learnedScore(level, x) : field(this.components, level, x).score;
+  }
+
+  /** @param {import('./exact.js').Level} level @param {Float64Array} x */
+  learnedScore(level, x) {
+    const {net} = /** @type {Learned} */ (this.learned), at = {alpha: level.alpha, sigma: Math.max(level.sigma, 0.03 * net.data)};
+    return learned(net)(x, at).map((v, i) => (at.alpha * v - x[i]) / at.sigma ** 2);
+  }
+
+  /** Has the scenes follow a learned field: the one there is if it is of this density, or one trained first. */
+  useLearned() {
+    this.state.params.train = {...this.state.params.train, use: true};
+    delete this.state.params.train.of;
+    if (this.learned && !same(this.learned.components, this.components)) this.learned = undefined;
+    this.restart();
+  }
+
+  /** Trains the network that the state speaks of, as many steps as scene `train` had made, some at a time. */
+  learnFirst() {
+    const said = this.state.params.train, {of} = said, objective = said.objective === 'explicit' ? 'explicit' : 'denoising'; // perhaps by a stranger's link
+    const width = between(said.width, 8, 96, 48), steps = between(said.steps, 0, 50000, 1500), on = componentsOf(of?.[1]);
+    const seed = on.length && Number.isInteger(of[0]) ? of[0] : this.seed, components = on.length ? on : this.components;
+    const begun = untrained(width, objective, seed, components);
+    if (this.learning?.key === begun.key) return;
+    this.learning = begun;
+    const more = () => {
+      if (this.learning !== begun) return;
+      if (!this.state.params.train?.use) { this.learning = undefined; return; }
+      for (const t = performance.now(); begun.net.step < steps && performance.now() - t < 30;) train(begun.net, components, objective, seed, BATCH);
+      if (begun.net.step < steps) {
+        this.say();
+        setTimeout(more);
+        return;
+      }
+      [this.learned, this.learning] = [begun, undefined];
+      this.restart();
+    };
+    setTimeout(more);
   }
 
   /** The values of the scene's controls. @returns {Record<string, any>} */
@@ -92,6 +130,7 @@ export class App {
     });
     $('csv').addEventListener('change', () => $('csv').files[0] && this.read($('csv').files[0]));
     $('copy-python').addEventListener('click', () => this.copy(this.instance.python(), 'Python copied'));
+    $('copy-command').addEventListener('click', () => this.copy(this.command(), 'Command copied'));
     $('copy-link').addEventListener('click', () => this.copy(location.href, 'Link copied'));
     this.pointer();
     window.addEventListener('hashchange', () => {
@@ -123,6 +162,7 @@ export class App {
     }
     $('title').textContent = this.scene.title;
     $('text').innerHTML = this.scene.text; // written by us, in scenes/
+    for (const link of $('text').querySelectorAll('a')) Object.assign(link, {target: '_blank', rel: 'noopener noreferrer'});
     $('density').hidden = this.scene.components === false;
     $('seed').value = this.state.seed;
     $('speed').value = this.state.speed;
@@ -132,6 +172,7 @@ export class App {
   }
 
   restart() {
+    if (this.scene.learned && this.state.params.train?.use && !this.learned) this.learnFirst();
     this.instance = this.scene.create(this);
     $('canvas').setAttribute('aria-label', this.scene.title);
     $('chart').setAttribute('aria-label', `Chart: ${this.scene.title}`);
@@ -148,17 +189,26 @@ export class App {
   }
 
   save() {
+    const {learned, state} = this;
+    if (learned && this.usesLearned) { // what it was trained on, where that is not what is on the screen
+      if (learned.seed === this.seed && same(learned.components, this.components)) delete state.params.train.of;
+      else state.params.train.of = [learned.seed, rowsOf(learned.components)];
+    }
     const hash = toHash(this.state);
     if (location.hash !== hash) history.replaceState(null, '', hash);
   }
 
   say() {
-    const whose = this.usesLearned && this.scene.id !== 'train' && this.scene.id !== 'field' ? 'The field is the learned one. ' : '';
+    const whose = this.usesLearned && this.scene.learned ? 'The field is the learned one. '
+      : this.learning && this.scene.learned ? `Training a network first, step ${this.learning.net.step}; until then the field is the exact one. ` : '';
     $('summary').textContent = whose + this.instance.summary();
     $('python').textContent = this.instance.python();
+    $('command').textContent = this.command();
     $('chart').hidden = $('chart-summary').hidden = !this.instance.chart;
     if (this.instance.chart) $('chart-summary').textContent = this.instance.chart();
   }
+
+  command() { return this.instance.command?.() || reopened(this.state); }
 
   /** @param {boolean} on */
   play(on) {
@@ -406,6 +456,12 @@ export class App {
     }
   }
 }
+
+/** A whole number between two, or what it is otherwise. @param {any} v @param {number} low @param {number} high @param {number} otherwise */
+const between = (v, low, high, otherwise) => Number.isInteger(v) && v >= low && v <= high ? v : otherwise;
+
+/** @param {Component[]} a @param {Component[]} b */
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
 /** @param {Control} c @param {any} v */
 function admitted(c, v) {

@@ -100,9 +100,12 @@ export function arrows(view, x, v, length, ink = colour('ink')) {
   ctx.stroke();
 }
 
+/** What marks are scaled by in a small picture. @param {View} view */
+const compact = (view) => Math.min(1, Math.max(0.6, view.width / view.ratio / 700));
+
 /** Dots. @param {View} view @param {Float64Array} x @param {{ink?: string, size?: number, alpha?: number, ring?: boolean}} [how] */
 export function dots(view, x, {ink = colour('particle'), size = 1.6, alpha = 0.75, ring = false} = {}) {
-  const {ctx} = view, r = size * view.ratio;
+  const {ctx} = view, r = size * view.ratio * compact(view);
   ctx.globalAlpha = alpha;
   ctx.fillStyle = ctx.strokeStyle = ink;
   ctx.lineWidth = view.ratio;
@@ -199,7 +202,15 @@ export function chart(view, curves, axes) {
   view.fit();
   view.clear();
   const {ctx, width: w, height: h} = view, r = view.ratio;
-  const box = {l: 62 * r, r: w - 14 * r, t: 14 * r, b: h - 38 * r};
+  ctx.font = `${13 * r}px system-ui, sans-serif`;
+  let row = 0, along = 62 * r;
+  const places = curves.map(({name}) => { // of the legend, above, in as many rows as it takes
+    const wide = ctx.measureText(name).width + 40 * r;
+    if (along + wide > w && along > 62 * r) [row, along] = [row + 1, 62 * r];
+    along += wide;
+    return {x: along - wide, y: (12 + 18 * row) * r};
+  });
+  const box = {l: 62 * r, r: w - 14 * r, t: (26 + 18 * row) * r, b: h - 38 * r};
   const all = curves.flatMap((c) => c.points).filter(([x, y]) => (!axes.logX || x > 0) && (!axes.logY || y > 0) && isFinite(y));
   if (!all.length) {
     label(view, 'nothing measured yet', w / 2, h / 2, {align: 'center', ink: colour('soft')});
@@ -220,7 +231,10 @@ export function chart(view, curves, axes) {
   ctx.lineWidth = r;
   ctx.font = `${12 * r}px system-ui, sans-serif`;
   ctx.fillStyle = colour('ink');
+  let last = -Infinity; // where a number was written: the next keeps away from it
   for (const v of ticks(x0, x1, axes.logX)) {
+    if (X(v) - last < 44 * r) continue;
+    last = X(v);
     ctx.beginPath();
     ctx.moveTo(X(v), box.b);
     ctx.lineTo(X(v), box.b + 4 * r);
@@ -228,7 +242,10 @@ export function chart(view, curves, axes) {
     ctx.textAlign = 'center';
     ctx.fillText(short(v), X(v), box.b + 13 * r);
   }
+  last = Infinity;
   for (const v of ticks(y0, y1, axes.logY)) {
+    if (last - Y(v) < 16 * r) continue;
+    last = Y(v);
     ctx.beginPath();
     ctx.moveTo(box.l - 4 * r, Y(v));
     ctx.lineTo(box.l, Y(v));
@@ -263,7 +280,14 @@ export function chart(view, curves, axes) {
         ctx.fill();
       }
     }
-    label(view, c.name, box.r - 8 * r, box.t + (12 + 18 * i) * r, {ink: c.ink, align: 'right'});
+    const {x, y} = places[i];
+    ctx.setLineDash((c.dash ?? []).map((d) => d * r));
+    ctx.beginPath();
+    ctx.moveTo(x, y);
+    ctx.lineTo(x + 18 * r, y);
+    ctx.stroke();
+    ctx.setLineDash([]);
+    label(view, c.name, x + 23 * r, y, {ink: c.ink});
   });
 }
 
@@ -271,8 +295,9 @@ export function chart(view, curves, axes) {
 function ticks(low, high, log) {
   if (log) {
     const out = [];
-    for (let e = Math.ceil(Math.log10(low)); e <= Math.floor(Math.log10(high)); e++) out.push(10 ** e);
-    return out.length >= 2 ? out : [low, high];
+    for (let e = Math.floor(Math.log10(low)); e <= Math.floor(Math.log10(high)); e++) out.push(...[1, 2, 5].map((k) => k * 10 ** e));
+    const inside = out.filter((v) => v >= low && v <= high), decades = inside.filter((v) => Number.isInteger(Number(Math.log10(v).toFixed(9))));
+    return decades.length >= 3 ? decades : inside;
   }
   const raw = (high - low) / 4, unit = 10 ** Math.floor(Math.log10(raw)), step = [1, 2, 5, 10].map((k) => k * unit).find((s) => s >= raw) ?? unit;
   const out = [];
@@ -285,13 +310,13 @@ export function short(v) {
   if (!isFinite(v)) return String(v);
   if (v === 0) return '0';
   const size = Math.abs(v);
-  return size >= 1e4 || size < 1e-3 ? v.toExponential(1).replace('e+', 'e') : String(Number(v.toPrecision(3)));
+  return size >= 1e4 || size < 1e-3 ? v.toExponential(1).replace('e+', 'e').replace('.0e', 'e') : String(Number(v.toPrecision(3)));
 }
 
 /** Shares beside the truth: a bar for each, a line where it should end, and its sampling error.
  * @param {View} view @param {number[]} shares @param {number[]} truth @param {number} n draws */
 export function bars(view, shares, truth, n) {
-  const {ctx} = view, r = view.ratio, w = 26 * r, gap = 8 * r, tall = 90 * r, x0 = 14 * r, y0 = view.height - 26 * r;
+  const {ctx} = view, r = view.ratio, c = compact(view), w = 26 * r * c, gap = 8 * r * c, tall = 90 * r * c, x0 = 14 * r, y0 = view.height - 26 * r;
   const most = Math.max(...truth, ...shares, 0.01);
   ctx.fillStyle = colour('paper');
   ctx.globalAlpha = 0.85;

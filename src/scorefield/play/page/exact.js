@@ -16,38 +16,68 @@
 
 // ---- Philox 4x32-10 (Salmon et al. 2011) and Box-Muller, as scorefield.randomness
 
-const MULTIPLIERS = [0xd2511f53, 0xcd9e8d57];
-const WEYL = [0x9e3779b9, 0xbb67ae85];
+const M0 = 0xd2511f53, M1 = 0xcd9e8d57, W0 = 0x9e3779b9, W1 = 0xbb67ae85;
 
-/** The high 32 bits of a 32 x 32 bit product. @param {number} a @param {number} b */
+/** The high 32 bits of a 32 x 32 bit product, in integer arithmetic throughout. @param {number} a @param {number} b */
 function high(a, b) {
   const a0 = a & 0xffff, a1 = a >>> 16, b0 = b & 0xffff, b1 = b >>> 16;
-  const middle = a1 * b0 + ((a0 * b0) >>> 16);
-  return (a1 * b1 + Math.floor(middle / 65536) + (((middle % 65536) + a0 * b1) / 65536)) >>> 0;
+  const one = Math.imul(a1, b0) + (Math.imul(a0, b0) >>> 16), two = Math.imul(a0, b1) + (one & 0xffff); // both below 2^32
+  return (Math.imul(a1, b1) + (one >>> 16) + (two >>> 16)) | 0;
 }
 
-/** Four 32-bit words of a counter of four and a key of two. @param {number[]} counter @param {number[]} key */
-export function philox(counter, key) {
-  let [x0, x1, x2, x3] = counter, [k0, k1] = key;
+const words = new Int32Array(4); // of the latest counter, signed
+
+/** Four 32-bit words of a counter of four and a key of two, into `words`.
+ * @param {number} x0 @param {number} x1 @param {number} x2 @param {number} x3 @param {number} k0 @param {number} k1 */
+function fill(x0, x1, x2, x3, k0, k1) {
   for (let round = 0; round < 10; round++) {
-    const h0 = high(MULTIPLIERS[0], x0), l0 = Math.imul(MULTIPLIERS[0], x0) >>> 0;
-    const h1 = high(MULTIPLIERS[1], x2), l1 = Math.imul(MULTIPLIERS[1], x2) >>> 0;
-    [x0, x1, x2, x3] = [(h1 ^ x1 ^ k0) >>> 0, l1, (h0 ^ x3 ^ k1) >>> 0, l0];
-    k0 = (k0 + WEYL[0]) >>> 0;
-    k1 = (k1 + WEYL[1]) >>> 0;
+    const h0 = high(M0, x0), l0 = Math.imul(M0, x0), h1 = high(M1, x2), l1 = Math.imul(M1, x2);
+    x0 = h1 ^ x1 ^ k0;
+    x1 = l1;
+    x2 = h0 ^ x3 ^ k1;
+    x3 = l0;
+    k0 = (k0 + W0) | 0;
+    k1 = (k1 + W1) | 0;
   }
-  return [x0, x1, x2, x3];
+  words[0] = x0;
+  words[1] = x1;
+  words[2] = x2;
+  words[3] = x3;
 }
 
-/** Draw `draw` of samples first .. first + n - 1: standard normals (n, 2). Seeds and indices below 2^32.
+/** The same as an array. @param {[number, number, number, number]} counter @param {[number, number]} key */
+export function philox(counter, key) {
+  fill(...counter, ...key);
+  return Array.from(words, (w) => w >>> 0);
+}
+
+/** Draw `draw` of samples first .. first + n - 1: standard normals (n, 2). Indices below 2^32, seeds below 2^53.
  * @param {number} seed @param {number} first @param {number} n @param {number} draw */
 export function normals(seed, first, n, draw) {
-  const z = new Float64Array(2 * n);
+  const z = new Float64Array(2 * n), low = seed >>> 0, top = Math.floor(seed / 2 ** 32), w = words;
   for (let i = 0; i < n; i++) {
-    const w = philox([0, 2 * draw, first + i, 0], [seed, 0]);
-    const u = Math.abs((w[0] | 0) + 0.5) * 2 ** -31, v = Math.abs((w[1] | 0) + 0.5) * 2 ** -31;
-    z[2 * i] = Math.sqrt(-2 * Math.log(u)) * Math.cos((w[2] | 0) * 2 * Math.PI * 2 ** -32);
-    z[2 * i + 1] = Math.sqrt(-2 * Math.log(v)) * Math.cos((w[3] | 0) * 2 * Math.PI * 2 ** -32);
+    fill(0, 2 * draw, first + i, 0, low, top);
+    const u = Math.abs(w[0] + 0.5) * 2 ** -31, v = Math.abs(w[1] + 0.5) * 2 ** -31;
+    z[2 * i] = Math.sqrt(-2 * Math.log(u)) * Math.cos(w[2] * 2 * Math.PI * 2 ** -32);
+    z[2 * i + 1] = Math.sqrt(-2 * Math.log(v)) * Math.cos(w[3] * 2 * Math.PI * 2 ** -32);
+  }
+  return z;
+}
+
+/** The same for events of any size: (n, size). @param {number} seed @param {number} first @param {number} n @param {number} draw @param {number} size */
+export function normalsOf(seed, first, n, draw, size) {
+  if (size === 2) return normals(seed, first, n, draw);
+  const z = new Float64Array(n * size), low = seed >>> 0, top = Math.floor(seed / 2 ** 32), blocks = Math.ceil(size / 4);
+  for (let i = 0; i < n; i++) {
+    for (let block = 0; block < blocks; block++) { // a block's four numbers stand `blocks` apart
+      fill(block, 2 * draw, first + i, 0, low, top);
+      for (let j = 0; j < 2; j++) {
+        const r = Math.sqrt(-2 * Math.log(Math.abs(words[j] + 0.5) * 2 ** -31)), a = words[j + 2] * 2 * Math.PI * 2 ** -32;
+        const at = j * blocks + block;
+        if (at < size) z[i * size + at] = r * Math.cos(a);
+        if (at + 2 * blocks < size) z[i * size + at + 2 * blocks] = r * Math.sin(a);
+      }
+    }
   }
   return z;
 }
@@ -55,10 +85,10 @@ export function normals(seed, first, n, draw) {
 /** Draw `draw` of samples first .. first + n - 1: one uniform in [0, 1) each.
  * @param {number} seed @param {number} first @param {number} n @param {number} draw */
 export function uniforms(seed, first, n, draw) {
-  const u = new Float64Array(n);
+  const u = new Float64Array(n), low = seed >>> 0, top = Math.floor(seed / 2 ** 32);
   for (let i = 0; i < n; i++) {
-    const w = philox([0, 2 * draw + 1, first + i, 0], [seed, 0]);
-    u[i] = Math.min((w[0] | 0) * 2 ** -32 + 0.5, 1 - 2 ** -24);
+    fill(0, 2 * draw + 1, first + i, 0, low, top);
+    u[i] = Math.min(words[0] * 2 ** -32 + 0.5, 1 - 2 ** -24);
   }
   return u;
 }
@@ -113,6 +143,34 @@ export function field(components, level, x) {
   }
   if (sigma === 0) for (let i = 0; i < 2 * n; i++) x0[i] = x[i] / alpha;
   return {logp, score, x0};
+}
+
+/** The second derivatives of log p_t at every point: (n, 3), xx, xy, yy. sum_k r_k (s_k s_k^T - V_k^-1) - s s^T.
+ * @param {Component[]} components @param {Level} level @param {Float64Array} x */
+export function curvature(components, level, x) {
+  const parts = noised(components, level), n = x.length / 2, out = new Float64Array(3 * n), logs = new Float64Array(parts.length);
+  for (let i = 0; i < n; i++) {
+    let most = -Infinity, sum = 0, gx = 0, gy = 0, xx = 0, xy = 0, yy = 0;
+    for (let k = 0; k < parts.length; k++) {
+      const p = parts[k], dx = x[2 * i] - p.mx, dy = x[2 * i + 1] - p.my;
+      logs[k] = p.log - (p.ixx * dx * dx + 2 * p.ixy * dx * dy + p.iyy * dy * dy) / 2;
+      if (logs[k] > most) most = logs[k];
+    }
+    for (let k = 0; k < parts.length; k++) {
+      const p = parts[k], r = Math.exp(logs[k] - most), dx = x[2 * i] - p.mx, dy = x[2 * i + 1] - p.my;
+      const sx = -(p.ixx * dx + p.ixy * dy), sy = -(p.ixy * dx + p.iyy * dy);
+      sum += r;
+      gx += r * sx;
+      gy += r * sy;
+      xx += r * (sx * sx - p.ixx);
+      xy += r * (sx * sy - p.ixy);
+      yy += r * (sy * sy - p.iyy);
+    }
+    gx /= sum;
+    gy /= sum;
+    out.set([xx / sum - gx * gx, xy / sum - gx * gy, yy / sum - gy * gy], 3 * i);
+  }
+  return out;
 }
 
 /** p(component | x_t) of one point. @param {Component[]} components @param {Level} level @param {number} x @param {number} y */
@@ -217,18 +275,23 @@ export function slicedDistance(x, y, directions = 64) {
   return Math.sqrt(sum / n / directions);
 }
 
-/** The share of points that belong to each component, by largest responsibility at no noise.
- * @param {Component[]} components @param {Float64Array} x */
-export function shares(components, x) {
-  const parts = noised(components, {alpha: 1, sigma: 0}), counts = new Float64Array(parts.length);
-  for (let i = 0; i < x.length; i += 2) {
-    let best = 0, most = -Infinity;
-    parts.forEach((p, k) => {
-      const dx = x[i] - p.mx, dy = x[i + 1] - p.my;
+/** The component each point belongs to, by largest responsibility at no noise. @param {Component[]} components @param {Float64Array} x */
+export function owners(components, x) {
+  const parts = noised(components, {alpha: 1, sigma: 0}), of = new Uint16Array(x.length / 2);
+  for (let i = 0; i < of.length; i++) {
+    let most = -Infinity;
+    for (let k = 0; k < parts.length; k++) {
+      const p = parts[k], dx = x[2 * i] - p.mx, dy = x[2 * i + 1] - p.my;
       const log = p.log - (p.ixx * dx * dx + 2 * p.ixy * dx * dy + p.iyy * dy * dy) / 2;
-      if (log > most) [best, most] = [k, log];
-    });
-    counts[best]++;
+      if (log > most) [of[i], most] = [k, log];
+    }
   }
-  return Array.from(counts, (c) => c / (x.length / 2));
+  return of;
+}
+
+/** The share of points that belong to each component. @param {Component[]} components @param {Float64Array} x */
+export function shares(components, x) {
+  const counts = new Float64Array(components.length), of = owners(components, x);
+  for (const k of of) counts[k]++;
+  return Array.from(counts, (c) => c / of.length);
 }

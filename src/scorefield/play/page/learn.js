@@ -4,10 +4,13 @@
  * parameterisation, Adam. Backward passes are written out; tests/play holds them to torch's.
  */
 
-import {draws, field, normals, uniforms} from './exact.js';
+import {draws, field, moments, normals, uniforms} from './exact.js';
 
 /** @typedef {{width: number, data: number, w: Float64Array[], b: Float64Array[], m: Float64Array[], v: Float64Array[], step: number}} Net */
 
+/** A network, what it was trained on, and by what. @typedef {{key: string, net: Net, components: import('./exact.js').Component[], seed: number, objective: string}} Learned */
+
+export const BATCH = 192;
 const INPUTS = 3, OUTPUTS = 2, RATE = 2e-3;
 
 /** @param {number} width @param {number} data standard deviation @param {number} seed @returns {Net} */
@@ -20,6 +23,12 @@ export function network(width, data, seed) {
   const b = sizes.map(([, n]) => new Float64Array(n)), zeros = () => [...w, ...b].map((p) => new Float64Array(p.length));
   return {width, data, w, b, m: zeros(), v: zeros(), step: 0};
 }
+
+/** One that has not begun, for that density. @param {number} width @param {string} objective @param {number} seed
+ * @param {import('./exact.js').Component[]} components @returns {Learned} */
+export const untrained = (width, objective, seed, components) => ({
+  key: JSON.stringify([seed, width, objective, components]), net: network(width, moments(components).std, seed), components, seed, objective,
+});
 
 /** EDM's coefficients at a noise ratio s. @param {number} s @param {number} sd */
 function scales(s, sd) {

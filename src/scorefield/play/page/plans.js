@@ -6,18 +6,18 @@
 /** @typedef {{schedules: Record<string, Table>, plans: Record<string, Plan>, encode: Record<string, Plan>, decode: Record<string, Plan>}} Shown */
 
 export const SCHEDULES = ['VP', 'sub-VP', 'VE', 'rectified'];
-/** @type {Record<string, {code: string, stochastic: boolean}>} */
+/** As Python; the default chooses for itself. @type {Record<string, string>} */
 export const SOLVERS = {
-  'default': {code: 'sf.solvers.recommended(schedule, nfe).solver', stochastic: false},
-  'Euler (ODE)': {code: 'sf.Euler()', stochastic: false},
-  'Heun': {code: 'sf.Heun()', stochastic: false},
-  'DDIM': {code: 'sf.DDIM()', stochastic: false},
-  'DPM-Solver++': {code: 'sf.DPMSolverPP()', stochastic: false},
-  'UniPC': {code: 'sf.UniPC()', stochastic: false},
-  'DDPM': {code: 'sf.DDPM()', stochastic: true},
-  'Euler-Maruyama': {code: 'sf.EulerMaruyama()', stochastic: true},
-  'predictor-corrector': {code: 'sf.PredictorCorrector()', stochastic: true},
-  'SA-Solver': {code: 'sf.SASolver()', stochastic: true},
+  'default': '',
+  'Euler (ODE)': 'sf.Euler()',
+  'Heun': 'sf.Heun()',
+  'DDIM': 'sf.DDIM()',
+  'DPM-Solver++': 'sf.DPMSolverPP()',
+  'UniPC': 'sf.UniPC()',
+  'DDPM': 'sf.DDPM()',
+  'Euler-Maruyama': 'sf.EulerMaruyama()',
+  'predictor-corrector': 'sf.PredictorCorrector()',
+  'SA-Solver': 'sf.SASolver()',
 };
 export const BUDGETS = [5, 10, 20, 40];
 /** As Python. @type {Record<string, string>} */
@@ -45,8 +45,5 @@ export async function load() {
 /** @param {Shown} all @param {string} solver @param {string} schedule @param {number} nfe @returns {Plan | undefined} */
 export const planOf = (all, solver, schedule, nfe) => all.plans[`${solver}|${schedule}|${nfe}`];
 
-/** A schedule between the times of its table, by straight lines. @param {Table} table @param {number} t @returns {import('./exact.js').Level} */
-export function levelAt(table, t) {
-  const n = table.t.length - 1, at = Math.min(Math.max(t, 0), 1) * n, i = Math.min(Math.floor(at), n - 1), f = at - i;
-  return {alpha: table.alpha[i] + f * (table.alpha[i + 1] - table.alpha[i]), sigma: table.sigma[i] + f * (table.sigma[i + 1] - table.sigma[i])};
-}
+/** A solver and its grid, as Python. @param {string} solver @param {number} nfe */
+export const solverCode = (solver, nfe) => SOLVERS[solver] ? `${SOLVERS[solver]}.within(denoiser, ${nfe})` : `sf.solvers.recommended(denoiser.schedule, ${nfe}, data_std=1.0)`;

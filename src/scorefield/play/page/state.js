@@ -11,12 +11,15 @@ export const MOST = 500; // components: more than a few are points or paint
 /** @param {number} w @param {number} x @param {number} y @param {number} a @param {number} b @param {number} [degrees] @returns {Component} */
 const component = (w, x, y, a, b, degrees = 0) => ({w, m: [x, y], c: covarianceOf(a, b, degrees * Math.PI / 180)});
 
+/** One of the library's eight Gaussians. @param {number} w @param {number} i */
+const eighth = (w, i) => component(w, Math.SQRT2 * Math.cos(i * Math.PI / 4), Math.SQRT2 * Math.sin(i * Math.PI / 4), 0.1, 0.1);
+
 /** @type {Record<string, Component[]>} */
 export const PRESETS = {
   'three blobs': [component(0.5, 1, 0.3, 0.35, 0.2, 30), component(0.3, -0.9, 0.8, 0.45, 0.3, -40), component(0.2, -0.2, -1.2, 0.15, 0.5)],
   'two modes, far apart': [component(0.8, 1.8, 0, 0.25, 0.25), component(0.2, -1.8, 0, 0.25, 0.25)],
-  'eight Gaussians': Array.from({length: 8}, (_, i) =>
-    component(1 / 8, 1.6 * Math.cos(i * Math.PI / 4), 1.6 * Math.sin(i * Math.PI / 4), 0.14, 0.14)),
+  'eight Gaussians': Array.from({length: 8}, (_, i) => eighth(1 / 8, i)),
+  'eight, of unequal weights': Array.from({length: 8}, (_, i) => eighth((i + 1) / 36, i)),
   'two moons': [0, 1].flatMap((half) => Array.from({length: 10}, (_, i) => {
     const angle = Math.PI * (i + 0.5) / 10, s = half ? -1 : 1;
     return component(1 / 20, s * Math.cos(angle) - (half ? -0.5 : 0.5), s * Math.sin(angle) + (half ? 0.25 : -0.25), 0.16, 0.07,
@@ -35,9 +38,19 @@ export const fresh = () => ({scene: 'field', seed: 0, speed: 2, components: PRES
 /** Numbers as one would write them. @param {any} value */
 const rounded = (value) => JSON.parse(JSON.stringify(value, (_, v) => typeof v === 'number' ? Number(v.toPrecision(12)) : v));
 
+/** @param {Component[]} components */
+export const rowsOf = (components) => components.map(({w, m, c}) => [w, ...m, ...c]);
+
+/** The components that rows stand for: those that are any. @param {any} rows @returns {Component[]} */
+export function componentsOf(rows) {
+  if (!Array.isArray(rows)) return [];
+  const good = rows.filter((r) => Array.isArray(r) && r.length === 6 && r.every(Number.isFinite) && valid(r[0], [r[3], r[4], r[5]]));
+  return good.slice(0, MOST).map((r) => ({w: r[0], m: [r[1], r[2]], c: [r[3], r[4], r[5]]}));
+}
+
 /** @param {State} state */
 export function toHash(state) {
-  const c = rounded(state.components.map(({w, m, c}) => [w, ...m, ...c]));
+  const c = rounded(rowsOf(state.components));
   return '#' + new URLSearchParams({
     scene: state.scene, seed: String(state.seed), speed: String(state.speed), components: JSON.stringify(c), params: JSON.stringify(rounded(state.params)),
   });
@@ -52,11 +65,8 @@ export function fromHash(hash, scenes) {
   if (Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32) state.seed = seed;
   if ([0, 1, 2, 3, 4].includes(speed)) state.speed = speed;
   try {
-    const rows = JSON.parse(said.get('components') ?? 'null');
-    if (Array.isArray(rows)) {
-      const good = rows.filter((r) => Array.isArray(r) && r.length === 6 && r.every(Number.isFinite) && valid(r[0], [r[3], r[4], r[5]]));
-      if (good.length) state.components = good.slice(0, MOST).map((r) => ({w: r[0], m: [r[1], r[2]], c: [r[3], r[4], r[5]]}));
-    }
+    const components = componentsOf(JSON.parse(said.get('components') ?? 'null'));
+    if (components.length) state.components = components;
     const params = JSON.parse(said.get('params') ?? 'null');
     if (params && typeof params === 'object' && !Array.isArray(params)) state.params = params;
   } catch { /* not ours: as in a fresh one */ }

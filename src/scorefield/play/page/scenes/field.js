@@ -3,7 +3,7 @@
 
 import {field, moments, responsibilities} from '../exact.js';
 import {arrows, colour, grid, heat, label, scaleBar, short} from '../draw.js';
-import {mixtureCode} from '../state.js';
+import {demo, preamble} from '../python.js';
 
 const LONGEST = 0.32; // of an arrow, in the data's units
 
@@ -21,16 +21,17 @@ export const scoreField = {
   text: `
 <p>The <strong>score</strong> is the slope of the log-density, and points to where more data are. Noise of standard deviation σ
 blurs the density and melts its landscape: every arrow then points to all of the data at once.</p>
-<math display="block"><mrow><msub><mo>∇</mo><mi>x</mi></msub><mi>log</mi><msub><mi>p</mi><mi>σ</mi></msub><mo>(</mo><mi>x</mi><mo>)</mo>
-<mo>=</mo><mfrac><mrow><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><mi>x</mi><mo>]</mo><mo>−</mo><mi>x</mi></mrow><msup><mi>σ</mi><mn>2</mn></msup></mfrac></mrow></math>
-<p>So whoever can denoise knows the score: that is Tweedie's formula, and the reason why a network trained to remove noise is a
+<math display="block"><mrow><msub><mo>∇</mo><mi>x</mi></msub><mi>log</mi><msub><mi>p</mi><mi>σ</mi></msub><mo stretchy="false">(</mo><mi>x</mi><mo stretchy="false">)</mo>
+<mo>=</mo><mfrac><mrow><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo stretchy="false">|</mo><mi>x</mi><mo>]</mo><mo>−</mo><mi>x</mi></mrow><msup><mi>σ</mi><mn>2</mn></msup></mfrac></mrow></math>
+<p>So whoever can denoise knows the score: that is Tweedie's formula (<a href="https://doi.org/10.1198/jasa.2011.tm11181">Efron 2011</a>), and the reason why a network trained to remove noise is a
 generative model. The numbers here are exact, not learned.</p>`,
   controls: [
     {name: 'sigma', label: 'Noise σ', kind: 'range', min: 0.01, max: 5, log: true, value: 0.15, help: 'Standard deviation of the noise added to the data.'},
-    {name: 'show', label: 'Shading', kind: 'select', options: ['density', 'log-density', 'score length', 'none'], value: 'density'},
+    {name: 'show', label: 'Shading', kind: 'select', options: ['density', 'log-density', 'score length', 'none'], value: 'density',
+      help: 'What the colour stands for; the log-density shows what is far below the peak.'},
     {name: 'arrows', label: 'Arrows', kind: 'select', options: ['score', 'step to E[x0 | x]', 'none'], value: 'score',
       help: 'Long arrows are compressed: length follows |s| / (|s| + s0), and the bar at the lower right is |s| = s0.'},
-    {name: 'sweep', label: 'Let the noise rise and fall', kind: 'toggle', value: true},
+    {name: 'sweep', label: 'Let the noise rise and fall', kind: 'toggle', value: true, help: 'Sweeps σ up and down; moving the slider stops it.'},
   ],
   create(app) {
     let phase = Math.asin(Math.max(-1, Math.min(1, Math.log(app.params.sigma / 0.22) / 3.1)));
@@ -97,9 +98,9 @@ generative model. The numbers here are exact, not learned.</p>`,
         return `${app.components.length} components, mean (${short(mean[0])}, ${short(mean[1])}), standard deviation ${short(std)}. `
           + `At the mean, with noise ${short(app.params.sigma)}: log-density ${f.logp[0].toFixed(4)}, score (${f.score[0].toFixed(4)}, ${f.score[1].toFixed(4)}).`;
       },
+      command: () => demo(app, 'score-field.png'),
       python() {
-        return `${mixtureCode(app.components)}
-
+        return `${preamble(app)}
 x = law.mean[None]  # or any points (B, 2)
 sigma = ${app.params.sigma}
 print(f"log-density {float(law.noised(1.0, sigma).log_prob(x)):.4f}")

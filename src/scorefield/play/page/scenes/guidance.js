@@ -4,7 +4,7 @@
 import {draws, field, moments, slicedDistance, start, follow, uniforms} from '../exact.js';
 import {colour, dots, ellipses, grid, heat, label, short} from '../draw.js';
 import {SCHEDULES, SCHEDULE_CODE, load, planOf} from '../plans.js';
-import {mixtureCode} from '../state.js';
+import {preamble} from '../python.js';
 
 const N = 1500, POOL = 30000;
 
@@ -13,15 +13,16 @@ export const guidance = {
   id: 'guidance',
   title: 'Guidance',
   text: `
-<p>Label one component and ask for it. With a weight w, classifier guidance and classifier-free guidance follow the same field:</p>
-<math display="block"><mrow><mi>D</mi><mo>=</mo><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>]</mo><mo>+</mo><mi>w</mi><mo>(</mo>
-<mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>,</mo><mi>y</mi><mo>]</mo><mo>−</mo><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>]</mo><mo>)</mo></mrow></math>
+<p>Label one component and ask for it. With a weight w, classifier guidance (<a href="https://arxiv.org/abs/2105.05233">Dhariwal &amp; Nichol 2021</a>) and
+classifier-free guidance (<a href="https://arxiv.org/abs/2207.12598">Ho &amp; Salimans 2022</a>) follow the same field:</p>
+<math display="block"><mrow><mi>D</mi><mo>=</mo><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo stretchy="false">|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>]</mo><mo>+</mo><mi>w</mi><mo stretchy="false">(</mo>
+<mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo stretchy="false">|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>,</mo><mi>y</mi><mo>]</mo><mo>−</mo><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo stretchy="false">|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>]</mo><mo stretchy="false">)</mo></mrow></math>
 <p>w = 0 is the whole density, w = 1 the class. Beyond, samples are often said to follow p(x) p(y | x)^w, the shading here. They do not:
 noising and tilting do not commute. <span>Particles weighted for it do</span>; the library's <code>feynman_kac</code> draws them from models alone.</p>`,
   controls: [
-    {name: 'w', label: 'Weight w', kind: 'range', min: 0, max: 8, step: 0.25, value: 3},
-    {name: 'target', label: 'Class (component)', kind: 'range', min: 1, max: 8, step: 1, value: 1},
-    {name: 'schedule', label: 'Process', kind: 'select', options: SCHEDULES, value: 'VP'},
+    {name: 'w', label: 'Weight w', kind: 'range', min: 0, max: 8, step: 0.25, value: 3, help: 'How much is made of the class.'},
+    {name: 'target', label: 'Class (component)', kind: 'range', min: 1, max: 8, step: 1, value: 1, help: 'By its row in the table; the last one beyond.'},
+    {name: 'schedule', label: 'Process', kind: 'select', options: SCHEDULES, value: 'VP', help: 'The noise that is undone.'},
   ],
   create(app) {
     const {view, seed, components} = app, p = app.params, target = Math.min(p.target, components.length) - 1;
@@ -77,13 +78,13 @@ noising and tilting do not commute. <span>Particles weighted for it do</span>; t
         if (said) return said;
         const end = path[path.length - 1], far = slicedDistance(end, tilted), m = mean(end), t = mean(tilted);
         return `w = ${short(p.w)}, component ${target + 1}, ${nfe} evaluations of each. Guided samples: mean (${m.map((v) => v.toFixed(3)).join(', ')}), `
-          + `sample 0 at (${end[0].toFixed(6)}, ${end[1].toFixed(6)}). The tilted law: mean (${t.map((v) => v.toFixed(3)).join(', ')}), from ${Math.round(effective)} effective of ${POOL} draws. Sliced W2 between them ${far.toFixed(3)}.`;
+          + `sample 0 at (${end[0].toFixed(6)}, ${end[1].toFixed(6)}). The tilted law: mean (${t.map((v) => v.toFixed(3)).join(', ')}), from ${Math.round(effective)} effective of ${POOL} draws. Sliced W2 between them ${far.toFixed(4)}.`;
       },
       python() {
-        return `${mixtureCode(components)}
-
+        return `${preamble(app, ['draws', 'sliced'])}
 schedule = ${SCHEDULE_CODE[p.schedule]}
-whole, one = sf.ExactDenoiser(law, schedule), sf.ExactDenoiser(sf.Gaussian(means[${target}], covariances[${target}]), schedule)
+own = sf.Gaussian(means[${target}], covariances[${target}])
+whole, one = sf.ExactDenoiser(law, schedule), sf.ExactDenoiser(own, schedule)
 
 
 class Guided(sf.Denoiser):
@@ -98,7 +99,17 @@ class Guided(sf.Denoiser):
 
 solver, times = sf.solvers.recommended(schedule, 40, data_std=1.0)  # the page's plans are for data of that scale
 x = sf.sample(Guided(), (${N}, 2), solver=solver, times=times, seed=${seed}, dtype=f64).x
+print("Guided samples: mean ({:.3f}, {:.3f})".format(*x.mean(0).tolist()))
 print("sample 0 at ({:.6f}, {:.6f})".format(*x[0].tolist()))
+
+# p(x) p(y | x)^w: draws of the class, taken again by their weights p(y | x)^(w - 1)
+pool = means[${target}] + normals(${POOL}, ${seed + 3}) @ torch.linalg.cholesky(covariances[${target}]).T
+share = (weights / weights.sum())[${target}]
+mass = torch.softmax(${p.w - 1} * (own.log_prob(pool) - law.log_prob(pool) + share.log()), 0).cumsum(0)
+goal = (torch.arange(${N}, dtype=f64) + uniforms(1, ${seed}, 99)) / ${N} * mass[-1]
+tilted = pool[torch.searchsorted(mass, goal).clamp(max=${POOL - 1})]
+print("The tilted law: mean ({:.3f}, {:.3f})".format(*tilted.mean(0).tolist()))
+print(f"Sliced W2 between them {sliced(x, tilted):.4f}")
 `;
       },
     };

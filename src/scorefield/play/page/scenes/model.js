@@ -5,7 +5,8 @@ import {normals} from '../exact.js';
 import {colour, label} from '../draw.js';
 import {readPicture} from '../pictures.js';
 import {fromBase64, Stale, toBase64, Wire} from '../wire.js';
-import {code, NO_RUNS} from './model_code.js';
+import {reopened} from '../python.js';
+import {code, HOW, NO_RUNS} from './model_code.js';
 import {bits, film, lines, posterior, walk} from './model_draw.js';
 
 /** @typedef {{name: string, path: string, shape: number[], levels: number, classes: number, class_names: string[], guided: boolean, tuned: number[], no_likelihood: string | null}} Run */
@@ -14,7 +15,6 @@ import {bits, film, lines, posterior, walk} from './model_draw.js';
 
 const wire = new Wire(), SHORT = 4096; // characters of a picture that still goes into the address
 const server = {runs: /** @type {Run[]} */ ([]), solvers: /** @type {{name: string, adaptive: boolean}[]} */ ([]), state: Wire.possible ? 'loading the runs' : 'no server', large: ''};
-const HOW = 'Start it as "scorefield play RUN", with a folder of "scorefield train" or "scorefield quickstart".';
 const EMPTY = /** @type {Record<string, string>} */ ({
   'no server': `This page is a file, and a trained network needs a server. ${HOW}`,
   'no runs': `No run was given. ${HOW}`,
@@ -94,24 +94,24 @@ function controlsOf(p) {
   const all = [
     {name: 'solver', label: 'Solver', kind: 'select', options: solvers, value: BEST, help: 'As on the command line; tuned: what "scorefield tune" kept in the run.'},
     {name: 'nfe', label: 'Evaluations', kind: 'range', min: 2, max: 150, step: 1, value: 30, help: 'Of the network, for each sample. An adaptive solver finds its own.'},
-    {name: 'n', label: 'Samples', kind: 'range', min: 1, max: 64, step: 1, value: 25},
-    {name: 'other', label: 'Seed of the other end', kind: 'range', min: 0, max: 100, step: 1, value: 1},
-    {name: 'length', label: 'Pictures on the way', kind: 'range', min: 2, max: 16, step: 1, value: 9},
+    {name: 'n', label: 'Samples', kind: 'range', min: 1, max: 64, step: 1, value: 25, help: 'Each is a function of the seed and its number: more of them leaves these as they are.'},
+    {name: 'other', label: 'Seed of the other end', kind: 'range', min: 0, max: 100, step: 1, value: 1, help: 'Its noise is the other end of the arc.'},
+    {name: 'length', label: 'Pictures on the way', kind: 'range', min: 2, max: 16, step: 1, value: 9, help: 'Evenly along the arc, both ends among them.'},
     {name: 'mask', label: 'Hidden', kind: 'select', options: MASKS, value: 'box', help: 'Or paint on the first picture: a stroke that begins on what is hidden uncovers it.'},
     {name: 'views', label: 'Views', kind: 'range', min: 1, max: 60, step: 1, value: 6, help: 'Parallel projections, evenly over half a turn.'},
     {name: 'noise', label: 'Noise of the measurement', kind: 'range', min: 0.002, max: 0.5, log: true, value: 0.02, help: 'Standard deviation; black is 0, white 1.'},
-    {name: 'draws', label: 'Draws', kind: 'range', min: 2, max: 16, step: 1, value: 8},
-    {name: 'label', label: 'Class', kind: 'select', options: classes, value: NO_CLASS},
+    {name: 'draws', label: 'Draws', kind: 'range', min: 2, max: 16, step: 1, value: 8, help: 'From p(x0 | y); the mean and the spread are theirs.'},
+    {name: 'label', label: 'Class', kind: 'select', options: classes, value: NO_CLASS, help: 'What the network is told; none: nothing.'},
     {name: 'guidance', label: 'Guidance', kind: 'range', min: 0, max: 6, step: 0.25, value: 1, help: '0: as without the class; 1: the conditional model itself; more: too much of it.'},
     {name: 'at', label: 'Where on the way', kind: 'range', min: 0, max: 1, step: 0.01, value: 1, help: 'It plays by itself, or scrub.'},
-    {name: 'which', label: 'Which sample', kind: 'range', min: 1, max: 8, step: 1, value: 1},
+    {name: 'which', label: 'Which sample', kind: 'range', min: 1, max: 8, step: 1, value: 1, help: 'Of the first eight: shown large, and step by step below.'},
     {name: 'choose', label: 'Choose a picture', kind: 'button', press: choose, help: 'Or drop one on the canvas: its middle is made to fit. Until then it is a sample of the run.'},
-    {name: 'own', label: 'Take a sample of the run', kind: 'button', press: (app) => { app.params.picture = undefined; }},
+    {name: 'own', label: 'Take a sample of the run', kind: 'button', press: (app) => { app.params.picture = undefined; }, help: 'In place of a picture of yours.'},
   ];
   const impossible = [...(run.classes ? [] : ['label']), ...(run.guided && p.label && p.label !== NO_CLASS ? [] : ['guidance'])];
   return [
-    {name: 'run', label: 'Run', kind: 'select', options: server.runs.map((r) => r.name), value: server.runs[0].name},
-    {name: 'task', label: 'Task', kind: 'select', options: Object.keys(TASKS), value: 'samples'},
+    {name: 'run', label: 'Run', kind: 'select', options: server.runs.map((r) => r.name), value: server.runs[0].name, help: 'Those that "scorefield play" was given.'},
+    {name: 'task', label: 'Task', kind: 'select', options: Object.keys(TASKS), value: 'samples', help: 'What the network is used for.'},
     ...all.filter((k) => task.has.includes(k.name) && !impossible.includes(k.name)),
   ];
 }
@@ -136,10 +136,11 @@ export const yourModel = {
 <p>Networks trained on pictures, run by the library on this machine: what comes back is what the same lines of Python give.</p>
 <p><b>Samples</b>: each step's <math><msub><mi>x</mi><mi>t</mi></msub></math>, drawn with the data's own mean and spread, beside what the network makes of it,
 <math><mrow><mi>E</mi><mo>[</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><msub><mi>x</mi><mi>t</mi></msub><mo>]</mo></mrow></math>. <b>Interpolation</b>: the arc between two noises, each point
-carried to a picture by the probability-flow ODE. <b>Likelihood</b>: the bits that a picture costs under the model, for each grey value, with what may be off.</p>
+carried to a picture by the probability-flow ODE. <b>Likelihood</b>: the bits that a picture costs under the model, for each grey value, with what may be off
+(<a href="https://arxiv.org/abs/2011.13456">Song et al. 2021</a>).</p>
 <p><b>Inpainting</b> and <b>sparse-view CT</b>: the picture is measured with noise and forgotten; draws from</p>
 <math display="block"><mrow><mi>p</mi><mo>(</mo><msub><mi>x</mi><mn>0</mn></msub><mo>|</mo><mi>y</mi><mo>)</mo><mo>∝</mo><mi>p</mi><mo>(</mo><mi>y</mi><mo>|</mo><msub><mi>x</mi><mn>0</mn></msub><mo>)</mo><mi>p</mi><mo>(</mo><msub><mi>x</mi><mn>0</mn></msub><mo>)</mo></mrow></math>
-<p>say what it was, their spread what is not known. All is a function of the seed.</p>`,
+<p>say what it was, their spread what is not known (<a href="https://arxiv.org/abs/2111.08005">Song et al. 2022</a>, for tomography). All is a function of the seed.</p>`,
   components: false,
   get controls() { return controlsOf(/** @type {any} */ (window).app?.params ?? {}); },
   create(app) {
@@ -239,6 +240,7 @@ carried to a picture by the probability-flow ODE. <b>Likelihood</b>: the bits th
         return answer ? `${what} ${words(p, answer.said)}` : what;
       },
       python: () => server.runs.length ? code(chosen(p).run, requestOf(chosen(p).run, p, seed)) : NO_RUNS,
+      command: () => reopened(app.state, server.runs.map((run) => run.path)),
     };
 
     /** @type {Uint8Array | undefined} */ let stroke; // the mask while it is painted

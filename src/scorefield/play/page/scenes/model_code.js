@@ -6,9 +6,8 @@
 const imports = (/** @type {string[]} */ ...names) => names.map((n) => `import ${n}`).join('\n');
 const text = (/** @type {string} */ v) => JSON.stringify(v);
 
-export const NO_RUNS = `${imports('scorefield as sf')}
-
-print(f"scorefield {sf.__version__}: this scene needs runs, as in: scorefield play runs/quickstart")
+export const HOW = 'Start it as "scorefield play RUN", with a folder of "scorefield train" or "scorefield quickstart".';
+export const NO_RUNS = `print('${HOW}')
 `;
 
 /** The picture in the data's units. @param {Run} run @param {Record<string, any>} q */

@@ -3,8 +3,9 @@
 
 import {draws, follow, normals, start} from '../exact.js';
 import {colour, dots, label, line, short} from '../draw.js';
-import {SCHEDULES, SCHEDULE_CODE, load, planOf} from '../plans.js';
-import {mixtureCode} from '../state.js';
+import {SCHEDULES, SCHEDULE_CODE, load, planOf, solverCode} from '../plans.js';
+import {notation} from '../notation.js';
+import {demo, denoiserCode, preamble} from '../python.js';
 
 const N = 600, TRACED = 24, NFE = 40;
 const DIRECTIONS = ['forward: data to noise', 'reverse SDE', 'probability-flow ODE', 'encode, then decode'];
@@ -12,20 +13,28 @@ const DIRECTIONS = ['forward: data to noise', 'reverse SDE', 'probability-flow O
 /** @type {import('../app.js').Scene} */
 export const paths = {
   id: 'paths',
+  learned: true,
   title: 'Forward and reverse',
   text: `
 <p>A process adds noise until nothing of the data is left. Read backwards it is a sampler, in two ways with the same law at every
-time: an SDE, which keeps adding and removing noise, and an ODE, which is a smooth map from noise to data and back.</p>
-<math display="block"><mrow><mi>d</mi><mi>x</mi><mo>=</mo><mi>f</mi><mi>x</mi><mi>d</mi><mi>t</mi><mo>+</mo><mi>g</mi><mi>d</mi><mi>w</mi><mo>;</mo>
-<mi>d</mi><mi>x</mi><mo>=</mo><mo>(</mo><mi>f</mi><mi>x</mi><mo>−</mo><msup><mi>g</mi><mn>2</mn></msup><mi>s</mi><mo>)</mo><mi>d</mi><mi>t</mi><mo>+</mo><mi>g</mi><mi>d</mi><mover><mi>w</mi><mo>¯</mo></mover><mo>;</mo>
-<mfrac><mrow><mi>d</mi><mi>x</mi></mrow><mrow><mi>d</mi><mi>t</mi></mrow></mfrac><mo>=</mo><mi>f</mi><mi>x</mi><mo>−</mo><mfrac><msup><mi>g</mi><mn>2</mn></msup><mn>2</mn></mfrac><mi>s</mi></mrow></math>
-<p>The same in DDPM's letters: <math><mrow><msub><mi>x</mi><mi>t</mi></msub><mo>=</mo><msqrt><mover><mi>α</mi><mo>¯</mo></mover></msqrt><msub><mi>x</mi><mn>0</mn></msub><mo>+</mo><msqrt><mrow><mn>1</mn><mo>−</mo><mover><mi>α</mi><mo>¯</mo></mover></mrow></msqrt><mi>ε</mi></mrow></math>, with √ᾱ = α and √(1 − ᾱ) = σ here.
-Coordinates are x / √(α² + σ²) times the data's scale, so that no process leaves the picture.</p>`,
+time: an SDE, which keeps adding and removing noise, and an ODE, which is a smooth map from noise to data and back
+(<a href="https://arxiv.org/abs/2011.13456">Song et al. 2021</a>).</p>
+<math display="block"><mrow><mi>d</mi><mi>x</mi><mo>=</mo><mi>f</mi><mi>x</mi><mi>d</mi><mi>t</mi><mo>+</mo><mi>g</mi><mi>d</mi><mi>w</mi></mrow></math>
+<math display="block"><mrow><mi>d</mi><mi>x</mi><mo>=</mo><mo stretchy="false">(</mo><mi>f</mi><mi>x</mi><mo>−</mo><msup><mi>g</mi><mn>2</mn></msup><mi>s</mi><mo stretchy="false">)</mo><mi>d</mi><mi>t</mi><mo>+</mo><mi>g</mi><mi>d</mi><mover><mi>w</mi><mo>¯</mo></mover></mrow></math>
+<math display="block"><mrow><mfrac><mrow><mi>d</mi><mi>x</mi></mrow><mrow><mi>d</mi><mi>t</mi></mrow></mfrac><mo>=</mo><mi>f</mi><mi>x</mi><mo>−</mo><mfrac><msup><mi>g</mi><mn>2</mn></msup><mn>2</mn></mfrac><mi>s</mi></mrow></math>
+${notation([
+  ['noisy datum', 'x = α x0 + σ ε', 'x = √ᾱ x0 + √(1 − ᾱ) ε'],
+  ['time', 't from 0 to 1', 'n from 1 to N, t = n / N'],
+  ['noise added', 'g² = β(t), f = −β(t) / 2', 'β<sub>n</sub> = β(t) / N'],
+  ['the network', 's', 'ε_θ = −√(1 − ᾱ) s'],
+  ['a step back', 'dx = (f x − g² s) dt + g dw̄', '(x − β<sub>n</sub> ε_θ / √(1 − ᾱ)) / √(1 − β<sub>n</sub>) + √β<sub>n</sub> z'],
+])}
+<p>Coordinates are x / √(α² + σ²) times the data's scale, so that no process leaves the picture.</p>`,
   controls: [
-    {name: 'schedule', label: 'Process', kind: 'select', options: SCHEDULES, value: 'VP'},
-    {name: 'direction', label: 'Direction', kind: 'select', options: DIRECTIONS, value: DIRECTIONS[2]},
+    {name: 'schedule', label: 'Process', kind: 'select', options: SCHEDULES, value: 'VP', help: 'How the data fade (α) and the noise grows (σ).'},
+    {name: 'direction', label: 'Direction', kind: 'select', options: DIRECTIONS, value: DIRECTIONS[2], help: 'Data to noise, one of two ways back, or there and back.'},
     {name: 'at', label: 'Where on the way', kind: 'range', min: 0, max: 1, step: 0.005, value: 0, help: '0 is where the direction starts, 1 where it ends; it plays by itself, or scrub.'},
-    {name: 'loop', label: 'Go back and forth', kind: 'toggle', value: true},
+    {name: 'loop', label: 'Go back and forth', kind: 'toggle', value: true, help: 'Off, it stops at the end.'},
   ],
   create(app) {
     const {view, seed} = app, p = app.params;
@@ -47,7 +56,8 @@ Coordinates are x / √(α² + σ²) times the data's scale, so that no process 
           levels.push({alpha: table.alpha[k], sigma: table.sigma[k]});
           times.push(table.t[k]);
         }
-        said = 'Exact transitions of the forward SDE.';
+        const end = path[path.length - 1];
+        said = `Exact transitions of the forward SDE; sample 0 ends at (${end[0].toFixed(6)}, ${end[1].toFixed(6)}).`;
       } else if (p.direction === DIRECTIONS[3]) {
         const from = draws(app.components, N, seed), up = all.encode[p.schedule], down = all.decode[p.schedule];
         const begin = levelOf(all, p.schedule, up.times[0]);
@@ -58,7 +68,7 @@ Coordinates are x / √(α² + σ²) times the data's scale, so that no process 
         levels = times.map((t) => levelOf(all, p.schedule, t));
         const end = path[path.length - 1];
         back = Math.sqrt(end.reduce((s, v, i) => s + (v / begin.alpha - from[i]) ** 2, 0) / end.length);
-        said = `Encoded and decoded with ${up.nfe} evaluations each way: every point is back to ${back.toExponential(1)} (rms).`;
+        said = `Encoded and decoded with ${up.nfe} evaluations each way: points are back to ${back.toFixed(7)} (rms).`;
       } else {
         const solver = p.direction === DIRECTIONS[1] ? 'DDPM' : 'default', plan = planOf(all, solver, p.schedule, NFE);
         if (!plan) { said = `${solver} does not start at the end of ${p.schedule}`; return; }
@@ -66,7 +76,7 @@ Coordinates are x / √(α² + σ²) times the data's scale, so that no process 
         times = plan.times;
         levels = times.map((t) => levelOf(all, p.schedule, t));
         const end = path[path.length - 1];
-        said = `${solver}, ${plan.nfe} evaluations; sample 0 ends at (${end[0].toFixed(6)}, ${end[1].toFixed(6)}).`;
+        said = `${solver === 'default' ? 'The default solver' : solver}, ${plan.nfe} evaluations; sample 0 ends at (${end[0].toFixed(6)}, ${end[1].toFixed(6)}).`;
       }
       app.changed();
     }).catch((error) => { said = String(error.message ?? error); app.changed(); });
@@ -97,30 +107,29 @@ Coordinates are x / √(α² + σ²) times the data's scale, so that no process 
         label(view, `t = ${times[now].toFixed(3)}   α = ${short(levels[now].alpha)}   σ = ${short(levels[now].sigma)}`, 12 * r, 18 * r);
       },
       summary: () => `${p.schedule}, ${p.direction}. ${said}`,
+      command: () => p.schedule === 'VP' && (p.direction === DIRECTIONS[1] || p.direction === DIRECTIONS[2]) ? demo(app, 'ddpm-ddim.png') : '',
       python() {
-        const head = `${mixtureCode(app.components)}
-
-schedule = ${SCHEDULE_CODE[p.schedule]}
-denoiser = sf.ExactDenoiser(law, schedule)
-denoiser.data_mean, denoiser.data_std = 0.0, 1.0  # the page's plans are for data of that scale
-`;
-        if (p.direction === DIRECTIONS[0]) {
-          return `${head}
-times = torch.linspace(0.01, 1, 100, dtype=f64)
-path = schedule.simulate(law.sample(${N}), times, generator=torch.Generator().manual_seed(${seed}))
-print("standard deviation at the end", round(float(path[-1].std()), 3))
+        const forward = p.direction === DIRECTIONS[0];
+        const head = preamble(app, forward ? ['draws'] : ['draws', 'learned']);
+        const whole = forward ? `schedule = ${SCHEDULE_CODE[p.schedule]}\n` : denoiserCode(app, SCHEDULE_CODE[p.schedule]);
+        if (forward) {
+          return `${head}${whole}
+x, times = draws(${N}, ${seed}), torch.linspace(0, 1, 101, dtype=f64)
+for k in range(100):
+    scale, std = schedule.transition(times[k], times[k + 1])
+    x = scale * x + std * normals(${N}, ${seed}, 1000 + 2 * (k + 1))
+print("sample 0 ends at ({:.6f}, {:.6f})".format(*x[0].tolist()))
 `;
         }
         if (p.direction === DIRECTIONS[3]) {
-          return `${head}
-x = law.sample(${N}, generator=torch.Generator().manual_seed(${seed}))
+          return `${head}${whole}
+x = draws(${N}, ${seed})
 error = sf.encode(denoiser, x, nfe=64, round_trip=True).error
-print(f"back to {float(error.square().mean().sqrt()):.1e}")
+print(f"points are back to {float(error.square().mean().sqrt()):.7f} (rms)")
 `;
         }
-        const sde = p.direction === DIRECTIONS[1];
-        return `${head}
-${sde ? `solver, times = sf.DDPM().within(denoiser, ${NFE})` : `solver, times = sf.solvers.recommended(schedule, ${NFE}, data_std=1.0)`}
+        return `${head}${whole}
+solver, times = ${solverCode(p.direction === DIRECTIONS[1] ? 'DDPM' : 'default', NFE)}
 x = sf.sample(denoiser, (${N}, 2), solver=solver, times=times, seed=${seed}, dtype=f64).x
 print("sample 0 ends at ({:.6f}, {:.6f})".format(*x[0].tolist()))
 `;

@@ -3,27 +3,34 @@
 
 import {draws, follow, shares, slicedDistance, start} from '../exact.js';
 import {chart, colour, dots, label, short} from '../draw.js';
-import {BUDGETS, SCHEDULES, SCHEDULE_CODE, SOLVERS, load, planOf} from '../plans.js';
-import {mixtureCode} from '../state.js';
+import {BUDGETS, SCHEDULES, SCHEDULE_CODE, SOLVERS, load, planOf, solverCode} from '../plans.js';
+import {notation} from '../notation.js';
+import {denoiserCode, preamble} from '../python.js';
 
 const N = 1500, INKS = ['noise', 'other', 'data', 'third'], NAMES = Object.keys(SOLVERS);
 
 /** @type {import('../app.js').Scene} */
 export const race = {
   id: 'race',
+  learned: true,
   title: 'Race',
   text: `
 <p>All start from the same noise and may ask the denoiser equally often. Watch where they are at equal cost, and read below how far
-what they drew is from the density: the sliced Wasserstein distance to exact draws, beside the distance between two sets of exact
+what they drew is from the density: the sliced Wasserstein distance
+(<a href="https://doi.org/10.1007/s10851-014-0506-3">Bonneel et al. 2015</a>) to exact draws, beside the distance between two sets of exact
 draws, which no sampler can be below on average.</p>
 <math display="block"><mrow><msubsup><mi>W</mi><mn>2</mn><mn>2</mn></msubsup><mo>=</mo><msub><mi>E</mi><mi>θ</mi></msub><msubsup><mo>∫</mo><mn>0</mn><mn>1</mn></msubsup>
-<msup><mrow><mo>|</mo><msub><mi>Q</mi><mi>x</mi></msub><mo>(</mo><mi>u</mi><mo>)</mo><mo>−</mo><msub><mi>Q</mi><mi>y</mi></msub><mo>(</mo><mi>u</mi><mo>)</mo><mo>|</mo></mrow><mn>2</mn></msup><mi>d</mi><mi>u</mi></mrow></math>
-<p>The steps are the library's own, number by number: each method's plan was written by it and this page only multiplies.</p>`,
+<msup><mrow><mo stretchy="false">|</mo><msub><mi>Q</mi><mi>x</mi></msub><mo stretchy="false">(</mo><mi>u</mi><mo stretchy="false">)</mo><mo>−</mo><msub><mi>Q</mi><mi>y</mi></msub><mo stretchy="false">(</mo><mi>u</mi><mo stretchy="false">)</mo><mo stretchy="false">|</mo></mrow><mn>2</mn></msup><mi>d</mi><mi>u</mi></mrow></math>
+<p>The steps are the library's own, number by number: each method's plan was written by it and this page only multiplies.</p>${notation([
+  ['prediction', 'E[x0 | x] = (x + σ² s) / α', 'x̂0 = (x − √(1 − ᾱ) ε_θ) / √ᾱ'],
+  ['<a href="https://arxiv.org/abs/2010.02502">DDIM</a>', 'dx/dt = f x − g² s / 2', '√ᾱ<sub>s</sub> x̂0 + √(1 − ᾱ<sub>s</sub>) ε_θ'],
+  ['<a href="https://arxiv.org/abs/2006.11239">DDPM</a>', 'dx = (f x − g² s) dt + g dw̄', 'a draw of q(x<sub>s</sub> | x<sub>t</sub>, x̂0)'],
+])}`,
   controls: [
-    {name: 'schedule', label: 'Process', kind: 'select', options: SCHEDULES, value: 'VP'},
-    {name: 'nfe', label: 'Evaluations', kind: 'select', options: BUDGETS.map(String), value: '10'},
+    {name: 'schedule', label: 'Process', kind: 'select', options: SCHEDULES, value: 'VP', help: 'What all of them undo.'},
+    {name: 'nfe', label: 'Evaluations', kind: 'select', options: BUDGETS.map(String), value: '10', help: 'Of the denoiser, at most, for each.'},
     ...['default', 'DDIM', 'DDPM', 'none'].map((value, i) => /** @type {import('../app.js').Select} */ (
-      {name: `solver${i + 1}`, label: `Runner ${i + 1}`, kind: 'select', options: i < 2 ? NAMES : ['none', ...NAMES], value})),
+      {name: `solver${i + 1}`, label: `Runner ${i + 1}`, kind: 'select', options: i < 2 ? NAMES : ['none', ...NAMES], value, help: 'A solver, with the grid that it has for so many evaluations.'})),
   ],
   create(app) {
     const {view, seed} = app, p = app.params;
@@ -104,18 +111,16 @@ draws, which no sampler can be below on average.</p>
       },
       chart: () => `Sliced W2 by evaluations: ${field.map((runner) => `${runner.name} ${runner.curve.map(([n, v]) => `${n}: ${short(v)}`).join(', ')}`).join('; ')}.`,
       python() {
-        const lines = runners.map((name) => {
-          const code = SOLVERS[name].code, made = name === 'default' ? `sf.solvers.recommended(schedule, ${p.nfe}, data_std=1.0)` : `${code}.within(denoiser, ${p.nfe})`;
-          return `solver, times = ${made}
+        const lines = field.filter((runner) => runner.plan).map(({name}) => `
+solver, times = ${solverCode(name, Number(p.nfe))}
 samples = sf.sample(denoiser, (${N}, 2), solver=solver, times=times, seed=${seed}, dtype=f64)
-print("${name}: {} evaluations, sample 0 at ({:.6f}, {:.6f})".format(samples.nfe, *samples.x[0].tolist()))`;
-        });
-        return `${mixtureCode(app.components)}
-
-schedule = ${SCHEDULE_CODE[p.schedule]}
-denoiser = sf.ExactDenoiser(law, schedule)
-denoiser.data_mean, denoiser.data_std = 0.0, 1.0  # the page's plans are for data of that scale
-${lines.join('\n')}
+said = "sliced W2 {:.4f} with {} evaluations, sample 0 at ({:.6f}, {:.6f})"
+print("${name}:", said.format(sliced(samples.x, data), samples.nfe, *samples.x[0].tolist()))
+`);
+        return `${preamble(app, ['draws', 'sliced', 'learned'])}${denoiserCode(app, SCHEDULE_CODE[p.schedule])}
+data = draws(${N}, ${seed + 1})
+${lines.join('')}
+print(f"floor: {sliced(data, draws(${N}, ${seed + 2})):.4f}")
 `;
       },
     };

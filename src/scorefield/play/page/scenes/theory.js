@@ -3,26 +3,28 @@
 
 import {draws, follow, normals, slicedDistance, start} from '../exact.js';
 import {colour, dots, label} from '../draw.js';
-import {load, planOf} from '../plans.js';
-import {mixtureCode} from '../state.js';
+import {SCHEDULE_CODE, load, planOf, solverCode} from '../plans.js';
+import {denoiserCode, preamble, scoreCode} from '../python.js';
 
 const N = 800;
-/** @type {{name: string, solver: string, schedule: string, nfe: number, code: string}[]} */
+/** @type {{name: string, solver: string, schedule: string, nfe: number}[]} */
 const ROWS = [
-  {name: 'score model', solver: '', schedule: 'VE', nfe: 240, code: 'annealed Langevin dynamics'},
-  {name: 'DDPM', solver: 'DDPM', schedule: 'VP', nfe: 40, code: 'sf.DDPM()'},
-  {name: 'SDE', solver: 'Euler-Maruyama', schedule: 'VP', nfe: 40, code: 'sf.EulerMaruyama()'},
-  {name: 'ODE', solver: 'default', schedule: 'VP', nfe: 20, code: 'sf.sample(denoiser, shape)'},
-  {name: 'flow', solver: 'Heun', schedule: 'rectified', nfe: 20, code: 'sf.Heun()'},
+  {name: 'score model', solver: '', schedule: 'VE', nfe: 240},
+  {name: 'DDPM', solver: 'DDPM', schedule: 'VP', nfe: 40},
+  {name: 'SDE', solver: 'Euler-Maruyama', schedule: 'VP', nfe: 40},
+  {name: 'ODE', solver: 'default', schedule: 'VP', nfe: 20},
+  {name: 'flow', solver: 'Heun', schedule: 'rectified', nfe: 20},
 ];
 
 /** @type {import('../app.js').Scene} */
 export const theory = {
   id: 'theory',
+  learned: true,
   title: 'All of it',
   text: `
 <p>One field, read in five ways. All learn E[x0 | x_t] of one kernel, x_t = α x0 + σ ε; they differ in what the network is asked for, in
-how α and σ are named, and in how the field is followed.</p>
+how α and σ are named, and in how the field is followed (<a href="https://arxiv.org/abs/2011.13456">Song et al. 2021</a>; flow matching:
+<a href="https://arxiv.org/abs/2210.02747">Lipman et al. 2023</a>).</p>
 <div class="scroll" tabindex="0" role="region" aria-label="The theory in one table"><table>
 <thead><tr><th scope="col">method</th><th scope="col">predicts</th><th scope="col">process</th><th scope="col">sampled by</th></tr></thead>
 <tbody>
@@ -50,10 +52,10 @@ how α and σ are named, and in how the field is followed.</p>
       app.changed();
     }).catch((error) => { said = String(error.message ?? error); app.changed(); });
     const annealed = () => {
-      let x = normals(seed, 0, N, 0).map((v) => 4.2 * v);
+      let x = normals(seed, 0, N, 1e6).map((v) => 4.2 * v);
       for (let k = 0; k < 240; k++) {
-        const s = 4 * (0.03 / 4) ** (Math.floor(k / 20) / 11), e = 0.4 * s * s, z = normals(seed, 0, N, k + 1), d = app.denoise(x, {alpha: 1, sigma: s});
-        x = x.map((v, i) => v + e / 2 * (d[i] - v) / (s * s) + Math.sqrt(e) * z[i]);
+        const level = Math.floor(k / 20), s = 4 * (0.03 / 4) ** (level / 11), e = 0.4 * s * s, z = normals(seed + 100 + level, 0, N, k % 20), score = app.score({alpha: 1, sigma: s}, x);
+        x = x.map((v, i) => v + e / 2 * score[i] + Math.sqrt(e) * z[i]);
       }
       return x;
     };
@@ -69,33 +71,35 @@ how α and σ are named, and in how the field is followed.</p>
           ctx.rect(left, top, w, h);
           ctx.clip();
           ctx.translate(left + w / 2 - view.width / 2, top + h / 2 - view.height / 2);
-          view.scale = Math.min(w, h) / 2 / 2.6;
+          view.scale = Math.min(w, h - 40 * r) / 2 / 2.6;
           dots(view, row.x, {ink: colour(i ? 'noise' : 'data'), size: 1.5});
           ctx.restore();
           view.scale = whole;
           label(view, row.name, left + 10 * r, top + 18 * r, {ink: colour(i ? 'noise' : 'data')});
-          label(view, i ? `${row.nfe} evaluations, sliced W2 ${row.sw2.toFixed(3)}` : `two draws are ${floor.toFixed(3)} apart`, left + 10 * r, top + 38 * r);
+          label(view, i ? `${row.nfe} evaluations` : 'draws', left + 10 * r, top + 38 * r, {ink: colour('soft')});
+          label(view, i ? `sliced W2 ${row.sw2.toFixed(3)}` : `floor ${floor.toFixed(3)}`, left + 10 * r, top + h - 14 * r);
           ctx.strokeStyle = colour('line');
           ctx.lineWidth = r;
           ctx.strokeRect(left, top, w, h);
         });
       },
-      summary: () => said || `Sliced W2 to ${N} draws: ${done.map((row) => `${row.name} ${row.sw2.toFixed(3)} (${row.nfe} evaluations)`).join(', ')}; floor ${floor.toFixed(3)}.`,
+      summary: () => said || `Sliced W2 to ${N} draws: ${done.map((row) => `${row.name} ${row.sw2.toFixed(4)} (${row.nfe} evaluations)`).join(', ')}; floor ${floor.toFixed(4)}.`,
       python() {
-        return `${mixtureCode(components)}
-
-data = law.sample(${N}, generator=torch.Generator().manual_seed(${seed + 1}))
-for name, schedule, solver, nfe in (
-    ("DDPM", sf.VP(), sf.DDPM(), 40),
-    ("SDE", sf.VP(), sf.EulerMaruyama(), 40),
-    ("ODE", sf.VP(), None, 20),
-    ("flow", sf.Rectified(), sf.Heun(), 20),
-):
-    x = sf.sample(sf.ExactDenoiser(law, schedule), (${N}, 2), solver=solver, nfe=nfe, seed=${seed}, dtype=f64).x
-    print(name, "sliced W2", round(sf.metrics.sliced_wasserstein(x, data), 3))
+        const rows = ROWS.filter((row) => row.solver).map((row) => `${denoiserCode(app, SCHEDULE_CODE[row.schedule])}
+solver, times = ${solverCode(row.solver, row.nfe)}
+samples = sf.sample(denoiser, (${N}, 2), solver=solver, times=times, seed=${seed}, dtype=f64)
+print(f"${row.name} {sliced(samples.x, data):.4f} ({samples.nfe} evaluations)")`);
+        return `${preamble(app, ['draws', 'sliced', 'learned'])}${scoreCode(app)}
+data = draws(${N}, ${seed + 1})
+x = 4.2 * normals(${N}, ${seed}, 10**6)
+for level in range(12):
+    sigma = 4 * (0.03 / 4) ** (level / 11)
+    x = sf.ula(lambda x: score(x, sigma), x, steps=20, step_size=0.4 * sigma**2, seed=${seed + 100} + level).x
+print(f"score model {sliced(x, data):.4f} (240 evaluations)")
+${rows.join('\n')}
+print(f"floor {sliced(data, draws(${N}, ${seed + 2})):.4f}")
 `;
       },
     };
   },
 };
-

@@ -1,12 +1,12 @@
 // @ts-check
 /** Scene 8: a network learns the field while one watches; then it can be used in the other scenes. */
 
-import {draws, field, moments, normals} from '../exact.js';
+import {draws, field, normals} from '../exact.js';
 import {arrows, chart, colour, dots, grid, heat, label, short} from '../draw.js';
-import {learned, network, train as step} from '../learn.js';
-import {mixtureCode} from '../state.js';
+import {BATCH, learned, train as step, untrained} from '../learn.js';
+import {preamble} from '../python.js';
 
-const BATCH = 192, LEVELS = [0.03, 0.06, 0.12, 0.25, 0.5, 1, 2, 4, 8];
+const LEVELS = [0.03, 0.06, 0.12, 0.25, 0.5, 1, 2, 4, 8];
 
 /** @type {import('../app.js').Scene} */
 export const training = {
@@ -14,27 +14,30 @@ export const training = {
   title: 'Train',
   text: `
 <p>A network of two hidden layers is fitted to draws of the density, nothing more: given a noisy point and its noise level it must say
-where the point came from. Least squares makes it the mean, and so the score.</p>
-<math display="block"><mrow><munder><mi>min</mi><mi>θ</mi></munder><mi>E</mi><msup><mrow><mo>|</mo><msub><mi>F</mi><mi>θ</mi></msub><mo>(</mo><msub><mi>c</mi><mtext>in</mtext></msub><mi>x</mi><mo>,</mo><mfrac><mrow><mi>log</mi><mi>σ</mi></mrow><mn>4</mn></mfrac><mo>)</mo><mo>−</mo>
-<mfrac><mrow><msub><mi>x</mi><mn>0</mn></msub><mo>−</mo><msub><mi>c</mi><mtext>skip</mtext></msub><mi>x</mi></mrow><msub><mi>c</mi><mtext>out</mtext></msub></mfrac><mo>|</mo></mrow><mn>2</mn></msup></mrow></math>
+where the point came from. Least squares makes it the mean, and so the score; the scales are those of <a href="https://arxiv.org/abs/2206.00364">Karras et al. 2022</a>.</p>
+<math display="block"><mrow><munder><mi>min</mi><mi>θ</mi></munder><mi>E</mi><msup><mrow><mo stretchy="false">|</mo><msub><mi>F</mi><mi>θ</mi></msub><mo stretchy="false">(</mo><msub><mi>c</mi><mtext>in</mtext></msub><mi>x</mi><mo>,</mo><mfrac><mrow><mi>log</mi><mi>σ</mi></mrow><mn>4</mn></mfrac><mo stretchy="false">)</mo><mo>−</mo>
+<mfrac><mrow><msub><mi>x</mi><mn>0</mn></msub><mo>−</mo><msub><mi>c</mi><mtext>skip</mtext></msub><mi>x</mi></mrow><msub><mi>c</mi><mtext>out</mtext></msub></mfrac><mo stretchy="false">|</mo></mrow><mn>2</mn></msup></mrow></math>
 <p>Where there are no data it learns nothing: the error between the modes stays. Switch the learned field on in the other scenes and see
 what Langevin dynamics and the solvers make of it.</p>`,
   controls: [
     {name: 'objective', label: 'Objective', kind: 'select', options: ['denoising', 'explicit'], value: 'denoising', help: 'Explicit: the exact score is the target, which one never has. The noise of single data is what is saved.'},
-    {name: 'width', label: 'Units a layer', kind: 'range', min: 8, max: 96, step: 8, value: 48},
-    {name: 'sigma', label: 'Shown at σ', kind: 'range', min: 0.05, max: 4, log: true, value: 0.3},
-    {name: 'show', label: 'Show', kind: 'select', options: ['learned and exact', 'difference'], value: 'learned and exact'},
-    {name: 'use', label: 'Use the learned field in other scenes', kind: 'toggle', value: false},
+    {name: 'width', label: 'Units a layer', kind: 'range', min: 8, max: 96, step: 8, value: 48, help: 'Of two hidden layers; a change begins anew.'},
+    {name: 'sigma', label: 'Shown at σ', kind: 'range', min: 0.05, max: 4, log: true, value: 0.3, help: 'The noise level of the arrows; all levels are trained.'},
+    {name: 'show', label: 'Show', kind: 'select', options: ['learned and exact', 'difference'], value: 'learned and exact', help: 'Both fields, or one less the other.'},
+    {name: 'use', label: 'Use the learned field in other scenes', kind: 'toggle', value: false, help: 'Scenes Langevin to Race and All of it then follow this network.'},
   ],
   create(app) {
-    const {view, seed, components} = app, p = app.params, std = moments(components).std;
-    const key = JSON.stringify([seed, p.width, p.objective, components]);
-    if (app.learned?.key !== key) app.learned = {key, net: network(p.width, std, seed)};
+    const {view, seed, components} = app, p = app.params;
+    const begun = untrained(p.width, p.objective, seed, components);
+    app.learning = undefined;
+    if (app.learned?.key !== begun.key) app.learned = begun;
     const {net} = app.learned;
     /** @type {[number, number][]} */ let losses = [];
-    let errors = /** @type {[number, number][]} */ ([]);
+    let errors = /** @type {[number, number][]} */ ([]), measured = -1;
     /** Relative rms error of the score on noisy data, level by level. */
     const measure = () => {
+      if (measured === net.step) return;
+      measured = net.step;
       errors = LEVELS.map((s) => {
         const x0 = draws(components, 400, seed + 5), z = normals(seed + 5, 0, 400, 7), x = x0.map((v, i) => v + s * z[i]), level = {alpha: 1, sigma: s};
         const exact = field(components, level, x), guess = learned(net)(x, level);
@@ -51,7 +54,8 @@ what Langevin dynamics and the solvers make of it.</p>`,
       tick() {
         const begun = performance.now();
         let sum = 0, count = 0;
-        do { sum += step(net, components, p.objective, seed, BATCH); count++; } while (performance.now() - begun < 10);
+        do { sum += step(net, components, p.objective, seed, BATCH); count++; } while (performance.now() - begun < 8);
+        p.steps = net.step;
         losses.push([net.step, sum / count]);
         if (losses.length > 600) losses = losses.filter((_, i) => i % 2);
         if (losses.length % 20 === 0) measure();
@@ -80,21 +84,16 @@ what Langevin dynamics and the solvers make of it.</p>`,
         const last = losses.slice(-20), mean = last.reduce((s, v) => s + v[1], 0) / Math.max(last.length, 1);
         return `${net.step} steps of ${BATCH} draws${last.length ? `, loss ${mean.toFixed(3)}` : ''}. ${p.use ? 'The other scenes use this field.' : 'The other scenes use the exact field.'}`;
       },
-      chart: () => `Relative error of the score on noisy data, by σ: ${errors.map(([s, e]) => `${short(s)}: ${(100 * e).toFixed(0)} %`).join(', ')}.`,
+      chart() {
+        measure();
+        return `Relative error of the score on noisy data, by σ: ${errors.map(([s, e]) => `${short(s)}: ${(100 * e).toFixed(1)} %`).join(', ')}.`;
+      },
       python() {
-        return `${mixtureCode(components)}
-
-torch.manual_seed(${seed})
-net = sf.networks.MLP(2, hidden=${p.width}, depth=2)
-std = float(law.variance.mean().sqrt())
-denoiser = sf.NetworkDenoiser(net, sf.EDM(), sf.EDMPreconditioning(std), data_mean=law.mean.float(), data_std=std)
-data = law.sample(20_000, generator=torch.Generator().manual_seed(${seed})).float()
-fit = sf.training.fit(denoiser, data, steps=500, batch_size=256, seed=${seed})
-x = law.sample(1000, generator=torch.Generator().manual_seed(1)).float()
-x_t = x + ${p.sigma} * torch.randn(1000, 2, generator=torch.Generator().manual_seed(2))
-t = float(sf.EDM().time_of_log_snr(-torch.tensor(${p.sigma}).log()))
-exact, learned = law.score_at(x_t, 1.0, ${p.sigma}), sf.score(fit.denoiser, x_t, t)
-print(f"relative error {float((learned - exact).norm() / exact.norm()):.2f}")
+        return `${preamble(app, ['draws', 'network'])}
+for sigma in ${JSON.stringify(LEVELS)}:
+    x = draws(400, ${seed + 5}) + sigma * normals(400, ${seed + 5}, 7)
+    exact, own = law.score_at(x, 1.0, sigma), (learned(x, 1.0, sigma) - x) / sigma**2
+    print(f"{sigma:g}: {100 * float((own - exact).norm() / exact.norm()):.1f} %")
 `;
       },
     };
