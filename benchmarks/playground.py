@@ -28,6 +28,10 @@ PAGES = {scene: f"scene={scene}" for scene in SCENES}
 for d in ("64", "1000"):
     chosen = {"langevin": {"dimensions": d, "below": "distance from the mode"}}
     PAGES[f"shell-{d}"] = "scene=langevin&params=" + quote(json.dumps(chosen))
+ENDS = {  # what moves is shown as it ends
+    "paths": "app.params.at = 0.9; app.controls()",
+    "race": "app.restart(); for (let k = 0; k < 125; k++) app.tick()",
+}
 OF_RUN = "scene=model&params=" + quote(json.dumps({"model": {"task": "sparse-view CT", "views": 4, "noise": 0.02}}))
 
 
@@ -58,6 +62,9 @@ def main() -> None:
             middle, high = frames[len(frames) // 2], frames[int(0.95 * (len(frames) - 1))]
             print(f"| {scene} | {len(frames)} | {middle:.1f} | {high:.1f} |", flush=True)
             if args.pictures:
+                if scene in ENDS:
+                    tab.evaluate(f"(() => {{ app.play(false); {ENDS[scene]}; app.changed(); }})()")
+                    tab.wait_for_timeout(1000)
                 tab.screenshot(path=args.pictures / f"play-{scene}.png")
             tab.close()
         browser.close()

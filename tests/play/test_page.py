@@ -326,10 +326,11 @@ def test_the_command_opens_the_page_as_it_is(browser, file):
         at.page.select_option("#preset", "eight Gaussians")
         at.page.fill("#seed", "7")
         at.page.locator("#seed").press("Enter")
+        at.settled()
         (command, hash_), picture = at.page.evaluate("[app.command(), location.hash]"), at.picture()
     with served(command) as address, Opened(browser, address, motion="reduce") as again:
         assert again.page.evaluate("location.hash") == hash_
-        again.page.wait_for_timeout(100)
+        again.settled()
         assert again.picture() == picture
 
 

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol  # needs websockets
 
 from scorefield.play.export import modules, source
 from scorefield.play.shown import shown
@@ -111,7 +112,7 @@ def server(port: int, ready: Callable[[], None], desk: Desk) -> uvicorn.Server:
     """What serves the page. Of a client no more is read while messages of its wait."""
     config = uvicorn.Config(
         application(port, ready, desk), log_level="warning", access_log=False, timeout_graceful_shutdown=1,
-        ws="websockets-sansio", ws_max_size=LARGEST, ws_ping_interval=20, ws_ping_timeout=20,
+        ws=WebSocketsSansIOProtocol, ws_max_size=LARGEST, ws_ping_interval=20, ws_ping_timeout=20,
         ws_per_message_deflate=False,
     )  # fmt: skip
     return uvicorn.Server(config)
