@@ -24,7 +24,7 @@ figures: $(READY)  # the README's pictures, made by the commands it names
 	cp build/figures/quickstart/samples.png docs/images/quickstart-samples.png
 	cp build/figures/quickstart/reverse.png docs/images/quickstart-reverse.png
 
-	$(BIN)/python benchmarks/playground.py --pictures docs/images
+	$(BIN)/python benchmarks/playground.py --pictures docs/images --run build/figures/quickstart
 
 coverage: $(READY)  # lines and branches that the tests reach, in build/coverage; make coverage TESTS=tests/solvers
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" --cov --cov-report=html:build/coverage \

@@ -71,6 +71,19 @@ def test_a_missing_part_is_named(monkeypatch):
         command.play(no_open=True)
 
 
+def test_what_is_no_run_is_refused_before_anything_is_served(tmp_path):
+    import scorefield.cli.play as command
+
+    with pytest.raises(FileNotFoundError, match=f"^no run at {tmp_path / 'none'}$"):
+        command.play(run=[tmp_path / "none"], no_open=True)
+    with pytest.raises(FileNotFoundError, match=r"^no checkpoint in "):
+        command.play(run=[tmp_path], no_open=True)
+    with pytest.raises(ValueError, match="--export writes a page without a server, and a run needs one"):
+        command.play(run=[tmp_path], export=tmp_path / "page.html")
+    with pytest.raises(ValueError, match="--export writes the page, and --at opens it somewhere"):
+        command.play(at="#scene=race", export=tmp_path / "page.html")
+
+
 def test_the_page_offers_what_python_wrote():
     """Names in plans.js are those of shown.py, and every plan that a method has is there."""
     text = modules()["plans.js"]

@@ -1,6 +1,8 @@
 """The page in a browser: Debian's Chromium, driven by Playwright; the exported file and the server's, both."""
 
+import contextlib
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,7 +26,7 @@ pytestmark = [
     pytest.mark.xdist_group("browser"),
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: apt-get install chromium"),
 ]
-SCENES = ("field", "matching", "langevin", "annealed", "paths", "race", "guidance", "train", "theory")
+SCENES = ("field", "matching", "langevin", "annealed", "paths", "race", "guidance", "train", "model", "theory")
 COLOURS = """(() => {  // how many different ones a sample of the picture has
   const canvas = document.getElementById('canvas'), seen = new Set();
   const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
@@ -87,7 +89,7 @@ class Opened:
         self.page, self.said = self.context.new_page(), []
         self.page.on("console", lambda m: self.said.append(m.text) if m.type in ("error", "warning") else None)
         self.page.on("pageerror", lambda e: self.said.append(str(e)))
-        self.page.goto(address + (hash_ or f"#scene={scene}"))
+        self.page.goto(address if "#" in address else address + (hash_ or f"#scene={scene}"))
         self.until("window.app && app.frames.length > 1")
 
     def __enter__(self):
@@ -267,7 +269,7 @@ def run(code):
     return done.stdout
 
 
-LINES = dict(zip(SCENES, (2, 10, 2, 3, 1, 5, 4, 9, 6), strict=True))  # that each scene's program prints
+LINES = dict(zip(SCENES, (2, 10, 2, 3, 1, 5, 4, 9, 1, 6), strict=True))  # that each scene's program prints
 
 
 @pytest.mark.parametrize("scene", SCENES)
@@ -280,7 +282,7 @@ def test_copied_python_prints_the_pages_numbers(browser, file, scene):
         assert len(compared(at)) == LINES[scene]
 
 
-def test_the_command_draws_what_is_on_the_screen_or_is_not_offered(browser, file, tmp_path):
+def test_the_command_draws_what_is_on_the_screen_or_opens_the_page_there(browser, file, tmp_path):
     laws = {"eight Gaussians": None, "eight, of unequal weights": [k / 36 for k in range(1, 9)]}
     offered = {
         "field": ("eight Gaussians", "score-field.png"),
@@ -292,8 +294,11 @@ def test_the_command_draws_what_is_on_the_screen_or_is_not_offered(browser, file
     with Opened(browser, file, motion="reduce") as at:
         for scene in SCENES:
             at.page.evaluate("name => app.show(name)", scene)
+            assert at.page.inner_text("#copy-command") == "Copy as command"
+            if scene == "model":
+                continue  # on no density
             at.page.select_option("#preset", "three blobs")
-            assert at.page.locator("#copy-command").is_hidden()  # no command knows that density
+            assert reopens(at)  # no other command knows that density
             for preset, weights in laws.items():
                 at.page.select_option("#preset", preset)
                 shown = mixture(at.page.evaluate("app.components"))
@@ -301,8 +306,8 @@ def test_the_command_draws_what_is_on_the_screen_or_is_not_offered(browser, file
                 torch.testing.assert_close(
                     [shown.weights, shown.means, shown.covariances], [law.weights, law.means, law.covariances]
                 )
-                if at.page.locator("#copy-command").is_visible():
-                    command, name = at.page.evaluate("app.instance.command()").split("  # ")
+                if not reopens(at):
+                    command, name = at.page.evaluate("app.command()").split("  # ")
                     assert offered[scene] == (preset, name)
                     commands[scene] = command
     assert commands.keys() == offered.keys()
@@ -310,6 +315,35 @@ def test_the_command_draws_what_is_on_the_screen_or_is_not_offered(browser, file
     words = [sys.executable, "-m", *command.split(), "--out", str(tmp_path)]
     subprocess.run(words, check=True, capture_output=True)
     assert {name for _, name in offered.values()} < {path.name for path in tmp_path.iterdir()}
+
+
+def reopens(at):
+    return at.page.evaluate("app.command()") == f'scorefield play --at "{at.page.evaluate("location.hash")}"'
+
+
+def test_the_command_opens_the_page_as_it_is(browser, file):
+    with Opened(browser, file, "guidance", motion="reduce") as at:
+        at.page.select_option("#preset", "eight Gaussians")
+        at.page.fill("#seed", "7")
+        at.page.locator("#seed").press("Enter")
+        at.settled()
+        (command, hash_), picture = at.page.evaluate("[app.command(), location.hash]"), at.picture()
+    with served(command) as address, Opened(browser, address, motion="reduce") as again:
+        assert again.page.evaluate("location.hash") == hash_
+        again.settled()
+        assert again.picture() == picture
+
+
+@contextlib.contextmanager
+def served(command):
+    """The address that a copied `scorefield play` prints."""
+    words = [sys.executable, "-m", *shlex.split(command), "--port", "0", "--no-open"]
+    running = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    (address,) = re.findall(r"the playground is at (http://127\.0\.0\.1:\d+/#\S+) \(Ctrl-C", running.stdout.readline())
+    yield address
+    running.terminate()
+    running.wait(10)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import {denoiser, field} from './exact.js';
 import {View, axesOf, colour, covarianceOf, ellipses} from './draw.js';
 import {BATCH, learned, train, untrained} from './learn.js';
 import {MOST, PRESETS, componentsOf, fromHash, kernelDensity, readPoints, rowsOf, toHash} from './state.js';
+import {reopened} from './python.js';
 import {SCENES} from './scenes/index.js';
 
 /** @typedef {import('./exact.js').Component} Component */
@@ -18,7 +19,7 @@ import {SCENES} from './scenes/index.js';
  * What a scene is; `learned` says that it takes the learned field. `create` is called when it is shown, and again on reset; the instance draws, and moves if it can.
  * @typedef {{id: string, title: string, text: string, controls: Control[], components?: boolean, learned?: boolean, create: (app: App) => Instance}} Scene
  * @typedef {{draw: () => void, tick?: () => void, changed?: (name?: string) => void, summary: () => string, chart?: () => string,
- *   hover?: (x: number, y: number) => string, python: () => string, command?: () => string}} Instance  `command` is '' where no command does it
+ *   hover?: (x: number, y: number) => string, read?: (file: File) => void, python: () => string, command?: () => string}} Instance  `command` is '' where none does more than open the page
  */
 
 const $ = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
@@ -129,7 +130,7 @@ export class App {
     });
     $('csv').addEventListener('change', () => $('csv').files[0] && this.read($('csv').files[0]));
     $('copy-python').addEventListener('click', () => this.copy(this.instance.python(), 'Python copied'));
-    $('copy-command').addEventListener('click', () => this.copy(this.instance.command?.() ?? '', 'Command copied'));
+    $('copy-command').addEventListener('click', () => this.copy(this.command(), 'Command copied'));
     $('copy-link').addEventListener('click', () => this.copy(location.href, 'Link copied'));
     this.pointer();
     window.addEventListener('hashchange', () => {
@@ -202,12 +203,12 @@ export class App {
       : this.learning && this.scene.learned ? `Training a network first, step ${this.learning.net.step}; until then the field is the exact one. ` : '';
     $('summary').textContent = whose + this.instance.summary();
     $('python').textContent = this.instance.python();
-    const command = this.instance.command?.() ?? '';
-    $('copy-command').hidden = $('command').hidden = !command;
-    $('command').textContent = command;
+    $('command').textContent = this.command();
     $('chart').hidden = $('chart-summary').hidden = !this.instance.chart;
     if (this.instance.chart) $('chart-summary').textContent = this.instance.chart();
   }
+
+  command() { return this.instance.command?.() || reopened(this.state); }
 
   /** @param {boolean} on */
   play(on) {
@@ -435,7 +436,8 @@ export class App {
     canvas.addEventListener('dragover', (/** @type {DragEvent} */ e) => e.preventDefault());
     canvas.addEventListener('drop', (/** @type {DragEvent} */ e) => {
       e.preventDefault();
-      if (e.dataTransfer?.files[0]) this.read(e.dataTransfer.files[0]);
+      const file = e.dataTransfer?.files[0];
+      if (file) (this.instance.read ?? this.read).call(this, file);
     });
   }
 

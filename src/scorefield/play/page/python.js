@@ -1,7 +1,7 @@
 // @ts-check
 /** What the copied programs have in common: the law, the page's own draws, its distances, and the network it trained. */
 
-import {PRESETS, mixtureCode, rowsOf} from './state.js';
+import {PRESETS, mixtureCode, rowsOf, toHash} from './state.js';
 
 /** @typedef {import('./app.js').App} App */
 
@@ -93,6 +93,12 @@ export function demo(app, file, preset = 'eight Gaussians') {
   const at = (/** @type {import('./exact.js').Component[]} */ components) => JSON.stringify(rowsOf(components).map((r) => r.map((v) => Number(v.toPrecision(10)))));
   return at(app.components) !== at(PRESETS[preset]) || app.usesLearned ? ''
     : `scorefield demo score-field --distribution eight-gaussians --seed ${app.seed}  # ${file}`;
+}
+
+/** The command that opens the page as it is. @param {import('./state.js').State} state @param {string[]} [runs] their paths */
+export function reopened(state, runs = []) {
+  const paths = runs.map((path) => /^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);
+  return `${['scorefield play', ...paths].join(' ')} --at "${toHash(state)}"`; // in which all but letters, digits and .-_*+%&= is encoded
 }
 
 /** The law, and of the rest what is asked for. The learned field is there where the page shows it, or it is said that it is not.
