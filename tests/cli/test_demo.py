@@ -33,6 +33,14 @@ def test_score_field_writes_every_picture(cli, tmp_path, distribution):
         assert name in done.stdout
 
 
+def test_few_steps_draws_paths_and_jumps(cli, tmp_path):
+    done = cli("demo", "few-steps", "--quick", "--out", "pictures")
+    assert done.returncode == 0, done.stderr
+    for name in ("few-step-paths.png", "one-jump.png"):
+        assert_drawn(tmp_path / "pictures" / name)
+        assert name in done.stdout
+
+
 def test_the_animations_move(cli, tmp_path):
     assert cli("demo", "score-field", "--quick", "--out", "pictures").returncode == 0
     for name in ("score-field.gif", "ddpm-ddim.gif"):

@@ -1,4 +1,4 @@
-"""`scorefield demo`: pictures of the mathematics, drawn from exact fields. No training."""
+"""`scorefield demo`: pictures of the mathematics, drawn from exact fields, and of what a minute's training makes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scorefield.catalogue import SHAPES, unknown
 from scorefield.cli._output import picture_folder
 
 app = typer.Typer(
-    help="Draw the mathematics: score fields, particles, forward processes. Exact densities, no training.",
+    help="Draw the mathematics: score fields, particles, forward processes. Exact densities.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -65,7 +65,27 @@ def schedules(out: Out = None, seed: Seed = 0, overwrite: Overwrite = False) -> 
     _draw(folder, _SCHEDULES, schedules.pictures(seed=seed))
 
 
+@app.command("few-steps")
+def few_steps(
+    out: Out = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    quick: Annotated[bool, typer.Option("--quick", hidden=True)] = False,
+) -> None:
+    """What pairing data with noise does to a flow's paths, and where one jump lands. Trains for a minute or two.
+
+    \b
+    few-step-paths.png      paths of independent and of assigned pairs, and of reflow
+    one-jump.png            one jump of a flow map beside the ODE it stands for
+    """
+    folder = picture_folder(out, "runs/demo", _FEW_STEPS, overwrite)
+    from scorefield.demos import few_steps
+
+    _draw(folder, _FEW_STEPS, few_steps.pictures(seed=seed, steps=30 if quick else 1200))
+
+
 _SCORE_FIELD = ("score-field.png", "score-field.gif", "ddpm-ddim.png", "ddpm-ddim.gif", "low-density.png")
+_FEW_STEPS = ("few-step-paths.png", "one-jump.png")
 _SCHEDULES = ("brownian.png", "forward-paths.png", "forward-filmstrip.png", "schedules.png")
 
 
