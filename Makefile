@@ -20,7 +20,9 @@ figures: $(READY)  # the README's pictures, made by the commands it names
 	rm -rf build/figures
 	$(BIN)/scorefield demo score-field --out build/figures
 	$(BIN)/scorefield quickstart --out build/figures/quickstart
+	$(BIN)/scorefield demo few-steps --out build/figures
 	cp build/figures/score-field.gif build/figures/ddpm-ddim.png build/figures/low-density.png docs/images/
+	cp build/figures/few-step-paths.png docs/images/
 	cp build/figures/quickstart/samples.png docs/images/quickstart-samples.png
 	cp build/figures/quickstart/reverse.png docs/images/quickstart-reverse.png
 

@@ -161,9 +161,9 @@ class Noise:
         counter, key = (block, which, sample & _LOW, sample >> 32), (self.seed & _LOW, self.seed >> 32)
         double = self.dtype == torch.float64
         shape = (4, len(streams), rows, blocks)
-        if sample.is_cpu and not torch.compiler.is_compiling():
+        if sample.is_cpu and not torch.compiler.is_compiling() and (arrays := _arrays(counter)) is not None:
             low = np.empty(shape, np.int32)
-            for j, word in enumerate(philox(tuple(c.numpy() for c in counter), key)):  # type: ignore[arg-type]
+            for j, word in enumerate(philox(arrays, key)):
                 low[j] = word  # keeps the low 32 bits
             return low.astype(np.float64 if double else np.float32)
         signed = torch.empty(shape, dtype=torch.int32, device=sample.device)
@@ -178,6 +178,14 @@ class Noise:
         batch, size = len(self.index), math.prod(self.event_shape)
         flat = numbers.permute(1, 2, 0, 3).reshape(draws, rows, 4 * blocks)[:, :batch, :size]
         return flat.reshape(draws, batch, *self.event_shape).to(self.dtype)
+
+
+def _arrays(tensors: Sequence[Tensor]) -> Any:
+    """The same memory as arrays of NumPy's; None within a transform of torch.func, where tensors have none to show."""
+    try:
+        return tuple(t.numpy() for t in tensors)
+    except RuntimeError:
+        return None
 
 
 class BrownianMotion:

@@ -88,3 +88,13 @@ def test_scalars_are_told_and_others_refused():
     assert not torch.equal(net(x, level, until=torch.zeros(3)), net(x, level, until=torch.ones(3)))
     with pytest.raises(TypeError, match="until was given to a network built without scalars='until'"):
         sf.networks.MLP(2)(x, level, until=torch.zeros(3))
+
+
+def test_dropout_drops_the_same_units_within_a_transform():
+    torch.manual_seed(0)
+    layer = sf.networks.Dropout(0.5)
+    sf.networks.set_dropout(layer, 3, torch.arange(4))
+    x = torch.randn(4, 6)
+    kept, rate = jvp(layer, (x,), (torch.ones_like(x),))[:2]
+    assert torch.equal(kept, layer(x))
+    assert torch.equal(rate, 2.0 * (kept != 0))

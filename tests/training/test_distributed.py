@@ -169,6 +169,17 @@ def test_two_processes_learn_the_weights_of_one(one, two):
 
 
 @pytest.mark.distributed
+@pytest.mark.parametrize("loss", ["lagrangian", "mean_flow"])
+def test_a_flow_map_learns_in_two_processes_what_it_learns_in_one(tmp_path, loss):
+    """Gradients of forward-mode derivatives are averaged as others are."""
+    changes = ["task=flow-map", f"objective.loss={loss}", "objective.times=UniformAngle", "objective.uncertainty=false"]
+    more = ["--steps", str(EVERY), *(word for change in changes for word in ("--set", change))]
+    train_one(tmp_path / "one", *more)
+    train_two(tmp_path / "two", *more)
+    assert 0 < apart(tmp_path / "one", tmp_path / "two", EVERY) < TOLERANCE
+
+
+@pytest.mark.distributed
 def test_sharded_weights_are_the_weights_of_one(one, tmp_path):
     train_two(tmp_path / "sharded", "--set", "training.shard=true")
     assert apart(one, tmp_path / "sharded") < TOLERANCE
