@@ -352,3 +352,20 @@ def test_a_chain_that_ends_in_pure_noise_goes_through_its_knots_to_alpha_zero():
         assert bool(target.x0(schedule, x, x, 1.0).isfinite().all())
     with pytest.raises(ValueError, match=r"Eps.*does not determine the prediction at t = 1"):
         sf.Eps().x0(schedule, x, x, 1.0)
+
+
+@pytest.mark.parametrize(
+    "schedule", [sf.VP(), sf.SubVP(), sf.Cosine(), sf.Cosine(0.0), sf.Rectified(), sf.EDM(), sf.VE()]
+)
+def test_rates_are_the_derivatives(schedule):
+    t = torch.linspace(0, 1, 101, dtype=torch.float64)
+    for given, fn in zip(schedule.rates(t), (schedule.alpha, schedule.sigma), strict=True):
+        by_autograd = sf.schedules.derivative(fn, t)
+        assert torch.allclose(given, by_autograd, rtol=1e-10, atol=1e-12)
+    again = [sf.schedules.derivative(lambda u, i=i: schedule.rates(u)[i], t[1:]) for i in (0, 1)]  # and have their own
+    twice = [
+        sf.schedules.derivative(lambda u, f=f: sf.schedules.derivative(f, u), t[1:])
+        for f in (schedule.alpha, schedule.sigma)
+    ]
+    for a, b in zip(again, twice, strict=True):
+        assert torch.allclose(a, b, rtol=1e-6, atol=1e-8)

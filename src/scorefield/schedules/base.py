@@ -59,6 +59,9 @@ def floats(values: Tensor) -> list[float]:
     return values.tolist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
+NEAR = 1e-30  # a time after 0
+
+
 def derivative(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     """d fn / dt elementwise, shape of `t`; itself differentiable, in t and in whatever else `fn` depends on."""
 
@@ -68,7 +71,7 @@ def derivative(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     # At t = 0 itself sigma = sqrt(...) has no finite derivative where sigma^2 has: evaluate a hair above. And inference
     # mode, in which samplers may be called, knows no gradients: step out of it.
     with torch.inference_mode(False):
-        slope = torch.func.grad(total)(t + 1e-30)
+        slope = torch.func.grad(total)(t + NEAR)
     return slope if torch.is_grad_enabled() else slope.detach()
 
 

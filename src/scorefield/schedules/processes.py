@@ -28,7 +28,7 @@ import torch
 from scipy.interpolate import PchipInterpolator  # pyright: ignore[reportMissingTypeStubs]  # scipy has none
 from torch import Tensor
 
-from scorefield.schedules.base import Schedule
+from scorefield.schedules.base import NEAR, Schedule
 from scorefield.tensors import as_tensor
 
 
@@ -76,6 +76,14 @@ class VP(Schedule):
     def sigma(self, t: Tensor) -> Tensor:
         return torch.sqrt(-torch.expm1(-self._integral(t)))  # expm1: exact near t = 0
 
+    def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        u = t + NEAR
+        alpha, beta = self.alpha(u), self._beta(u)
+        return -beta / 2 * alpha, beta * alpha**2 / (2 * self.sigma(u))
+
+    def _beta(self, t: Tensor) -> Tensor:
+        return self.beta_min + (self.beta_max - self.beta_min) * t
+
     def _integral(self, t: Tensor) -> Tensor:
         """B(t), the integral of beta from 0 to t."""
         return self.beta_min * t + (self.beta_max - self.beta_min) * t**2 / 2
@@ -95,6 +103,11 @@ class SubVP(VP):
 
     def sigma(self, t: Tensor) -> Tensor:
         return -torch.expm1(-self._integral(t))
+
+    def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        u = t + NEAR
+        alpha, beta = self.alpha(u), self._beta(u)
+        return -beta / 2 * alpha, beta * alpha**2
 
     def _time_of_noise_ratio(self, s: Tensor) -> Tensor:
         return self._time_of_integral(2 * torch.asinh(s / 2))  # s = 2 sinh(B / 2)
@@ -229,6 +242,10 @@ class Cosine(Schedule):
 
     def sigma(self, t: Tensor) -> Tensor:
         return torch.sin(math.acos(self.alpha_min) * t)
+
+    def rates(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        low, high = math.asin(self.alpha_min), math.acos(self.alpha_min)
+        return (low - math.pi / 2) * torch.cos(low * t + math.pi / 2 * (1 - t)), high * torch.cos(high * t)
 
     def _time_of_noise_ratio(self, s: Tensor) -> Tensor:
         return torch.atan(s) / math.acos(self.alpha_min)
