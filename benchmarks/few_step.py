@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/few_step.py                       # ours, five seeds: some ten minutes
     OMP_NUM_THREADS=1 python benchmarks/few_step.py --peers               # torchcfm beside them (pip install torchcfm)
     OMP_NUM_THREADS=1 python benchmarks/few_step.py --table maps          # flow maps of eight Gaussians
+    OMP_NUM_THREADS=1 MNIST=folder python benchmarks/few_step.py --table mnist --runs TEACHER STUDENT
 
 `flows` is the problem of torchcfm's examples: eight Gaussians to two moons, as torchcfm and torchdyn draw them (the
 Gaussians' std is 0.1^(1/4) = 0.562, since a standard deviation is taken for a variance; the moons stand on a fixed grid
@@ -204,16 +205,34 @@ def maps(args: argparse.Namespace) -> dict[str, list[Row]]:
     return found
 
 
+def mnist(args: argparse.Namespace) -> dict[str, list[Row]]:
+    """The Frechet distance of 2,000 samples, the classes in turn: a teacher in 50, 10, 5, a student in 1, 2, 4."""
+    from _mnist import classifier, frechet
+
+    classifier()
+    label, found = torch.arange(2000) % 10, {}
+    for path in args.runs:
+        run = sf.load(path)
+        for nfe in (1, 2, 4) if isinstance(run.model, sf.FlowMap) else (50, 10, 5):
+            begun = time.process_time()
+            drawn = run.sample(len(label), label=label, nfe=nfe, tuned=False)
+            row = Row({"Frechet": frechet(drawn.raw), "seconds": time.process_time() - begun})
+            found[f"{path}, {nfe}"] = [row]
+            print(path, nfe, {k: round(v, 2) for k, v in row.items()}, flush=True)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", choices=("flows", "maps"), default="flows")
+    parser.add_argument("--table", choices=("flows", "maps", "mnist"), default="flows")
+    parser.add_argument("--runs", nargs="+", default=[], help="of the table mnist: a teacher's and a student's")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--map-steps", type=int, default=3000)
     parser.add_argument("--peers", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    found = flows(args) if args.table == "flows" else maps(args)
+    found = {"flows": flows, "maps": maps, "mnist": mnist}[args.table](args)
     OUT.mkdir(exist_ok=True)
     (OUT / f"few_step-{args.table}.json").write_text(json.dumps(found, indent=1))
 
