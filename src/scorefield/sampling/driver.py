@@ -107,11 +107,12 @@ def sample(
         denoiser: E[x0 | x_t].
         start: the shape `(B, *event)`, or a tensor of that shape to start from at times[0]: draws of x_t there, of
             scale `denoiser.prior(times[0])`. One of quite another scale is taken, and said.
-        solver: `solvers.recommended` for that many evaluations unless given; of a flow Adams' method in its own time, of
-            a flow map jumps.
+        solver: `solvers.recommended` for that many evaluations unless given; for a flow Adams' method in its own time,
+            for a flow map jumps.
         times: the grid, decreasing, `(N + 1,)`; the solver ends at times[-1].
         nfe: instead of `times`: a grid of at most this many evaluations a sample (default 30, 2 of a flow map); refused
-            by solvers that choose their own steps. Where it is too short for the `solver` (`Samples.bias` above 10%), that is said.
+            by solvers that choose their own steps. Where it is too short for the `solver` (`Samples.bias` above 10%),
+            that is said.
         seed, first_index: sample i is a function of (seed, first_index + i) alone.
         cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
         chunk: samples at a time; chosen by memory unless given.
