@@ -82,6 +82,12 @@ def test_drifting_is_the_difference_of_two_smoothed_scores():
     assert torch.allclose(out["reference"], drift.square()[:, 0], rtol=1e-6, atol=1e-12)
 
 
+def test_drifting_refuses_conditions():
+    flow_map = network_map(*PROCESSES[0], dim=1)
+    with pytest.raises(ValueError, match="of whatever condition; got label"):
+        drifting(flow_map, law().sample(4), cond={"label": torch.zeros(4, dtype=torch.int64)})
+
+
 def test_drifting_towards_an_exact_teacher_uses_its_smoothed_score():
     centred = sf.Gaussian(torch.zeros(1, dtype=torch.float64), torch.full((1,), 0.25, dtype=torch.float64))
     flow_map, x0 = (

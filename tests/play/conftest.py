@@ -1,6 +1,7 @@
 """A run of pictures, cheap and untrained enough, and a server that answers for it."""
 
 import contextlib
+import shutil
 import threading
 from typing import NamedTuple
 
@@ -77,3 +78,13 @@ def gate(run):
     yield held
     held.open.set()
     handle.remove()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield opened
+        opened.close()

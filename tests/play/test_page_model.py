@@ -26,16 +26,6 @@ QUICK = {"nfe": 6, "n": 5, "draws": 3}
 
 
 @pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
 def page(digits):
     """The address of a server that has the run, and a run whose name is markup."""
     odd = digits.with_name("<img src=x onerror=alert(1)>")

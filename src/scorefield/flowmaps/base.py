@@ -170,7 +170,7 @@ class FlowMap(NetworkDenoiser):
 
     def _coefficients(self, theta: Tensor, z: Tensor) -> _Coefficients:
         """What theta means to the network and to its output, for each sample."""
-        here, row, like = self.circle.at(theta), self.parameterization, z[:, ...].flatten(1)[:, :1].double().cpu()
+        here, row, like = self.circle.at(theta), self.parameterization, z.flatten(1)[:, :1].double().cpu()
         bare = Circle(self.schedule, 0.0, self.data_std)
         zero, one = torch.zeros_like(like), torch.ones_like(like)
         # the velocity is linear in (x, output, mean): read its coefficients off

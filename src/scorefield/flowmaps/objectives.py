@@ -182,7 +182,11 @@ def drifting(
     Args:
         bandwidth: h, in units of the data's standard deviation.
         t, times, weight: of no meaning here.
-        flow_map, x0, teacher, eps, generator, cond: as for `lagrangian`.
+        cond: refused: kernel means over a batch of several classes would draw each class towards all.
+        flow_map, x0, teacher, eps, generator: as for `lagrangian`.
+
+    Raises:
+        ValueError: for conditions.
 
     Returns:
         loss, and as reference the same: |V|^2 / d, which is comparable from step to step.
@@ -190,11 +194,12 @@ def drifting(
     References:
         Deng et al. 2026 (drifting); Fukunaga & Hostetler 1975 (mean shift); the identity is Tweedie's.
     """
-    told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
+    if cond:
+        raise ValueError(f"drifting compares data with draws, of whatever condition; got {', '.join(cond)}")
     one = torch.ones(len(x0), dtype=torch.float64, device="cpu")
     _, eps = draw(x0, one, eps, generator, None)
     circle, sd = flow_map.circle, flow_map.data_std
-    x = flow_map(circle.x(eps, circle.place(one)), one, 0 * one, **told)
+    x = flow_map(circle.x(eps, circle.place(one)), one, 0 * one)
     with torch.no_grad():
         h = bandwidth * sd
         if teacher is None:
@@ -202,7 +207,7 @@ def drifting(
         else:
             level = teacher.schedule.time_of_log_snr(-torch.log(torch.tensor(h, dtype=torch.float64, device="cpu")))
             with evaluating(teacher):
-                data = teacher(pad_right(teacher.schedule.alpha(level), x) * x, level, **told)
+                data = teacher(pad_right(teacher.schedule.alpha(level), x) * x, level)
         shift = data - _kernel_mean(x, x, h)
     value = _mean((x - (x + shift).detach()) / sd)
     return {"loss": value, "reference": value.detach()}
