@@ -33,6 +33,7 @@ from scorefield.losses import UniformAngle, couplings
 from scorefield.training import fit
 
 N, DIRECTIONS = 32_768, 128
+OBJECTIVES = ("lagrangian", "mean_flow", "consistency", "drifting")
 NFES = (1, 2, 5, 10, 100)
 STEPS, THEIRS = 12_000, 20_000  # of training, ours and the peers'
 
@@ -94,13 +95,21 @@ def judged(velocity: Callable[[Tensor, Tensor], Tensor], seconds: float, seed: i
     return row
 
 
-def ours(coupling: couplings.Coupling, seed: int, steps: int) -> Row:
+def ours(coupling: couplings.Coupling, seed: int, args: argparse.Namespace) -> Row:
     rng = np.random.default_rng(seed)
     data = torch.cat([moons(2048, rng) for _ in range(200)])
     torch.manual_seed(seed)
     flow, begun = sf.Flow(Small(), origin=eight_gaussians()), time.process_time()
     result = fit(
-        flow, data, coupling=coupling, steps=steps, batch_size=256, lr=1e-2, ema_decay=0.999, clip=10.0, seed=seed
+        flow,
+        data,
+        coupling=coupling,
+        steps=args.steps,
+        batch_size=256,
+        lr=args.lr,
+        ema_decay=0.999,
+        clip=10.0,
+        seed=seed,
     )
     seconds = time.process_time() - begun
     model = result.denoiser
@@ -134,8 +143,8 @@ def peer(kind: str, seed: int, steps: int) -> Row:
 def flows(args: argparse.Namespace) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     methods: dict[str, Callable[[int], Row]] = {
-        "pooled assignment": lambda seed: ours(couplings.Assignment(size=1024, reuse=25), seed, args.steps),
-        "independent": lambda seed: ours(couplings.Independent(size=1024, reuse=1), seed, args.steps),
+        "pooled assignment": lambda seed: ours(couplings.Assignment(size=args.size, reuse=args.reuse), seed, args),
+        "independent": lambda seed: ours(couplings.Independent(size=1024, reuse=1), seed, args),
     }
     if args.peers:
         methods |= {kind: functools.partial(_peer, kind, THEIRS) for kind in ("OT-CFM", "CFM")}
@@ -170,7 +179,7 @@ def maps(args: argparse.Namespace) -> dict[str, list[Row]]:
         sd = float(data.std())
         start = math.hypot(20.0, sd) * torch.randn(8192, 2, generator=g)
         end = sf.sample(teacher, start, nfe=60).x
-        for loss in (sf.flowmaps.lagrangian, sf.flowmaps.mean_flow, sf.flowmaps.consistency, sf.flowmaps.drifting):
+        for loss in (getattr(sf.flowmaps, name) for name in args.objectives):
             for by in (teacher, None):
                 torch.manual_seed(seed)
                 net = sf.networks.MLP(2, 128, 3, conditioning="add", scalars=("until",))
@@ -228,6 +237,10 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", default=[], help="of the table mnist: a teacher's and a student's")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--objectives", nargs="+", default=OBJECTIVES, choices=OBJECTIVES)
+    parser.add_argument("--lr", type=float, default=1e-2)
+    parser.add_argument("--size", type=int, default=1024, help="pairs of a pool")
+    parser.add_argument("--reuse", type=int, default=25, help="how often each is used")
     parser.add_argument("--map-steps", type=int, default=3000)
     parser.add_argument("--peers", action="store_true")
     args = parser.parse_args()
