@@ -110,9 +110,9 @@ def sample(
         solver: `solvers.recommended` for that many evaluations unless given; for a flow Adams' method in its own time,
             for a flow map jumps.
         times: the grid, decreasing, `(N + 1,)`; the solver ends at times[-1].
-        nfe: instead of `times`: a grid of at most this many evaluations a sample (default 30, 2 of a flow map); refused
-            by solvers that choose their own steps. Where it is too short for the `solver` (`Samples.bias` above 10%),
-            that is said.
+        nfe: instead of `times`: a grid of at most this many evaluations a sample (default 30), for a flow map 2;
+            refused by solvers that choose their own steps. Where it is too short for the `solver` (`Samples.bias`
+            above 10%), that is said.
         seed, first_index: sample i is a function of (seed, first_index + i) alone.
         cond: keyword arguments of the denoiser, each sample's own or for all: see `scorefield.conditions`.
         chunk: samples at a time; chosen by memory unless given.
