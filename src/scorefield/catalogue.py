@@ -130,6 +130,7 @@ MODELS: Table = {
     "denoiser": "scorefield.denoisers:NetworkDenoiser",
     "flow": "scorefield.denoisers:Flow",
     "flow-map": "scorefield.flowmaps:FlowMap",
+    "consistency-map": "scorefield.flowmaps:ConsistencyMap",
     "classifier": "scorefield.guidance:NetworkClassifier",
 }
 

@@ -1,10 +1,11 @@
 import pytest
 import torch
-from map_cases import PROCESSES, TOLD, exact_map, law, network_map
+from map_cases import MEAN, PROCESSES, STD, TOLD, exact_ends, exact_map, law, network_ends, network_map
 from torch import nn
 
 import scorefield as sf
-from scorefield.flowmaps import FlowMap, Jump
+from scorefield.flowmaps import ConsistencyMap, FlowMap, Jump
+from scorefield.flowmaps.noising import drawn
 
 DRAWS = {"t": torch.tensor([0.3, 0.5, 0.7, 0.2, 0.9]), "s": torch.tensor([0.1, 0.5, 0.2, 0.0, 0.6])}
 
@@ -112,3 +113,70 @@ def test_it_is_saved_and_loaded(tmp_path):
     again = sf.storage.load(tmp_path / "map.safetensors").denoiser
     assert type(again) is FlowMap
     assert torch.equal(sf.sample(again, (3, 3), seed=1).x, sf.sample(flow_map, (3, 3), seed=1).x)
+
+
+def test_a_consistency_map_has_a_denoisers_network_and_jumps_to_the_data():
+    ends = network_ends(*PROCESSES[0], jumps=3)
+    plain = sf.NetworkDenoiser(ends.net, ends.schedule, ends.parameterization, **TOLD)
+    x, t = torch.randn(5, 3, dtype=torch.float64), torch.tensor(0.6, dtype=torch.float64)
+    assert torch.equal(ends(x, t), plain(x, t))
+    assert torch.equal(ends(x, t, 0.0), ends(x, t))
+    made = sf.sample(ends, (4, 3), seed=3)
+    assert made.nfe == 3
+    assert made.settings is not None
+    assert made.settings.solver == Jump(renoise=1.0)
+    assert sf.sample(ends, (4, 3), nfe=1).nfe == 1
+    for ask, why in (
+        (lambda: ends(x, t, 0.3), "jumps to the data alone: s must be 0"),
+        (lambda: sf.sample(ends, (4, 3), solver=Jump()), "jumps to the data alone: s must be 0"),
+        (lambda: sf.sample(ends, (4, 3), solver=sf.Heun()), "Heun: ConsistencyMap has no velocity: its jumps end at"),
+        (lambda: sf.sample(ends, (4, 3), solver=sf.DDIM(eta=1.0)), "DDIM: ConsistencyMap has no score"),
+        (lambda: sf.score(ends, x, t), "score: ConsistencyMap has no score"),
+        (lambda: sf.velocity(ends, x, t), "velocity: ConsistencyMap has no velocity"),
+        (lambda: sf.encode(ends, x), "has no velocity"),
+        (lambda: sf.log_prob(ends, x), "has no density"),
+        (lambda: ends.field(), "has no diagonal"),
+        (lambda: network_ends(*PROCESSES[0], jumps=0), "jumps must be at least 1; got 0"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            ask()
+
+
+def test_a_consistency_map_is_saved_with_its_jumps(tmp_path):
+    ends = network_ends(*PROCESSES[0], jumps=3)
+    sf.save(tmp_path / "map.safetensors", ends)
+    again = sf.storage.load(tmp_path / "map.safetensors").denoiser
+    assert type(again) is ConsistencyMap
+    assert again.jumps == 3
+    assert torch.equal(sf.sample(again, (3, 3), seed=1).x, sf.sample(ends, (3, 3), seed=1).x)
+
+
+def test_a_chain_cut_anywhere_draws_the_data():
+    """`drawn` is what objectives judge: of the exact ends, whichever jump is the last."""
+
+    class Called(type(exact_ends(*PROCESSES[0]))):
+        def forward(self, x_t, t, s=None, **cond):
+            here = self.circle.place(t)
+            theta, z = here.theta.expand(len(x_t)), self.circle.z(x_t, here)
+            y = torch.cos(theta)[:, None] * z - torch.sin(theta)[:, None] * self.mean_velocity(z, theta, theta)
+            return self.circle.x(y, self.circle.place(0.0))
+
+    ends = Called(exact_ends(*PROCESSES[0]).net, *PROCESSES[0], **TOLD, jumps=3)
+    x = drawn(ends, law().sample(20_000), {}, torch.Generator().manual_seed(0))
+    assert abs(float(x.mean()) - MEAN) < 0.02
+    assert abs(float(x.std()) - STD) < 0.01
+
+
+def test_a_network_that_takes_the_weight_of_guidance_is_told_1_where_nobody_says():
+    net = sf.networks.MLP(3, 16, 2, scalars=("until", "guidance"))
+    for p in net.parameters():
+        nn.init.normal_(p, std=0.3)
+    flow_map = FlowMap(net, *PROCESSES[1])
+    x = torch.randn(5, 3)
+    assert torch.equal(flow_map(x, 0.6), flow_map(x, 0.6, guidance=1.0))
+    assert torch.equal(flow_map(x, 0.6, 0.2), flow_map(x, 0.6, 0.2, guidance=torch.ones(5)))
+    assert torch.equal(flow_map.field()(x, 0.6), flow_map(x, 0.6))
+    assert not torch.equal(flow_map(x, 0.6), flow_map(x, 0.6, guidance=2.0))
+    drawn_at = [sf.sample(flow_map, (4, 3), seed=1, cond={"guidance": w}).x for w in (1.0, 3.0)]
+    assert torch.equal(drawn_at[0], sf.sample(flow_map, (4, 3), seed=1).x)
+    assert not torch.equal(*drawn_at)

@@ -44,7 +44,7 @@ class Denoiser(nn.Module):
     `data_range` is the smallest and the largest entry the data can have, None where there is none or it is not known:
     `sample` says how many samples left it, and `ClippedDenoiser` keeps predictions inside. A checkpoint's is that of
     its transform. `origin` is the law at t = 1 where it is another than the noise's (see `Flow`), and `lacks` says what
-    can't be had of it, and why: a "score", a "density".
+    can't be had of it, and why: a "score", a "density", a "velocity".
 
     Whatever evaluates a model as a whole (`sample`, `log_prob`, `encode`, posteriors, ...) does so in eval mode, and
     leaves each module in the mode it was in. The denoiser itself, the views of it (`score`, ...) and the losses run in
@@ -140,7 +140,7 @@ def require_denoiser(name: str, value: Any) -> None:
 
 
 def require(denoiser: nn.Module, what: str, who: str) -> None:
-    """Refuses a denoiser that has no `what`, a "score" or a "density", for `who` asks for it.
+    """Refuses a denoiser that has no `what`, a "score", "density" or "velocity", for `who` asks for it.
 
     Raises:
         ValueError: with the reason that it gives.

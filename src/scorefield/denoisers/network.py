@@ -35,6 +35,8 @@ class NoiseConditional(nn.Module):
             network fails on an x_t of another dtype than its parameters.
     """
 
+    settings: tuple[str, ...] = ()  # further arguments of the constructor, plain values, which checkpoints keep
+
     def __init__(
         self,
         net: nn.Module,

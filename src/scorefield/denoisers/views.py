@@ -42,6 +42,7 @@ def velocity(denoiser: Denoiser, x_t: Tensor, t: Tensor | float, **cond: Any) ->
 def _view(
     goal: Parameterization, denoiser: Denoiser, x_t: Tensor, t: Tensor | float, cond: Mapping[str, Any]
 ) -> Tensor:
+    require(denoiser, "velocity", type(goal).__name__.lower())
     t = as_time(t)
     if bool((clean := denoiser.schedule.sigma(t) == 0).any()):
         name, at = type(goal).__name__.lower(), float(t[clean].flatten()[0] if t.ndim else t)

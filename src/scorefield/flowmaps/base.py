@@ -37,6 +37,7 @@ NO_DENSITY = (
     "samples of a few jumps have one, but it can't be had without inverting the map; the ODE of its diagonal, which it "
     "approximates, has one that can: log_prob(flow_map.field(), x)"
 )
+NO_FIELD = "its jumps end at a datum, not at the mean E[x0 | x_t] of them, so no direction follows from it"
 STEP = 1e-5  # of central differences of coefficients, in float64: their error is 1e-10
 
 
@@ -65,6 +66,7 @@ class FlowMap(NetworkDenoiser):
     """
 
     lacks = MappingProxyType({"density": NO_DENSITY})
+    told: tuple[str, ...] = ("until",)  # what its network must take besides a denoiser's
 
     def __init__(
         self,
@@ -77,8 +79,8 @@ class FlowMap(NetworkDenoiser):
         data_std: float = Denoiser.data_std,
     ) -> None:
         super().__init__(net, schedule, parameterization, level=level, data_mean=data_mean, data_std=data_std)
-        if "until" not in getattr(net, "scalars", ("until",)):
-            raise ValueError(f"net must be told where to go: build {type(net).__name__} with scalars=('until',)")
+        if not set(self.told) <= set(getattr(net, "scalars", self.told)):
+            raise ValueError(f"net must be told where to go: build {type(net).__name__} with scalars={self.told}")
 
     def forward(self, x_t: Tensor, t: Tensor | float, s: Tensor | float | None = None, **cond: Any) -> Tensor:
         circle = self.circle
@@ -129,7 +131,7 @@ class FlowMap(NetworkDenoiser):
         )
 
         def net(x: Tensor, level: Tensor, until: Tensor) -> Tensor:
-            return self.net(x, level, until=until, **cond)
+            return self.net(x, level, **self._heard(until, cond))
 
         with _Differentiable(), sdpa_kernel(SDPBackend.MATH):  # the second for attention of a network of one's own
             out, d_out = torch.func.jvp(net, inputs, tangents)[:2]
@@ -166,7 +168,11 @@ class FlowMap(NetworkDenoiser):
 
     def _told(self, x_t: Tensor, here: Place, phi: Tensor, cond: dict[str, Any]) -> Tensor:
         until = (2 / math.pi * phi).to(x_t.device, x_t.dtype).expand(len(x_t))
-        return self.output(x_t, here.t, **{**cond, "until": until})
+        return self.output(x_t, here.t, **self._heard(until, cond))
+
+    def _heard(self, until: Tensor, cond: dict[str, Any]) -> dict[str, Any]:
+        """What the network is told besides x and the level."""
+        return {**_weighed(self.net, cond), "until": until}
 
     def _coefficients(self, theta: Tensor, z: Tensor) -> _Coefficients:
         """What theta means to the network and to its output, for each sample."""
@@ -237,4 +243,68 @@ class _Diagonal(NetworkDenoiser):
     def output(self, x_t: Tensor, t: Tensor | float, **cond: Any) -> Tensor:
         theta = Circle.of(self).place(t).theta
         until = (2 / math.pi * theta).to(x_t.device, x_t.dtype).expand(len(x_t))
-        return super().output(x_t, t, **{**cond, "until": until})
+        return super().output(x_t, t, **{**_weighed(self.net, cond), "until": until})
+
+
+class ConsistencyMap(FlowMap):
+    """A flow map that knows the jumps to the data alone: `consistency_map(x_t, t)` is where they lead.
+
+    It has the network of a denoiser, which is told no second time, and is read as one: what was E[x0 | x_t] is now
+    where the path through x_t ends. `sample` jumps to the data, adds the noise of a lower level, and jumps again.
+
+    Args:
+        net, schedule, parameterization, level, data_mean, data_std: as for `NetworkDenoiser`; those of a teacher, where
+            it begins with its weights.
+        jumps: how many it is to be drawn in, at equal angles: what `sample` takes unless told, and what objectives that
+            look at samples (`drifting`, `training.DistributionMatching`) train it for.
+
+    Raises:
+        ValueError: for no jump; when called, for a jump that ends before the data.
+        TypeError: as `NetworkDenoiser`.
+    """
+
+    lacks = MappingProxyType(
+        {
+            "density": "its samples have one, but it can't be had without inverting jumps; the teacher's ODE has one",
+            **dict.fromkeys(("score", "velocity"), NO_FIELD),
+        }
+    )
+    told = ()
+    settings = ("jumps",)
+
+    def __init__(
+        self,
+        net: nn.Module,
+        schedule: Schedule,
+        parameterization: Parameterization,
+        *,
+        level: Callable[[Tensor], Tensor] | None = None,
+        data_mean: Tensor | float = Denoiser.data_mean,
+        data_std: float = Denoiser.data_std,
+        jumps: int = 1,
+    ) -> None:
+        super().__init__(net, schedule, parameterization, level=level, data_mean=data_mean, data_std=data_std)
+        if jumps < 1:
+            raise ValueError(f"jumps must be at least 1; got {jumps}")
+        self.jumps = jumps
+
+    def forward(self, x_t: Tensor, t: Tensor | float, s: Tensor | float | None = None, **cond: Any) -> Tensor:
+        if s is not None and bool((as_tensor(s) > 0).any()):
+            raise ValueError(f"{type(self).__name__} jumps to the data alone: s must be 0; got {s}")
+        return NetworkDenoiser.forward(self, x_t, t, **_weighed(self.net, cond))
+
+    def field(self) -> NetworkDenoiser:
+        raise ValueError(f"{type(self).__name__} has no diagonal: {NO_FIELD}")
+
+    def method(self, nfe: int | None) -> tuple[Jump, Tensor]:
+        """How `sample` draws where nobody says."""
+        return Jump(renoise=1.0), angles(self, self.jumps if nfe is None else nfe)
+
+    def _heard(self, until: Tensor, cond: dict[str, Any]) -> dict[str, Any]:
+        return _weighed(self.net, cond)
+
+
+def _weighed(net: nn.Module, cond: dict[str, Any]) -> dict[str, Any]:
+    """A network that takes the weight of guidance is told 1, the plain conditional model, where nobody says."""
+    given = {name: value for name, value in cond.items() if value is not None}
+    return {"guidance": 1.0, **given} if "guidance" in getattr(net, "scalars", ()) else given

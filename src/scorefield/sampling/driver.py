@@ -184,10 +184,10 @@ def run(
     Arguments are those of `sample`; `doing` is what the progress bar says.
 
     Raises:
-        ValueError: as `sample`, and for a stochastic solver of a denoiser that has no score.
+        ValueError: as `sample`, and for a denoiser without the score or the velocity that the solver follows.
     """
-    if solver.stochastic:
-        require(denoiser, "score", type(solver).__name__)
+    if not solver.learned:
+        require(denoiser, "score" if solver.stochastic else "velocity", type(solver).__name__)
     plan = solver.plan(denoiser, times)
     shape, dtype, device = placement(denoiser, start, dtype, device)
     parts = list(cut(denoiser, shape, seed, first_index, cond, chunk, dtype, device, exact))

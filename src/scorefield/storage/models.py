@@ -111,6 +111,7 @@ def dumps(
         **{name: _named(part) if name in missing else describe(part) for name, part in parts.items()},
         "data_mean": None if isinstance(mean, Tensor) else mean,
         "data_std": std,
+        **{name: getattr(denoiser, name) for name in denoiser.settings},
         "left_out": missing,
         "meta": dict(meta or {}),
     }
@@ -212,6 +213,7 @@ def read(
             level=parts.get("level"),
             data_mean=tensors.pop("data_mean") if description["data_mean"] is None else description["data_mean"],
             data_std=description["data_std"],
+            **{name: description[name] for name in kind.settings},
         )
         if isinstance(model, NetworkDenoiser):
             model.data_range = getattr(transform, "data_range", None)

@@ -4,6 +4,7 @@ from scorefield.training.denoising import DenoisingObjective
 from scorefield.training.ema import EMA, PowerEMA, average, posthoc_ema
 from scorefield.training.loggers import Logger, TensorBoard, WandB
 from scorefield.training.loop import Fit, fit
+from scorefield.training.matching import DistributionMatching
 from scorefield.training.objective import Now, Objective, Turn
 from scorefield.training.optimizers import AdamW, Muon, constant, cosine, inverse_sqrt
 from scorefield.training.options import Options
@@ -15,6 +16,7 @@ __all__ = [
     "EMA",
     "AdamW",
     "DenoisingObjective",
+    "DistributionMatching",
     "Fit",
     "History",
     "Logger",

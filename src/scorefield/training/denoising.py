@@ -224,7 +224,8 @@ class DenoisingObjective(Objective):
 
     def record(self) -> dict[str, Any]:
         denoiser, how = self.denoiser, self._draws
-        named, measured = ("schedule", "parameterization", "level"), ("data_std", "data_mean")
+        named = ("schedule", "parameterization", "level", *denoiser.settings)
+        measured = ("data_std", "data_mean")
         return {
             "model": type(denoiser).__name__,
             "net": described(self.network(denoiser)),
