@@ -23,6 +23,7 @@ LAYERS = [
     {"sampling", "likelihood"},
     {"bijection", "anomaly", "auditing", "checks", "inverse", "plots", "storage"},
     {"training"},
+    {"baselines"},
     {"recipes", "interop"},
     {"runs"},
     {"demos", "play"},

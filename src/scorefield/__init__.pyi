@@ -1,4 +1,5 @@
 from . import anomaly as anomaly
+from . import baselines as baselines
 from . import checks as checks
 from . import conditions as conditions
 from . import data as data

@@ -32,6 +32,10 @@ NETWORKS: Table = {
     "DiT": "scorefield.networks:DiT",
     "UNetEncoder": "scorefield.networks:UNetEncoder",
     "MLPEncoder": "scorefield.networks:MLPEncoder",
+    "MLPGenerator": "scorefield.networks:MLPGenerator",
+    "MLPFeatures": "scorefield.networks:MLPFeatures",
+    "ConvGenerator": "scorefield.networks:ConvGenerator",
+    "ConvFeatures": "scorefield.networks:ConvFeatures",
 }
 
 SCHEDULES: Table = {
@@ -73,6 +77,10 @@ LOSSES: Table = {
     "mean_flow": "scorefield.flowmaps:mean_flow",
     "consistency": "scorefield.flowmaps:consistency",
     "drifting": "scorefield.flowmaps:drifting",
+    "elbo": "scorefield.baselines:Elbo",
+    "relativistic": "scorefield.baselines:Relativistic",
+    "non-saturating": "scorefield.baselines:NonSaturating",
+    "wasserstein": "scorefield.baselines:Wasserstein",
 }
 
 #: How the pairs of a flow are made.
@@ -131,6 +139,8 @@ MODELS: Table = {
     "flow": "scorefield.denoisers:Flow",
     "flow-map": "scorefield.flowmaps:FlowMap",
     "classifier": "scorefield.guidance:NetworkClassifier",
+    "vae": "scorefield.baselines:VAE",
+    "gan": "scorefield.baselines:GAN",
 }
 
 #: From raw data to the model's units: what a recipe says, and what measures it on the data.
@@ -180,6 +190,8 @@ PRESETS: Table = {
     "captions": "scorefield.recipes.presets:captions",
     "two-moons": "scorefield.recipes.presets:two_moons",
     "flow": "scorefield.recipes.presets:flow",
+    "vae": "scorefield.recipes.presets:vae",
+    "gan": "scorefield.recipes.presets:gan",
     "tabular": "scorefield.recipes.presets:tabular",
     "series": "scorefield.recipes.presets:series",
     "image-folder": "scorefield.recipes.presets:image_folder",
