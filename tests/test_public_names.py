@@ -26,7 +26,7 @@ LAYERS = [
     {"baselines"},
     {"recipes", "interop"},
     {"runs"},
-    {"demos", "play"},
+    {"demos", "play", "comparison"},
     {"cli", "__main__"},
 ]
 

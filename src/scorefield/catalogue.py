@@ -164,6 +164,7 @@ STORED: Table = {
 #: Two-dimensional laws, exact at every noise level.
 SHAPES: Table = {
     "eight-gaussians": "scorefield.distributions:eight_gaussians",
+    "25-gaussians": "scorefield.distributions:gaussian_grid",
     "two-moons": "scorefield.distributions:two_moons",
     "spiral": "scorefield.distributions:spiral",
     "checkerboard": "scorefield.distributions:checkerboard",
