@@ -23,9 +23,10 @@ LAYERS = [
     {"sampling", "likelihood"},
     {"bijection", "anomaly", "auditing", "checks", "inverse", "plots", "storage"},
     {"training"},
+    {"baselines"},
     {"recipes", "interop"},
     {"runs"},
-    {"demos", "play"},
+    {"demos", "play", "comparison"},
     {"cli", "__main__"},
 ]
 

@@ -1,5 +1,7 @@
 from . import anomaly as anomaly
+from . import baselines as baselines
 from . import checks as checks
+from . import comparison as comparison
 from . import conditions as conditions
 from . import data as data
 from . import distributions as distributions

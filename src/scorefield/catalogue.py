@@ -32,6 +32,10 @@ NETWORKS: Table = {
     "DiT": "scorefield.networks:DiT",
     "UNetEncoder": "scorefield.networks:UNetEncoder",
     "MLPEncoder": "scorefield.networks:MLPEncoder",
+    "MLPGenerator": "scorefield.networks:MLPGenerator",
+    "MLPFeatures": "scorefield.networks:MLPFeatures",
+    "ConvGenerator": "scorefield.networks:ConvGenerator",
+    "ConvFeatures": "scorefield.networks:ConvFeatures",
 }
 
 SCHEDULES: Table = {
@@ -73,6 +77,10 @@ LOSSES: Table = {
     "mean_flow": "scorefield.flowmaps:mean_flow",
     "consistency": "scorefield.flowmaps:consistency",
     "drifting": "scorefield.flowmaps:drifting",
+    "elbo": "scorefield.baselines:Elbo",
+    "relativistic": "scorefield.baselines:Relativistic",
+    "non-saturating": "scorefield.baselines:NonSaturating",
+    "wasserstein": "scorefield.baselines:Wasserstein",
 }
 
 #: How the pairs of a flow are made.
@@ -132,6 +140,8 @@ MODELS: Table = {
     "flow-map": "scorefield.flowmaps:FlowMap",
     "consistency-map": "scorefield.flowmaps:ConsistencyMap",
     "classifier": "scorefield.guidance:NetworkClassifier",
+    "vae": "scorefield.baselines:VAE",
+    "gan": "scorefield.baselines:GAN",
 }
 
 #: From raw data to the model's units: what a recipe says, and what measures it on the data.
@@ -155,6 +165,7 @@ STORED: Table = {
 #: Two-dimensional laws, exact at every noise level.
 SHAPES: Table = {
     "eight-gaussians": "scorefield.distributions:eight_gaussians",
+    "25-gaussians": "scorefield.distributions:gaussian_grid",
     "two-moons": "scorefield.distributions:two_moons",
     "spiral": "scorefield.distributions:spiral",
     "checkerboard": "scorefield.distributions:checkerboard",
@@ -181,6 +192,8 @@ PRESETS: Table = {
     "captions": "scorefield.recipes.presets:captions",
     "two-moons": "scorefield.recipes.presets:two_moons",
     "flow": "scorefield.recipes.presets:flow",
+    "vae": "scorefield.recipes.presets:vae",
+    "gan": "scorefield.recipes.presets:gan",
     "tabular": "scorefield.recipes.presets:tabular",
     "series": "scorefield.recipes.presets:series",
     "image-folder": "scorefield.recipes.presets:image_folder",

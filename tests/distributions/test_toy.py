@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from scorefield.distributions import checkerboard, eight_gaussians, pinwheel, rings, spiral, two_moons
+from scorefield.distributions import checkerboard, eight_gaussians, gaussian_grid, pinwheel, rings, spiral, two_moons
 
 f64 = torch.float64
-SHAPES = [checkerboard, eight_gaussians, pinwheel, rings, spiral, two_moons]
+SHAPES = [checkerboard, eight_gaussians, gaussian_grid, pinwheel, rings, spiral, two_moons]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -42,6 +42,16 @@ def test_eight_gaussians_stand_on_the_circle():
     torch.testing.assert_close(p.means[2], torch.tensor([0.0, 2.0], dtype=f64), atol=1e-12, rtol=0)
     torch.testing.assert_close(p.covariances[3], 0.0025 * torch.eye(2, dtype=f64), rtol=1e-6, atol=0)
     torch.testing.assert_close(p.weights, torch.arange(1, 9, dtype=f64) / 36)
+
+
+def test_the_grid_is_square_and_of_equal_weights():
+    p = gaussian_grid(dtype=f64)
+    assert p.means.shape == (25, 2)
+    assert p.weights.tolist() == pytest.approx([1 / 25] * 25)
+    assert float(p.means.var(0, correction=0).mean()) == pytest.approx(1)
+    assert float(torch.pdist(p.means).min()) == pytest.approx(2**-0.5)
+    with pytest.raises(ValueError, match="side must be at least 2"):
+        gaussian_grid(side=1)
 
 
 def test_the_density_is_level_along_a_ring():

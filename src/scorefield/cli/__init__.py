@@ -19,6 +19,7 @@ import typer
 from scorefield.cli import (
     anomaly,
     audit,
+    compare,
     data,
     decode,
     demo,
@@ -52,6 +53,7 @@ app.command("sample")(sample.sample)
 app.command("tune")(tune.tune)
 app.command("distill")(distill.distill)
 app.command("audit")(audit.audit)
+app.command("compare")(compare.compare)
 app.command("likelihood")(likelihood.likelihood)
 app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)

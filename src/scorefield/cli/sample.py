@@ -95,7 +95,7 @@ def sample(
 
     loaded = load(run, warn=warn)
     model = _guided(loaded, guidance, guidance_interval, classifier, bool(label), bool(text)).to(device)
-    guided = model.denoiser is not loaded.denoiser
+    guided = model.model is not loaded.model
     if clip is not None:
         if model.denoiser.data_range is None:
             raise ValueError("--clip is for data of a known range, as pictures have; this model's have none")
@@ -111,9 +111,13 @@ def sample(
     numbers = {"samples": drawn.x, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}
     save_npz(arrays, **numbers, **({} if asked is None else {"label": asked}))
     written = arrays if figure is None else f"{out}, {arrays.name}"
-    how = ", tuned" if isinstance(drawn.solver, Tuned) else ", guided" * guided + ", clipped" * (clip is not None)
+    how = (
+        ", tuned"
+        if drawn.stepped and isinstance(drawn.solver, Tuned)
+        else ", guided" * guided + ", clipped" * (clip is not None)
+    )
     typer.echo(f"{n} samples, {drawn.nfe} evaluations each{how}: {written}")
-    off = drawn.bias.std - 1
+    off = drawn.bias.std - 1 if drawn.stepped else 0.0
     if abs(off) > _NOTICEABLE:
         typer.echo(
             f"note: with {solver or 'the default'} at --nfe {drawn.nfe} the steps alone make Gaussian data of this "

@@ -76,7 +76,7 @@ def train(
         recipe = recipes.override(kept, changes)
     if task is not None and task != recipe.task:
         if task == "denoiser":
-            raise ValueError("--task denoiser was given for the recipe of a classifier")
+            raise ValueError(f"--task denoiser was given for a recipe with task = {recipe.task!r}")
         recipe = recipes.presets.classifier(recipe)
     # the command that began a run may be repeated, by torchrun after a fault, say; but a run keeps its recipe
     if kept is not None and out is not None:

@@ -131,6 +131,8 @@ def require_denoiser(name: str, value: Any) -> None:
     """
     if isinstance(value, nn.Module) and isinstance(getattr(value, "schedule", None), Schedule):
         return
+    if why := getattr(value, "lacks", {}).get("score"):
+        raise TypeError(f"{name} must be a Denoiser, E[x0 | x_t]; {type(value).__name__} has no score: {why}")
     how = (
         "sf.NetworkDenoiser(net, schedule, target)"
         if isinstance(value, nn.Module)

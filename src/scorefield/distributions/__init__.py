@@ -6,7 +6,15 @@ from scorefield.distributions.empirical import Empirical
 from scorefield.distributions.energy import Energy
 from scorefield.distributions.gaussian import Gaussian
 from scorefield.distributions.mixture import GaussianMixture
-from scorefield.distributions.toy import checkerboard, eight_gaussians, pinwheel, rings, spiral, two_moons
+from scorefield.distributions.toy import (
+    checkerboard,
+    eight_gaussians,
+    gaussian_grid,
+    pinwheel,
+    rings,
+    spiral,
+    two_moons,
+)
 
 __all__ = [
     "Distribution",
@@ -17,6 +25,7 @@ __all__ = [
     "UniformBoxes",
     "checkerboard",
     "eight_gaussians",
+    "gaussian_grid",
     "pinwheel",
     "rings",
     "spiral",

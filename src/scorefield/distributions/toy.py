@@ -37,6 +37,20 @@ def eight_gaussians(
     return _mixture(radius * _polar(1.0, angle), torch.full((8, 2), std**2, device="cpu"), weights, dtype)
 
 
+def gaussian_grid(*, side: int = 5, std: float = 0.05, dtype: torch.dtype = torch.float32) -> GaussianMixture:
+    """`side` x `side` isotropic Gaussians of equal weight on a square grid: 25, the usual test of lost modes.
+
+    Raises:
+        ValueError: for an std that is not positive, or a side below 2.
+    """
+    _positive(std=std)
+    if side < 2:
+        raise ValueError(f"side must be at least 2; got {side}")
+    axis = (torch.arange(side, dtype=torch.float64, device="cpu") - (side - 1) / 2) * math.sqrt(12 / (side**2 - 1))
+    means = torch.cartesian_prod(axis, axis)
+    return _curve(means, std, None, dtype)
+
+
 def rings(
     *,
     radii: Sequence[float] = (0.6, 1.2, 1.8),

@@ -32,7 +32,8 @@ def curves(
 
 
 def loss_curve(steps: ArrayLike, losses: ArrayLike, *, y_label: str = "loss") -> Figure:
-    """A training curve: each step faint, the running mean (over 2% of the steps) on top, on log-log axes' y."""
+    """A training curve: each step faint, the running mean (over 2% of the steps) on top; a logarithmic axis
+    where all losses are positive."""
     steps, losses = np.asarray(steps, dtype=np.float64), np.asarray(losses, dtype=np.float64)
     fig = figure(7, 3.4)
     ax = fig.add_subplot()
@@ -41,7 +42,8 @@ def loss_curve(steps: ArrayLike, losses: ArrayLike, *, y_label: str = "loss") ->
     if len(losses) >= 2 * window:
         mean = np.convolve(losses, np.ones(window) / window, "valid")
         ax.plot(steps[window - 1 :], mean, color=COLORS["first"], linewidth=1.8, label=f"mean of {window}")
-    ax.set_yscale("log")
+    if not bool((losses <= 0).any()):
+        ax.set_yscale("log")
     axes_of_curves(ax, x="step", y=y_label)
     ax.legend(frameon=False, fontsize=9)
     return fig

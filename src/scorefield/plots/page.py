@@ -25,16 +25,39 @@ class Row(NamedTuple):
     note: str = ""
 
 
+class Table(NamedTuple):
+    """A table of any number of columns, under its heading and a paragraph."""
+
+    title: str
+    text: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
 def write_page(
-    path: Path, *, title: str, lead: str, rows: Sequence[Row], sections: Sequence[Section], facts: Sequence[Row]
+    path: Path,
+    *,
+    title: str,
+    lead: str,
+    rows: Sequence[Row],
+    sections: Sequence[Section],
+    facts: Sequence[Row],
+    tables: Sequence[Table] = (),
 ) -> Path:
-    """Writes the page and returns its path. `rows` is the table at the top, `facts` the small print at the bottom."""
+    """Writes the page and returns its path.
+
+    Args:
+        rows: the table at the top.
+        tables: those after it.
+        facts: the small print at the bottom.
+    """
     body = "\n".join(_section(section) for section in sections)
     page = _PAGE.format(
         title=html.escape(title),
         lead=html.escape(lead),
         style=_STYLE,
         table=_table(rows, header=("measured", "value", "beside it")),
+        tables="\n".join(_wide(table) for table in tables),
         sections=body,
         facts=_table(facts, header=None),
     )
@@ -61,6 +84,15 @@ def _table(rows: Sequence[Row], header: tuple[str, str, str] | None) -> str:
     return f"<table>{head}<tbody>{lines}</tbody></table>"
 
 
+def _wide(table: Table) -> str:
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
+    lines = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
+    return (
+        f"<section><h2>{html.escape(table.title)}</h2><p>{html.escape(table.text)}</p><div class=wide>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div></section>"
+    )
+
+
 _STYLE = """
 :root { color-scheme: light; --ink: #1f2937; --muted: #6b7280; --line: #e5e7eb; --blue: #1d4e89; }
 * { box-sizing: border-box; }
@@ -82,6 +114,7 @@ tbody tr:last-child td { border-bottom: 0; }
 .number { font-variant-numeric: tabular-nums; font-weight: 600; white-space: nowrap; }
 .note { color: var(--muted); font-size: .92rem; }
 .facts { font-size: .9rem; }
+.wide { overflow-x: auto; font-size: .85rem; font-variant-numeric: tabular-nums; }
 """
 
 _PAGE = """<!doctype html>
@@ -97,6 +130,7 @@ _PAGE = """<!doctype html>
 <h1>{title}</h1>
 <p class="lead">{lead}</p>
 <div class="card">{table}</div>
+{tables}
 {sections}
 <div class="card facts">{facts}</div>
 </main>

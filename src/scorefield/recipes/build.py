@@ -17,6 +17,8 @@ from scorefield.data import Batch, Source, Transform
 from scorefield.data.text import Captioned, TextCondition
 from scorefield.denoisers import NoiseConditional
 from scorefield.losses import Stratified, Uncertainty
+from scorefield.recipes import one_pass
+from scorefield.recipes.one_pass import IN_ONE_PASS
 from scorefield.recipes.presets import ENCODERS
 from scorefield.recipes.schema import Data, Part, Recipe
 from scorefield.recipes.sources import drawn
@@ -32,7 +34,7 @@ class Experiment(NamedTuple):
     """A recipe, built and ready: `fit(experiment.denoiser, experiment.source, **experiment.fit)`."""
 
     recipe: Recipe
-    denoiser: NoiseConditional  # untrained: a NetworkDenoiser, or the NetworkClassifier that `recipe.task` asks for
+    denoiser: Any  # untrained: a NetworkDenoiser, or what `recipe.task` asks for; of a VAE or a GAN the objective
     source: Source
     test: Source | None
     transform: Transform | None
@@ -49,6 +51,9 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
     _check_task(recipe, source)
     source = _captioned(source, recipe.data)
     transform = _transform(recipe.data, source)
+    if recipe.task in IN_ONE_PASS:
+        objective = one_pass.objective(recipe, source.event_shape, transform)
+        return Experiment(recipe, objective, _Chosen(source, False), test, transform, _how(recipe))
     sd, mean = (transform.sigma_data, transform.mean) if transform else (1.0, 0.0)
     schedule = made("schedule", recipe.schedule, catalogue.SCHEDULES)
     shape = source.event_shape
@@ -82,13 +87,21 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
         "transform": transform,
         **({"coupling": made("objective.coupling", coupling, catalogue.COUPLINGS)} if coupling else {}),
         "augment": data.HorizontalFlip(recipe.data.flip) if recipe.data.flip else None,
+        "condition_dropout": recipe.training.condition_dropout,
+        **_how(recipe),
+    }
+    return Experiment(recipe, denoiser, _Chosen(source, recipe.data.conditional), test, transform, options)
+
+
+def _how(recipe: Recipe) -> dict[str, Any]:
+    """The fields of `training.Options`."""
+    return {
         "optimizer": made("optim.optimizer", recipe.optim.optimizer, catalogue.OPTIMIZERS),
         "decay": choose("optim.decay", recipe.optim.decay, catalogue.DECAYS),
         "seed": recipe.seed,
         **{name: getattr(recipe.optim, name) for name in ("lr", "warmup", "clip", "ema_decay", "power_ema")},
-        **recipe.training.model_dump(),
+        **recipe.training.model_dump(exclude={"condition_dropout"}),
     }
-    return Experiment(recipe, denoiser, _Chosen(source, recipe.data.conditional), test, transform, options)
 
 
 def held_out(spec: Data, *, data_dir: Path | None = None) -> tuple[Source, bool]:
@@ -156,6 +169,7 @@ def _check_task(recipe: Recipe, source: Source) -> None:
             f"objective.loss: a flow map is trained with one of {', '.join(FLOW_MAP_LOSSES)}, and nothing else is; got "
             f"{recipe.objective.loss!r} for task = {recipe.task!r}"
         )
+    one_pass.check(recipe)
     classifies = recipe.task == "classifier"
     if classifies and not (recipe.data.conditional and source.num_classes):
         raise ValueError(f"task: a classifier needs labels, and data.conditional; {recipe.data.source} gives none")

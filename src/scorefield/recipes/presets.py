@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from scorefield.catalogue import SHAPES
 from scorefield.recipes.schema import Data, Logging, Objective, Optim, Recipe, Training, part
 
 
@@ -75,6 +78,42 @@ def flow(source: str = "two-moons") -> Recipe:
         ),
         optim=Optim(lr=4e-3, warmup=50, ema_decay=0.99),
         training=Training(steps=1000, batch_size=512),
+    )
+
+
+def vae(source: str = "digits") -> Recipe:
+    """A variational autoencoder, to compare with: 8x8 digits, half a minute; pictures, series and points."""
+    return _in_one_pass(source, "vae", Objective(loss="elbo"), Optim(lr=2e-3, warmup=50, ema_decay=0.998), 8)
+
+
+def gan(source: str = "digits", loss: str = "relativistic") -> Recipe:
+    """A generative adversarial network, to compare with: pairs and both gradient penalties, as R3GAN.
+
+    `loss` may be one of its history, "non-saturating" or "wasserstein".
+    """
+    betas = {"relativistic": [0.0, 0.99], "non-saturating": [0.5, 0.999], "wasserstein": [0.0, 0.9]}
+    optim = Optim(
+        optimizer=part("AdamW", betas=betas.get(loss, [0.0, 0.99])), lr=5e-4, warmup=50, clip=100.0, ema_decay=0.99
+    )
+    return _in_one_pass(source, "gan", Objective(loss=loss), optim, 16)
+
+
+def _in_one_pass(source: str, task: Literal["vae", "gan"], objective: Objective, optim: Optim, latent: int) -> Recipe:
+    flat = source in SHAPES
+    network = (
+        part("MLPGenerator", latent=2, hidden=128, depth=3)
+        if flat
+        else part("ConvGenerator", latent=latent, width=64, multipliers=[1, 2], patch=2)
+    )
+    kind = f"{task}" if objective.loss in ("elbo", "relativistic") else objective.loss
+    return Recipe(
+        name=f"{source}-{kind}",
+        task=task,
+        data=Data(source=source, conditional=False),
+        network=network,
+        objective=objective,
+        optim=optim,
+        training=Training(steps=2000, batch_size=256 if flat else 64, condition_dropout=0.0),
     )
 
 

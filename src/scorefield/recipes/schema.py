@@ -65,6 +65,8 @@ class Objective(Section):
     stratified: bool = True
     uncertainty: bool = False  # divide each level's loss by its learned size
     coupling: Part | None = None  # of a flow: how data are paired with its origin; none: independently
+    penalty: Annotated[float, Field(ge=0)] | None = None  # of a GAN's critic; none: its loss's own
+    likelihood: Literal["gaussian", "logistic"] = "gaussian"  # of a VAE's decoder
 
 
 class Optim(Section):
@@ -109,7 +111,7 @@ class Recipe(Section):
     """An experiment as values: the same recipe and seed give the same weights."""
 
     name: str
-    task: Literal["denoiser", "classifier", "flow", "flow-map"] = "denoiser"
+    task: Literal["denoiser", "classifier", "flow", "flow-map", "vae", "gan"] = "denoiser"
     teacher: str | None = (
         None  # the run whose ODE a flow map learns, and with whose weights it begins; none: the data's
     )

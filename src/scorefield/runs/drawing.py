@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from scorefield import recipes
+from scorefield.baselines import Generative
 from scorefield.catalogue import SOLVERS, make
 from scorefield.data import Transform, units
 from scorefield.denoisers import Denoiser
@@ -36,19 +37,33 @@ class Drawn:
         return self.made.nfe
 
     @property
+    def stepped(self) -> bool:
+        """Whether a solver made them; a VAE or a GAN takes none."""
+        return self.made.settings is not None
+
+    @property
     def solver(self) -> Solver:
-        """Which made them."""
-        assert self.made.settings is not None
+        """Which made them.
+
+        Raises:
+            ValueError: if none did.
+        """
+        if self.made.settings is None:
+            raise ValueError("these samples were drawn in one pass, by no solver")
         return self.made.settings.solver
 
     @property
     def bias(self) -> Bias:
-        """Of the solver's steps, on Gaussian data."""
+        """Of the solver's steps, on Gaussian data.
+
+        Raises:
+            ValueError: where there are none.
+        """
         return self.made.bias
 
 
 def draw(
-    denoiser: Denoiser,
+    denoiser: Denoiser | Generative,
     transform: Transform | None,
     shape: Sequence[int],
     *,
@@ -60,13 +75,23 @@ def draw(
 
     Args:
         transform: the one the model was trained through.
+        denoiser: a model; of a VAE or a GAN, which draw in one pass, no solver, nfe or cond.
         solver: one, or its name in the catalogue; the best known for that many evaluations unless given.
         cond: the denoiser's keyword arguments, on any device.
         options: of `sample`: nfe, seed, first_index, chunk, progress, callback.
 
     Raises:
-        ValueError: for an unknown solver; as `sample`.
+        ValueError: for an unknown solver; as `sample`; for a choice of what a VAE or a GAN has not.
     """
+    if isinstance(denoiser, Generative):
+        given = {"solver": solver, "nfe": options.get("nfe"), "conditions": cond or None}
+        if wrong := [name for name, value in given.items() if value is not None]:
+            kind = type(denoiser).__name__
+            raise ValueError(f"{wrong[0]}: a {kind} draws in one evaluation, without steps, labels or other conditions")
+        own = {name: value for name, value in options.items() if name in ("seed", "first_index", "chunk")}
+        made = denoiser.sample(shape[0], **own)
+        x = made.x.cpu()
+        return Drawn(units.raw(x, transform), made._replace(x=x))
     device = next(denoiser.parameters()).device
     made = sample(
         denoiser,

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from scorefield import inverse, recipes
 from scorefield._caller import warn as warn_caller
+from scorefield.baselines import Generative
 from scorefield.catalogue import METHODS, make
 from scorefield.data import Source, Transform
 from scorefield.denoisers import ClippedDenoiser, Denoiser, NoiseConditional
@@ -42,10 +43,11 @@ Warn = Callable[[str], None]
 class Trained:
     """A trained model with its folder, or a checkpoint by itself; made by `load` and by `train`.
 
-    A run of `train --task classifier` is one too: it has a `classifier` in the place of a `denoiser`.
+    A run of `train --task classifier` is one too: it has a `classifier` in the place of a `denoiser`. A VAE
+    or a GAN has neither, only its `model`.
     """
 
-    model: Denoiser | NoiseConditional  # averaged weights, in eval mode
+    model: Denoiser | NoiseConditional | Generative  # averaged weights, in eval mode
     transform: Transform | None  # between the data's units and the model's
     meta: Mapping[str, Any]  # what the checkpoint says of itself: recipe, seed, event_shape, step, ...
     path: Path  # the file of the weights
@@ -74,12 +76,10 @@ class Trained:
         """E[x0 | x_t] with averaged weights.
 
         Raises:
-            ValueError: if this is a classifier.
+            ValueError: if this is something else.
         """
         if not isinstance(self.model, Denoiser):
-            raise ValueError(
-                f"{self.path} is a classifier, not a denoiser: it can guide one (scorefield sample --classifier)"
-            )
+            raise ValueError(models.no_denoiser(self.path, self.model))
         return self.model
 
     @property
@@ -87,10 +87,11 @@ class Trained:
         """The logits of p(y | x_t) with averaged weights.
 
         Raises:
-            ValueError: if this is a denoiser.
+            ValueError: if this is something else.
         """
         if not isinstance(self.model, NetworkClassifier):
-            raise ValueError(f"{self.path} is a denoiser, not a classifier: train one with --task classifier")
+            kind = type(self.model).__name__ if isinstance(self.model, Generative) else "denoiser"
+            raise ValueError(f"{self.path} is a {kind}, not a classifier: train one with --task classifier")
         return self.model
 
     @property
@@ -174,8 +175,9 @@ class Trained:
         if tuned and solver is None and nfe is not None:
             solver = self.tuned(nfe, warn=warn)
         shape = (n, *self.event_shape)
+        model = self.model if isinstance(self.model, Generative) else self.denoiser
         return draw(
-            self.denoiser, self.transform, shape, cond=told, nfe=nfe, solver=solver, seed=seed, first_index=first_index,
+            model, self.transform, shape, cond=told, nfe=nfe, solver=solver, seed=seed, first_index=first_index,
             **options,
         )  # fmt: skip
 
@@ -390,4 +392,4 @@ def load(
     path = Path(path)
     folder, path = (path if path.is_dir() else None), weights.averaged_of(path, warn)
     model, transform, meta = models.read(path, types, parts)
-    return Trained(model, transform, meta, path, folder, getattr(model.net, "num_classes", None))
+    return Trained(model, transform, meta, path, folder, getattr(getattr(model, "net", None), "num_classes", None))

@@ -16,6 +16,7 @@ import torch
 
 from scorefield import plots
 from scorefield._caller import warn as warn_caller
+from scorefield.baselines import Generative
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.flowmaps import FlowMap
 from scorefield.plots import samples
@@ -130,20 +131,15 @@ def _loggers(folder: Path, recipe: Recipe) -> list[Logger]:
     return loggers
 
 
-def _sample_into(folder: Path, denoiser: NetworkDenoiser, experiment: Experiment, step: int) -> None:
+def _sample_into(folder: Path, denoiser: NetworkDenoiser | Generative, experiment: Experiment, step: int) -> None:
     """The same noise at every step, so that the pictures are of one growing up."""
     source = experiment.source
     if source.num_classes:
         cond = {"label": torch.arange(SHOWN) % source.num_classes}
     else:
         cond = source.batch(torch.arange(SHOWN) * len(source) // SHOWN).cond
-    drawn = draw(
-        denoiser,
-        experiment.transform,
-        (SHOWN, *source.event_shape),
-        nfe=4 if isinstance(denoiser, FlowMap) else 20,
-        cond=cond,
-    )
+    how = {} if isinstance(denoiser, Generative) else {"nfe": 4 if isinstance(denoiser, FlowMap) else 20, "cond": cond}
+    drawn = draw(denoiser, experiment.transform, (SHOWN, *source.event_shape), **how)
     figure = samples.of_samples(drawn.raw, experiment.transform)
     if figure is not None and distributed.rank() == 0:
         folder.mkdir(exist_ok=True)
@@ -153,4 +149,5 @@ def _sample_into(folder: Path, denoiser: NetworkDenoiser, experiment: Experiment
 def _draw_curves(folder: Path, result: Fit) -> None:
     history = result.history
     plots.save(plots.loss_curve(history.step, history.loss), folder / "training.png")
-    plots.save(plots.loss_by_level(result.levels), folder / "levels.png")
+    if result.levels:
+        plots.save(plots.loss_by_level(result.levels), folder / "levels.png")

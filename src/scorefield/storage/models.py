@@ -4,6 +4,8 @@ The file is safetensors: the weights, and in its header a JSON text that describ
 network, schedule and parameterisation by class name and constructor arguments, the data transform (each with its
 weights where it has any, as `LatentSpace` does), and the caller's own `meta`. Names mean what the catalogue says.
 
+A model that draws in one pass (`baselines`) is described as a whole, with the networks among its arguments.
+
 What plain values cannot say (a `level` function, a network that does not keep its constructor's arguments) is left out:
 the weights are kept all the same, and `load` asks for the part, `load(path, net=Net(64), level=lambda t: 1000 * t)`.
 """
@@ -26,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from scorefield._caller import warn
-from scorefield.catalogue import MODELS, find, stored_classes
+from scorefield.catalogue import MODELS, Entry, find, stored_classes
 from scorefield.data import Transform
 from scorefield.data.latent_space import LatentSpace
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
@@ -84,13 +86,19 @@ def save(
 
 
 def dumps(
-    denoiser: NoiseConditional, meta: Mapping[str, Any] | None = None, *, transform: Transform | None = None
+    denoiser: NoiseConditional | nn.Module,
+    meta: Mapping[str, Any] | None = None,
+    *,
+    transform: Transform | None = None,
 ) -> bytes:
     """The content of the file that `save` writes. Processes that share a sharded network must call it together.
 
     Raises:
-        ValueError: for meta that JSON cannot hold, or statistics that are not numbers.
+        ValueError: for meta that JSON cannot hold, statistics that are not numbers, or a model that is no denoiser and
+            can't be described.
     """
+    if not isinstance(denoiser, NoiseConditional):
+        return _dumps_whole(denoiser, meta, transform)
     mean, std = _statistic(denoiser.data_mean), _statistic(denoiser.data_std)
     if isinstance(std, Tensor):
         raise ValueError(f"data_std must be one number to be saved; got shape {tuple(std.shape)}")
@@ -113,6 +121,24 @@ def dumps(
         "data_std": std,
         **{name: getattr(denoiser, name) for name in denoiser.settings},
         "left_out": missing,
+        "meta": dict(meta or {}),
+    }
+    return safetensors.torch.save(tensors, {"scorefield": to_json(description, "meta")})
+
+
+def _dumps_whole(model: nn.Module, meta: Mapping[str, Any] | None, transform: Transform | None) -> bytes:
+    """Of a model that is described as a whole: its tensors are "model.*"."""
+    parts = {"model": model, **({"transform": transform} if isinstance(transform, nn.Module) else {})}
+    tensors = {
+        f"{name}.{key}": full(tensor)
+        for name, part in parts.items()
+        for key, tensor in plain_names(part.state_dict()).items()
+    }
+    description = {
+        "scorefield": FORMAT,
+        "model": class_of(model).__name__,
+        "made": describe(model),
+        "transform": None if transform is None else describe(transform),
         "meta": dict(meta or {}),
     }
     return safetensors.torch.save(tensors, {"scorefield": to_json(description, "meta")})
@@ -154,7 +180,7 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = (), **parts: A
     """
     model, transform, meta = read(Path(path), types, parts)
     if not isinstance(model, NetworkDenoiser):
-        raise ValueError(f"{path} is a classifier, not a denoiser: it can guide one (scorefield sample --classifier)")
+        raise ValueError(no_denoiser(path, model))
     return Checkpoint(model, transform, meta)
 
 
@@ -171,9 +197,16 @@ def load_classifier(path: str | os.PathLike[str], *, types: Iterable[type] = ())
     return ClassifierCheckpoint(model, transform, meta)
 
 
+def no_denoiser(path: Path, model: nn.Module) -> str:
+    """The line that says what `model` is instead, and what can't be had of it."""
+    if why := getattr(model, "lacks", {}).get("score"):
+        return f"{path} is a {type(model).__name__} and has no score: {why}"
+    return f"{path} is a classifier, not a denoiser: it can guide one (scorefield sample --classifier)"
+
+
 def read(
     path: Path, types: Iterable[type] = (), parts: Mapping[str, Any] = MappingProxyType({})
-) -> tuple[NoiseConditional, Transform | None, dict[str, Any]]:
+) -> tuple[Any, Transform | None, dict[str, Any]]:
     """The model in eval mode, the transform and the meta.
 
     Raises:
@@ -204,7 +237,16 @@ def read(
     if needed:
         raise ValueError(f"{path}: {reminder(needed)}")
     try:
-        kind = _models()[description.get("model", "NetworkDenoiser")]
+        kind: Any = find(_models()[description.get("model", "NetworkDenoiser")])
+        if "made" in description:
+            whole = {name: build(v, known) if isinstance(v, Mapping) else v for name, v in description["made"].items()}
+            whole.pop("type")
+            transform = _part("transform", description["transform"], known, parts, tensors)
+            model = kind(**whole)
+            _filled("model", model, tensors)
+            if tensors:
+                raise ValueError(f"{next(iter(tensors))!r} is of no part of it")
+            return model.eval(), transform, description["meta"]
         made = {name: _part(name, description.get(name), known, parts, tensors) for name in PARTS}
         transform, origin = made.pop("transform"), made.pop("origin")
         model = kind(
@@ -232,15 +274,20 @@ def _part(
     part = given[name] if name in given else described and build(described, known)
     module = uncompiled(part)
     if isinstance(module, nn.Module):
-        prefix = f"{name}."
-        own = {key.removeprefix(prefix): tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
-        state = module.state_dict(keep_vars=True)
-        for key, tensor in plain_names(state).items():
-            if key in own:  # a network trained in float64 is one again
-                tensor.data = tensor.data.to(own[key].dtype)
-        names = {plain_name(key): key for key in state}
-        module.load_state_dict({names.get(key, key): tensor for key, tensor in own.items()})
+        _filled(name, module, tensors)
     return part
+
+
+def _filled(name: str, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Loads the weights of the part `name`, which are taken out of `tensors`."""
+    prefix = f"{name}."
+    own = {key.removeprefix(prefix): tensors.pop(key) for key in list(tensors) if key.startswith(prefix)}
+    state = module.state_dict(keep_vars=True)
+    for key, tensor in plain_names(state).items():
+        if key in own:  # a network trained in float64 is one again
+            tensor.data = tensor.data.to(own[key].dtype)
+    names = {plain_name(key): key for key in state}
+    module.load_state_dict({names.get(key, key): tensor for key, tensor in own.items()})
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
@@ -308,9 +355,9 @@ def build(description: Mapping[str, Any], types: Mapping[str, type] = MappingPro
     return find(place)(**arguments)
 
 
-def _models() -> dict[str, type[NoiseConditional]]:
-    """What is trained, by the name of its class."""
-    return {cls.__name__: cls for cls in map(find, MODELS.values())}  # type: ignore[attr-defined]
+def _models() -> dict[str, Entry]:
+    """Where what is trained stands, by the name of its class."""
+    return {str(entry).rpartition(":")[2]: entry for entry in MODELS.values()}
 
 
 def _parts(denoiser: NoiseConditional, transform: Transform | None) -> dict[str, Any]:
@@ -338,7 +385,8 @@ def _plain(value: Any, inside: Any = None) -> Any:
         return value.tolist()
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
-    if isinstance(inside, LatentSpace) and (isinstance(value, nn.Module) or dataclasses.is_dataclass(value)):
+    whole = isinstance(inside, LatentSpace) or (inside is not None and class_of(inside).__name__ in _models())
+    if whole and (isinstance(value, nn.Module) or dataclasses.is_dataclass(value)):
         return describe(value)  # its weights are among those of the whole
     if isinstance(value, nn.Module) or not isinstance(value, str | int | float | bool | None):
         raise ValueError(f"only plain values can be kept in a checkpoint; got {value!r}")
