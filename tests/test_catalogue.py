@@ -43,7 +43,8 @@ def test_an_unknown_name_is_refused_with_the_nearest():
     with pytest.raises(ValueError, match=r"^unknown solver 'hern'\. Did you mean 'heun'\?$"):
         catalogue.make("solver", "hern", catalogue.SOLVERS)
     with pytest.raises(
-        ValueError, match=r"^unknown task 'zzz'\. Known: classifier, denoiser, flow, flow-map, gan, vae\.$"
+        ValueError,
+        match=r"^unknown task 'zzz'\. Known: classifier, consistency-map, denoiser, flow, flow-map, gan, vae\.$",
     ):
         catalogue.make("task", "zzz", catalogue.MODELS)
 

@@ -77,6 +77,7 @@ LOSSES: Table = {
     "mean_flow": "scorefield.flowmaps:mean_flow",
     "consistency": "scorefield.flowmaps:consistency",
     "drifting": "scorefield.flowmaps:drifting",
+    "distribution_matching": "scorefield.training:DistributionMatching",
     "elbo": "scorefield.baselines:Elbo",
     "relativistic": "scorefield.baselines:Relativistic",
     "non-saturating": "scorefield.baselines:NonSaturating",

@@ -55,7 +55,7 @@ def test_what_it_has_not_and_what_it_is_not(run, invoke):
     folder, _ = run
     for command, line in (
         (("likelihood", "student", "--n", 8), "log_prob: FlowMap has no density: samples of a few jumps have one"),
-        (("audit", "teacher"), "teacher is no flow map; make one of it with scorefield distill teacher"),
+        (("audit", "teacher"), "teacher is no few-step model; make one of it with scorefield distill teacher"),
         (("distill", "student"), "only a denoiser can be distilled; got a recipe with task = 'flow-map'"),
         (("distill", "nowhere"), "no run folder at nowhere"),
         (("distill", "teacher", "--method", "lagrange"), "unknown method 'lagrange'. Did you mean 'lagrangian'?"),
@@ -64,6 +64,51 @@ def test_what_it_has_not_and_what_it_is_not(run, invoke):
         assert done.returncode == 2
         assert line in done.stderr
         assert done.stderr.count("\n") == 1
+
+
+def test_a_consistency_map_by_difference_then_by_matching(run, invoke):
+    folder, _ = run
+    for command in (
+        ("distill", "teacher", "--method", "consistency", "--jumps", 2, "--steps", 60, "--out", "easy",
+         "--set", "objective.arguments.gap=0.2"),
+        ("distill", "teacher", "--method", "distribution_matching", "--jumps", 2, "--steps", 30, "--start", "easy",
+         "--set", "objective.arguments.every=3", "--out", "matched"),
+        ("distill", "teacher", "--method", "distribution_matching", "--steps", 40, "--start", "easy",
+         "--set", "objective.arguments.every=3", "--set", "objective.jumps=2", "--out", "matched", "--resume"),
+    ):  # fmt: skip
+        done = invoke(folder, *command)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("40 steps")
+    logged = [json.loads(line) for line in (folder / "matched/metrics.jsonl").read_text().splitlines()]
+    assert [("reference" in line) or ("map.reference" in line) for line in logged] == [s % 3 == 2 for s in range(40)]
+    done = invoke(folder, "sample", "matched", "--n", 20)
+    assert "2 evaluations" in done.stdout, done.stderr
+    assert invoke(folder, "audit", "matched", "--n", 200, "--nfe", 2).returncode == 0
+
+
+def test_a_student_that_is_told_the_weight_of_guidance(invoke, tmp_path):
+    small = ("--set", "network.width=16", "--set", "training.batch_size=16")
+    plain = ("distill", "teacher", "--steps", 3, "--out", "plain")
+    for command in (
+        ("train", "--preset", "digits", "--steps", 10, *small, "--out", "teacher"),
+        (*plain, "--set", "logging.sample_every=3"),
+        ("distill", "teacher", "--steps", 3, "--out", "student", "--set", "objective.guidance=[1,4]"),
+        ("sample", "student", "--n", 4, "--label", 3, "--guidance", 3, "--out", "guided.png"),
+        ("sample", "student", "--n", 4, "--label", 3, "--out", "plain.png"),
+        ("sample", "student", "--n", 4, "--label", 3, "--guidance", 1, "--out", "one.png"),
+    ):
+        done = invoke(tmp_path, *command)
+        assert done.returncode == 0, done.stderr
+    guided, unguided, one = (np.load(tmp_path / f"{name}.npz")["samples"] for name in ("guided", "plain", "one"))
+    assert np.array_equal(unguided, one)
+    assert not np.array_equal(guided, one)
+    for run, options, line in (
+        ("plain", (), "was told no weight of guidance: distill its teacher with --set objective.guidance=[1,4]"),
+        ("student", ("--guidance-interval", 0.1, 1), "it may be told a weight, and no interval or classifier"),
+    ):
+        done = invoke(tmp_path, "sample", run, "--label", 3, "--guidance", 3, *options)
+        assert done.returncode == 2
+        assert line in done.stderr
 
 
 def test_a_flow_trains_samples_and_has_a_likelihood(invoke, tmp_path):
@@ -78,7 +123,8 @@ def test_a_flow_trains_samples_and_has_a_likelihood(invoke, tmp_path):
 
 @pytest.mark.parametrize("method", ["lagrangian", "mean_flow", "consistency", "drifting"])
 def test_a_flow_map_trains_from_data_alone(invoke, tmp_path, method):
-    changes = ["task=flow-map", f"objective.loss={method}", "objective.times=UniformAngle", "training.batch_size=64"]
+    task = "flow-map" if method in ("lagrangian", "mean_flow") else "consistency-map"
+    changes = [f"task={task}", f"objective.loss={method}", "objective.times=UniformAngle", "training.batch_size=64"]
     options = [word for change in changes for word in ("--set", change)]
     done = invoke(tmp_path, "train", "--preset", "two-moons", "--steps", 20, "--out", "map", *options)
     assert done.returncode == 0, done.stderr
@@ -90,9 +136,20 @@ def test_a_flow_map_trains_from_data_alone(invoke, tmp_path, method):
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        (["task=flow-map"], "objective.loss: a flow map is trained with one of lagrangian"),
-        (["objective.loss=lagrangian"], "objective.loss: a flow map is trained with one of lagrangian"),
-        (["teacher=somewhere"], "teacher: is for task = 'flow-map'; got 'denoiser'"),
+        (["task=flow-map"], "objective.loss: task = 'flow-map' takes lagrangian or mean_flow; got 'denoising'"),
+        (["objective.loss=lagrangian"], "objective.loss: task = 'denoiser' is another; lagrangian is for 'flow-map'"),
+        (
+            ["task=flow-map", "objective.loss=drifting"],
+            "task = 'flow-map' takes lagrangian or mean_flow; got 'drifting'",
+        ),
+        (["teacher=somewhere"], "teacher: is for task = 'flow-map' or 'consistency-map'; got task = 'denoiser'"),
+        (["objective.jumps=2"], "objective.jumps: is for task = 'consistency-map'; got task = 'denoiser'"),
+        (["objective.guidance=[1,2]"], "objective.guidance: is for a recipe with a teacher; got task = 'denoiser'"),
+        (["objective.arguments.gap=.1"], "objective.arguments: denoising takes "),
+        (
+            ["task=consistency-map", "objective.loss=distribution_matching"],
+            "objective.loss: distribution_matching needs a teacher, and no range of guidance",
+        ),
         (["objective.coupling=Assignment"], "objective.coupling: is for task = 'flow'; got 'denoiser'"),
         (["task=flow-map", "objective.loss=lagrangian", "teacher=nowhere"], "no run at nowhere"),
     ],

@@ -12,7 +12,7 @@ from scorefield.cli._output import result_files, warn
 
 
 def audit(
-    run: Annotated[Path, typer.Argument(help="The run folder of a flow map.", show_default=False)],
+    run: Annotated[Path, typer.Argument(help="The run folder of a flow map or a consistency map.", show_default=False)],
     teacher: Annotated[
         Path | None,
         typer.Option("--teacher", help="Whose ODE it stands for. [default: its recipe's, or its own diagonal]"),
@@ -44,8 +44,10 @@ def audit(
 
     student = load(run, warn=warn).to(device)
     if not isinstance(student.model, FlowMap):
-        raise ValueError(f"{run} is no flow map; make one of it with scorefield distill {run}")
+        raise ValueError(f"{run} is no few-step model; make one of it with scorefield distill {run}")
     named = teacher or (Path(student.recipe.teacher) if student.recipe and student.recipe.teacher else None)
+    if named is None and "velocity" in student.model.lacks:
+        raise ValueError(f"{run} knows jumps to the data alone, and needs a --teacher to be held to")
     by = student.model.field() if named is None else load(named, warn=warn).to(device).denoiser
     source, how = student.held_out(data_dir=data_dir)[:2]
     rows = torch.arange(min(n, len(source))) * len(source) // min(n, len(source))

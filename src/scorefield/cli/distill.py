@@ -10,7 +10,7 @@ import typer
 from scorefield.catalogue import unknown
 from scorefield.cli._output import at_a_terminal, run_folder, warn, writable
 
-METHODS = ("lagrangian", "mean_flow", "consistency")
+METHODS = ("lagrangian", "mean_flow", "consistency", "distribution_matching")
 
 
 def distill(
@@ -18,6 +18,15 @@ def distill(
     method: Annotated[str, typer.Option("--method", help=f"One of: {', '.join(METHODS)}.")] = "lagrangian",
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Training steps. [default: the teacher's]")
+    ] = None,
+    jumps: Annotated[
+        int,
+        typer.Option(
+            "--jumps", min=1, help="Evaluations a sample, of consistency and distribution_matching; others take any."
+        ),
+    ] = 1,
+    start: Annotated[
+        Path | None, typer.Option("--start", help="Begin with the weights of this student, not with the teacher's.")
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Set one key of the recipe, e.g. optim.lr=1e-4; repeatable.")
@@ -29,7 +38,7 @@ def distill(
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where mnist and fashion lie.")] = None,
 ) -> None:
-    """Train a flow map on a run's ODE, beginning with its weights: samples of 1, 2, 4 evaluations. See `audit`."""
+    """Train a few-step model on a run, beginning with its weights: samples of 1, 2, 4 evaluations. See `audit`."""
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     if not run.is_dir():
@@ -43,8 +52,11 @@ def distill(
     teacher = runs.load(run, warn=warn)
     if teacher.recipe is None:
         raise ValueError(f"{run} has no recipe.toml to say what it was trained on")
-    changes = [*(set_ or []), *([f"training.steps={steps}"] if steps is not None else [])]
-    recipe = recipes.override(recipes.presets.distilled(teacher.recipe, str(run.resolve()), method), changes)
+    began = [f"start={start.resolve()}"] if start is not None else []
+    changes = [*(set_ or []), *began, *([f"training.steps={steps}"] if steps is not None else [])]
+    recipe = recipes.override(
+        recipes.presets.distilled(teacher.recipe, str(run.resolve()), method, jumps=jumps), changes
+    )
     if going_on:
         runs.check(out, recipe)
     student = runs.train(
@@ -53,4 +65,4 @@ def distill(
     if student is not None:
         report = student.report(data_dir=data_dir)
         typer.echo(f"{student.history.step[-1]} steps in {student.history.seconds[-1]:.1f} s: {report}")
-        typer.echo(f"next: scorefield audit {folder}; scorefield sample {folder} --nfe 2")
+        typer.echo(f"next: scorefield audit {folder}; scorefield sample {folder} --nfe {max(2, jumps)}")

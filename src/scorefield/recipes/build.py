@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,18 +13,15 @@ from torch import Tensor
 from scorefield import catalogue, data
 from scorefield.data import Batch, Source, Transform
 from scorefield.data.text import Captioned, TextCondition
-from scorefield.denoisers import NoiseConditional
 from scorefield.losses import Stratified, Uncertainty
-from scorefield.recipes import one_pass
+from scorefield.recipes import few_steps, one_pass
 from scorefield.recipes.one_pass import IN_ONE_PASS
 from scorefield.recipes.presets import ENCODERS
 from scorefield.recipes.schema import Data, Part, Recipe
 from scorefield.recipes.sources import drawn
 from scorefield.recipes.tables import choose, function, made
 from scorefield.schedules import Schedule
-from scorefield.storage import models, weights
 
-FLOW_MAP_LOSSES = ("lagrangian", "mean_flow", "consistency", "drifting")
 CONDITIONS = ("label", "vector", "tokens", "token_mask")  # what networks take
 
 
@@ -34,7 +29,7 @@ class Experiment(NamedTuple):
     """A recipe, built and ready: `fit(experiment.denoiser, experiment.source, **experiment.fit)`."""
 
     recipe: Recipe
-    denoiser: Any  # untrained: a NetworkDenoiser, or what `recipe.task` asks for; of a VAE or a GAN the objective
+    denoiser: Any  # untrained: a NetworkDenoiser, or what `recipe.task` asks for; its objective, where it has turns
     source: Source
     test: Source | None
     transform: Transform | None
@@ -63,7 +58,7 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
         "dim": math.prod(shape),
         "num_classes": source.num_classes if recipe.data.conditional else None,
         **(source.sizes if isinstance(source, Captioned) and recipe.data.conditional else {}),
-        **({"scalars": ("until",)} if recipe.task == "flow-map" else {}),
+        **({"scalars": told} if (told := few_steps.scalars(recipe)) else {}),
     }
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
@@ -76,9 +71,9 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
         made("parameterization", recipe.parameterization, catalogue.PARAMETERIZATIONS, sigma_data=sd),
         data_mean=mean,
         data_std=sd,
+        **({"jumps": recipe.objective.jumps} if recipe.task == "consistency-map" else {}),
     )
-    if recipe.teacher is not None:
-        loss = functools.partial(loss, teacher=_teacher(recipe.teacher, denoiser))
+    loss = few_steps.taught(recipe, denoiser, few_steps.with_arguments(loss, recipe.objective.arguments))
     weight, coupling = recipe.objective.weight, recipe.objective.coupling
     options = {
         "loss": loss,
@@ -90,6 +85,8 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
         "condition_dropout": recipe.training.condition_dropout,
         **_how(recipe),
     }
+    if recipe.objective.loss == "distribution_matching":
+        denoiser, options = few_steps.matching(denoiser, loss, options)
     return Experiment(recipe, denoiser, _Chosen(source, recipe.data.conditional), test, transform, options)
 
 
@@ -142,33 +139,11 @@ def _captioned(source: Source, spec: Data) -> Source:
     return Captioned(source, [[template.format(name) for template in spec.captions] for name in names], condition)
 
 
-def _teacher(path: str, student: NoiseConditional) -> NoiseConditional:
-    """The model at `path`, whose weights the student takes over; what the student has besides stays as it is.
-
-    Raises:
-        ValueError: for another network, or a teacher that is no denoiser.
-        FileNotFoundError: if there is none.
-    """
-    teacher = models.load(weights.averaged_of(Path(path), warnings.warn)).denoiser
-    own, theirs = student.net.state_dict(), teacher.net.state_dict()
-    beyond = [name for name in own if name not in theirs and ".scalars." not in f".{name}"]
-    if beyond or any(name not in own or own[name].shape != theirs[name].shape for name in theirs):
-        raise ValueError(f"teacher: {path} has another network than the recipe says")
-    student.net.load_state_dict(theirs, strict=False)
-    return teacher
-
-
 def _check_task(recipe: Recipe, source: Source) -> None:
     """Refuses a classifier without classes, and the parts of one task in another."""
-    if recipe.task != "flow-map" and recipe.teacher is not None:
-        raise ValueError(f"teacher: is for task = 'flow-map'; got {recipe.task!r}")
     if recipe.task != "flow" and recipe.objective.coupling is not None:
         raise ValueError(f"objective.coupling: is for task = 'flow'; got {recipe.task!r}")
-    if (recipe.objective.loss in FLOW_MAP_LOSSES) != (recipe.task == "flow-map"):
-        raise ValueError(
-            f"objective.loss: a flow map is trained with one of {', '.join(FLOW_MAP_LOSSES)}, and nothing else is; got "
-            f"{recipe.objective.loss!r} for task = {recipe.task!r}"
-        )
+    few_steps.check(recipe)
     one_pass.check(recipe)
     classifies = recipe.task == "classifier"
     if classifies and not (recipe.data.conditional and source.num_classes):

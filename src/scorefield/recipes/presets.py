@@ -156,17 +156,20 @@ def image_folder(source: str = "images") -> Recipe:
     )
 
 
-def distilled(recipe: Recipe, teacher: str, method: str = "lagrangian") -> Recipe:
-    """The recipe of a flow map that learns the ODE of the run `teacher`, of that recipe, and begins with its weights.
+def distilled(recipe: Recipe, teacher: str, method: str = "lagrangian", *, jumps: int = 1) -> Recipe:
+    """The recipe of a few-step model that learns from the run `teacher`, of that recipe, and begins with its weights.
+
+    `jumps` is how many a consistency map is to be drawn in; a flow map takes any number.
 
     Raises:
         ValueError: for the recipe of what is no denoiser.
     """
     if recipe.task != "denoiser":
         raise ValueError(f"only a denoiser can be distilled; got a recipe with task = {recipe.task!r}")
-    objective = Objective(loss=method, times=part("UniformAngle"))
+    task = "flow-map" if method in ("lagrangian", "mean_flow") else "consistency-map"
+    objective = Objective(loss=method, times=part("UniformAngle"), jumps=1 if task == "flow-map" else jumps)
     optim = recipe.optim.model_copy(update={"lr": recipe.optim.lr / 2, "ema_decay": max(recipe.optim.ema_decay, 0.998)})
-    changes = {"task": "flow-map", "teacher": teacher, "objective": objective, "optim": optim}
+    changes = {"task": task, "teacher": teacher, "objective": objective, "optim": optim}
     training = recipe.training.model_copy(update={"condition_dropout": 0.0, "bf16": False})
     return recipe.model_copy(update={"name": f"{recipe.name}-{method}", **changes, "training": training})
 

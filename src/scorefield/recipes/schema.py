@@ -65,6 +65,11 @@ class Objective(Section):
     stratified: bool = True
     uncertainty: bool = False  # divide each level's loss by its learned size
     coupling: Part | None = None  # of a flow: how data are paired with its origin; none: independently
+    arguments: dict[str, Any] = {}  # further keywords of the loss: gap, adaptive, every, ...
+    jumps: Count = 1  # that a consistency map is to be drawn in
+    guidance: tuple[float, float] | None = (
+        None  # weights of a guided teacher, between which a few-step model is told one
+    )
     penalty: Annotated[float, Field(ge=0)] | None = None  # of a GAN's critic; none: its loss's own
     likelihood: Literal["gaussian", "logistic"] = "gaussian"  # of a VAE's decoder
 
@@ -111,10 +116,9 @@ class Recipe(Section):
     """An experiment as values: the same recipe and seed give the same weights."""
 
     name: str
-    task: Literal["denoiser", "classifier", "flow", "flow-map", "vae", "gan"] = "denoiser"
-    teacher: str | None = (
-        None  # the run whose ODE a flow map learns, and with whose weights it begins; none: the data's
-    )
+    task: Literal["denoiser", "classifier", "flow", "flow-map", "consistency-map", "vae", "gan"] = "denoiser"
+    teacher: str | None = None  # the run that a few-step model learns from; none: the data
+    start: str | None = None  # the run with whose weights a few-step model begins; none: the teacher's
     seed: Whole = 0
     data: Data
     network: Part

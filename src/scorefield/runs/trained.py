@@ -19,8 +19,7 @@ from scorefield.baselines import Generative
 from scorefield.catalogue import METHODS, make
 from scorefield.data import Source, Transform
 from scorefield.denoisers import ClippedDenoiser, Denoiser, NoiseConditional
-from scorefield.guidance import ClassifierFreeGuidance, ClassifierGuidance, Interval, NetworkClassifier
-from scorefield.guidance.products import require_one_schedule
+from scorefield.guidance import NetworkClassifier
 from scorefield.inverse import Likelihood, Method, Posterior
 from scorefield.recipes import Data, Recipe
 from scorefield.runs import data, reporting, tunings
@@ -53,6 +52,7 @@ class Trained:
     path: Path  # the file of the weights
     folder: Path | None  # of the run; None for a checkpoint by itself
     num_classes: int | None  # a label may name: 0 .. num_classes - 1; None for a model without labels
+    guidance: float | None = None  # the weight that a few-step model is told, where it takes one
     examples: int | None = field(default=None, repr=False)  # data it was trained on, where that is known
 
     @cached_property
@@ -174,6 +174,8 @@ class Trained:
             told["label"] = classes
         if tuned and solver is None and nfe is not None:
             solver = self.tuned(nfe, warn=warn)
+        if self.guidance is not None:
+            told["guidance"] = torch.full((n,), self.guidance)
         shape = (n, *self.event_shape)
         model = self.model if isinstance(self.model, Generative) else self.denoiser
         return draw(
@@ -198,21 +200,9 @@ class Trained:
         Raises:
             ValueError: for a model without conditions or that never learned to do without, or a classifier of others.
         """
-        where = weight if interval is None else Interval(weight, *interval)
-        if classifier is None:
-            if not self.conditions:
-                raise ValueError(f"{self.name} was trained without conditions: only a classifier can guide it")
-            if weight != 1:
-                self._require_null()
-            return replace(self, model=ClassifierFreeGuidance(self.denoiser, where))
-        if self.num_classes is not None:
-            self._require_null()  # the model is asked without its label
-        require_one_schedule(self.denoiser, classifier.classifier)
-        ours, theirs = (None if t is None else models.describe(t) for t in (self.transform, classifier.transform))
-        if self.meta.get("event_shape") != classifier.meta.get("event_shape") or ours != theirs:
-            raise ValueError(f"{classifier.name} was trained on other data, or in other units, than {self.name}")
-        guided = ClassifierGuidance(self.denoiser, classifier.classifier, where)
-        return replace(self, model=guided, num_classes=classifier.num_classes)
+        from scorefield.runs import guiding  # which is made of this
+
+        return guiding.guided(self, weight, interval, classifier)
 
     def clipped(self, *, dynamic: float | None = None) -> Trained:
         """The same run, predictions kept in the data's range: see `ClippedDenoiser`. Guide first, then clip."""
@@ -222,13 +212,6 @@ class Trained:
     def conditions(self) -> tuple[str, ...]:
         """What the network is told besides x and the noise level: of label, vector and tokens."""
         return tuple(getattr(getattr(self.model, "net", None), "conditions", ()))
-
-    def _require_null(self) -> None:
-        if not self.knows_null:
-            raise ValueError(
-                f"{self.name} was trained with training.condition_dropout = 0: it does not know the unconditional "
-                "model that guidance needs. Train with --set training.condition_dropout=0.1"
-            )
 
     # Tuned samplers
 
