@@ -25,6 +25,7 @@ from scorefield.cli import (
     distill,
     edit,
     encode,
+    evaluate,
     inpaint,
     interpolate,
     likelihood,
@@ -52,6 +53,7 @@ app.command("sample")(sample.sample)
 app.command("tune")(tune.tune)
 app.command("distill")(distill.distill)
 app.command("audit")(audit.audit)
+app.command("evaluate")(evaluate.evaluate)
 app.command("likelihood")(likelihood.likelihood)
 app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)
