@@ -7,6 +7,7 @@ tells two sets apart; whether a posterior is calibrated; whether a chain has mix
 from scorefield.metrics import features
 from scorefield.metrics.calibration import Coverage, Ranks, coverage, sbc, tarp, uniform_band
 from scorefield.metrics.classifier import ModeWeights, mode_weights, two_sample
+from scorefield.metrics.density import Girsanov, ToDensity, fisher, girsanov, likelihood_gap, to_density
 from scorefield.metrics.detection import Curve, auroc, average_precision, fpr_at, roc_curve
 from scorefield.metrics.evidence import Evidence
 from scorefield.metrics.frechet import frechet, frechet_distance, frechet_gaussian
@@ -22,20 +23,25 @@ __all__ = [
     "Curve",
     "Evidence",
     "Floor",
+    "Girsanov",
     "ModeWeights",
     "Neighbours",
     "PrecisionRecall",
     "Ranks",
+    "ToDensity",
     "auroc",
     "average_precision",
     "coverage",
     "features",
+    "fisher",
     "fpr_at",
     "frechet",
     "frechet_distance",
     "frechet_gaussian",
+    "girsanov",
     "kernel_distance",
     "kernel_stein",
+    "likelihood_gap",
     "memorization",
     "mmd",
     "mode_weights",
@@ -48,6 +54,7 @@ __all__ = [
     "sliced_wasserstein_floor",
     "stein_operator",
     "tarp",
+    "to_density",
     "two_sample",
     "uniform_band",
     "wasserstein",
