@@ -6,6 +6,7 @@ tells two sets apart; whether a posterior is calibrated; whether a chain has mix
 
 from scorefield.metrics import features
 from scorefield.metrics.calibration import Coverage, Ranks, coverage, sbc, tarp, uniform_band
+from scorefield.metrics.chains import effective_sample_size, r_hat
 from scorefield.metrics.classifier import ModeWeights, mode_weights, two_sample
 from scorefield.metrics.density import Girsanov, ToDensity, fisher, girsanov, likelihood_gap, to_density
 from scorefield.metrics.detection import Curve, auroc, average_precision, fpr_at, roc_curve
@@ -32,6 +33,7 @@ __all__ = [
     "auroc",
     "average_precision",
     "coverage",
+    "effective_sample_size",
     "features",
     "fisher",
     "fpr_at",
@@ -47,6 +49,7 @@ __all__ = [
     "mode_weights",
     "nearest",
     "precision_recall",
+    "r_hat",
     "roc_curve",
     "sbc",
     "sliced",

@@ -149,7 +149,8 @@ def mode_weights(
 
 
 def _fisher(count: np.ndarray, n: int, m: int) -> float:
-    return float(stats.fisher_exact([[count[0], n - count[0]], [count[1], m - count[1]]]).pvalue)  # type: ignore[union-attr]
+    table = [[count[0], n - count[0]], [count[1], m - count[1]]]
+    return float(stats.fisher_exact(table).pvalue)  # type: ignore[union-attr]
 
 
 def _total_variation(counts: np.ndarray, permutations: int, seed: int) -> Evidence:
