@@ -181,7 +181,7 @@ def _prior_gap(denoiser: Denoiser, law: Distribution, seed: int) -> float:
     flat = law.sample(4096, generator=generator(seed)).double().flatten(1).cpu()
     d = flat.shape[1]
     covariance = alpha**2 * torch.cov(flat.T).reshape(d, d) + sigma**2 * torch.eye(d, dtype=torch.float64, device="cpu")
-    mean = torch.as_tensor(start.mean, dtype=torch.float64).cpu().expand(law.event_shape).flatten()
+    mean = torch.as_tensor(start.mean, dtype=torch.float64, device="cpu").expand(law.event_shape).flatten()
     shift = alpha * law.mean.double().cpu().flatten() - mean
     variance = float(start.std) ** 2
     trace = float(covariance.trace()) / variance

@@ -64,10 +64,11 @@ def evaluate(
     by = _features(features, run, of_train[0] if of_train[0] is not None else real, warn)
     asked = None
     if run.num_classes is not None and "label" in run.conditions:
-        asked = (torch.arange(n) % run.num_classes) if labels is None else labels[torch.arange(n) % len(labels)]
+        turn = torch.arange(n, device="cpu")
+        asked = turn % run.num_classes if labels is None else labels[turn % len(labels)]
     drawn = run.sample(n, label=asked, nfe=nfe, seed=seed, warn=warn)
     said(0.3)
-    made = run.to_model(drawn.raw, torch.arange(n), seed=seed + 1).cpu()
+    made = run.to_model(drawn.raw, torch.arange(n, device="cpu"), seed=seed + 1).cpu()
     found = judged(
         made, real, train=of_train[0], asked=asked, labels=labels, train_labels=of_train[1], features=by, level=level,
         seed=seed, progress=lambda done: said(0.3 + 0.7 * done),
@@ -83,7 +84,7 @@ def _training(run: Trained, data_dir: Path | None) -> Source | None:
 def _some(run: Trained, source: Source, n: int, seed: int) -> tuple[Tensor, Tensor | None]:
     """At most n of the data, evenly, in the model's units on the CPU, and their labels."""
     count = min(n, len(source))
-    rows = torch.arange(count) * len(source) // count
+    rows = torch.arange(count, device="cpu") * len(source) // count
     raw, cond = source.batch(rows)
     label = cond.get("label") if source.num_classes is not None else None
     return run.to_model(raw, rows, seed=seed).cpu(), None if label is None else torch.as_tensor(label)
