@@ -119,7 +119,7 @@ def main() -> None:
         scores[key] = inliers, outliers
         found = [f(inliers, outliers) for f in (metrics.auroc, metrics.average_precision, metrics.fpr_at)]
         rows[key] = {"auroc": found[0], "average_precision": found[1], "fpr_at_95": found[2]}
-        text = " | ".join(f"{e.value:.3f} ({e.low:.3f}-{e.high:.3f})" for e in found)
+        text = " | ".join("{:.3f} ({:.3f}-{:.3f})".format(e.value, *e.interval(0.95)) for e in found)
         print(f"| {key} | {text} | {inliers.mean():.2f}, {outliers.mean():.2f} |", flush=True)
     group = {m: float((groups(features, m) <= 0.05).mean()) for m in (2, 5, 10)}
     print("group typicality, share of outlier groups found at 5%:", group)

@@ -21,7 +21,7 @@ LAYERS = [
     {"denoisers", "networks", "data"},
     {"solvers", "losses", "guidance", "metrics", "flowmaps"},
     {"sampling", "likelihood"},
-    {"bijection", "anomaly", "auditing", "checks", "inverse", "plots", "storage"},
+    {"bijection", "anomaly", "auditing", "checks", "evaluation", "inverse", "plots", "storage"},
     {"training"},
     {"baselines"},
     {"recipes", "interop"},

@@ -17,6 +17,7 @@ LAW = sf.GaussianMixture(
     torch.full((3, 2), 0.04),
 )
 X = torch.linspace(-1, 1, 12).reshape(6, 2)
+NEAR = torch.randn(24, 2, generator=torch.Generator().manual_seed(5))
 GIVEN = inverse.GaussianNoise(inverse.operators.Dense(torch.tensor([[1.0, 0.0]])), torch.tensor([[0.5]]), 0.3)
 torch.manual_seed(0)
 NET = sf.networks.MLP(2, hidden=8, depth=1, num_classes=3)
@@ -81,10 +82,25 @@ USES = {
     "inpaint": lambda: sf.inpaint(exact(), X, X > 0, nfe=10).x,
     "anomaly": lambda: anomaly.ScoreNorms(2)(exact(), X),
     "distance": lambda: torch.tensor(sf.metrics.sliced_wasserstein(X, X + 1), device="cpu"),
+    "evidence": lambda: evidence(X.repeat(4, 1) + NEAR, NEAR),
     "density": lambda: LAW.log_prob(X) + LAW.sample(6, generator=fixed()).sum(1),
     "mala": lambda: sf.mala(LAW.log_prob, X, steps=3, step_size=0.1).x,
     "bias": lambda: torch.tensor(sf.sample(exact(), (2, 2), nfe=8).bias, device="cpu"),
 }  # fmt: skip
+
+
+def evidence(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Values, intervals, floors and p-values of metrics."""
+    m = sf.metrics
+    found = [
+        m.frechet(x, y, permutations=9), m.mmd(x, y, permutations=9), m.sliced(x, y, permutations=9),
+        m.wasserstein(x, y, permutations=9), m.two_sample(x, y), *m.precision_recall(real=y, generated=x, k=3),
+        m.kernel_stein(x, LAW, noise_ratios=0.5, resamples=9), m.memorization(x, y, y + 1, permutations=9),
+        m.to_density(x, LAW, tests=3).kl, m.girsanov(exact(), LAW, n=16, levels=4).kl,
+        m.mode_weights(torch.tensor([0, 1], device="cpu"), torch.tensor([1, 1], device="cpu")).total_variation,
+    ]  # fmt: skip
+    numbers = [n for e in found for n in (e.value, *e.interval(), e.floor, e.p_value)]
+    return torch.tensor(numbers, device="cpu").nan_to_num(-1.0)
 
 
 @contextlib.contextmanager

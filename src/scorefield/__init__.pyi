@@ -49,6 +49,7 @@ from .distributions import Empirical as Empirical
 from .distributions import Energy as Energy
 from .distributions import Gaussian as Gaussian
 from .distributions import GaussianMixture as GaussianMixture
+from .evaluation import evaluate as evaluate
 from .flowmaps import FlowMap as FlowMap
 from .guidance import Autoguidance as Autoguidance
 from .guidance import ClassifierFreeGuidance as ClassifierFreeGuidance

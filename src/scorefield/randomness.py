@@ -140,10 +140,18 @@ class Noise:
         Raises:
             ValueError: for a draw outside [0, 2^31).
         """
-        u = self._words(range(2 * draw + 1, 2 * draw + 2))
+        return self.uniforms(range(draw, draw + 1))[0]
+
+    def uniforms(self, draws: range) -> Tensor:
+        """The uniforms of several draws at once, `(len(draws), B, *event_shape)`: the same numbers.
+
+        Raises:
+            ValueError: for a draw outside [0, 2^31).
+        """
+        u = self._words(range(2 * draws.start + 1, 2 * draws.stop + 1, 2 * draws.step))
         u *= 2.0**-32
         u += 0.5
-        return self._shaped(u.clip(max=1 - 2.0**-24))[0]
+        return self._shaped(u.clip(max=1 - 2.0**-24))
 
     def _words(self, streams: range) -> Tensor | np.ndarray:
         """Signed words as floats, `(4, streams, rows, blocks)`, rows >= B: an array of NumPy's on the CPU."""

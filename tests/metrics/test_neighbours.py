@@ -16,13 +16,17 @@ def test_nearest_finds_what_was_hidden():
 
 
 def test_memorisation_is_a_half_for_new_data_and_one_for_copies():
-    """1,000 draws: 5 binomial standard errors, one false alarm in two million."""
+    """1,000 draws of one law and their copies; the p-value is exact, and a failure is one in a hundred."""
     draws = torch.randn(3000, 3, generator=torch.Generator().manual_seed(0)).split(1000)
     new = metrics.memorization(*draws)
-    assert abs(new.share - new.expected) < 5 * new.stderr
-    assert new.stderr == pytest.approx(0.0158, rel=0.01)
-    assert metrics.memorization(draws[1] + 1e-4, draws[1], draws[2]).share > 0.99
-    assert metrics.memorization(draws[0], draws[1], draws[1]).share == 0.5  # ties count half
+    low, high = new.interval(0.68269)
+    assert new.floor == 0.5
+    assert new.p_value > 0.01
+    assert (high - low) / 2 > 0.0158  # the binomial's, since samples share their nearest datum
+    copied = metrics.memorization(draws[1] + 1e-4, draws[1], draws[2])
+    assert copied.value > 0.99
+    assert copied.p_value == 1e-3
+    assert metrics.memorization(draws[0], draws[1], draws[1]).value == 0.5  # ties count half
 
 
 def test_bad_sets_are_refused():

@@ -30,6 +30,43 @@ def test_mala_removes_the_bias_at_the_same_step():
     assert 0.5 < float(chain.acceptance.mean()) < 0.999
 
 
+@pytest.mark.parametrize("first", [1e-4, 50.0])
+def test_a_warm_up_finds_the_step_from_far_below_and_far_above(first):
+    """N(0, diag(1, 4)) in 10 dimensions: an acceptance of 0.574 whatever the first step, each chain by itself.
+
+    Dual averaging ends within a few percent of it; the mean over 64 chains of 200 steps has an error of 0.01.
+    """
+    sd = torch.tensor([1.0] * 5 + [2.0] * 5, dtype=f64)
+    log_density = lambda x: -0.5 * (x / sd).square().sum(1)  # noqa: E731
+    start = sd * torch.randn(64, 10, generator=torch.Generator().manual_seed(0), dtype=f64)
+    chain = sf.mala(log_density, start, steps=200, step_size=first, warmup=300, trajectory=True)
+    assert chain.acceptance is not None
+    assert chain.step_size is not None
+    assert chain.trajectory is not None
+    assert float(chain.acceptance.mean()) == pytest.approx(0.574, abs=0.05)
+    assert len(chain.trajectory) == 201  # without the warm-up
+    alone = sf.mala(log_density, start[:1], steps=1, step_size=first, warmup=300)
+    torch.testing.assert_close(alone.step_size, chain.step_size[:1])
+    again = sf.ula(lambda x: -x / sd**2, start, steps=5, step_size=chain.step_size)
+    one = sf.ula(lambda x: -x / sd**2, start[:1], steps=5, step_size=float(chain.step_size[0]))
+    torch.testing.assert_close(again.x[:1], one.x)
+
+
+def test_a_warm_up_makes_more_of_a_chain():
+    """A step ten times too short, against what 200 warm-up steps make of it: effective samples of the mean."""
+    from scorefield import metrics
+
+    log_density = lambda x: -0.5 * x.square().sum(1)  # noqa: E731
+    start = torch.randn(32, 4, generator=torch.Generator().manual_seed(1), dtype=f64)
+    sizes = [
+        metrics.effective_sample_size(
+            sf.mala(log_density, start, steps=400, step_size=0.1, warmup=w, trajectory=True).trajectory[1:]  # type: ignore[index]
+        ).mean()
+        for w in (0, 200)
+    ]
+    assert sizes[1] > 5 * sizes[0]
+
+
 def test_mala_samples_an_unnormalised_energy():
     """exp(-x^4 + x^2), whose moments come from quadrature; 4.5 standard errors."""
     grid = torch.linspace(-4, 4, 20_001, dtype=f64)
@@ -110,6 +147,14 @@ def test_the_same_with_learned_scores(dim):
     ("call", "message"),
     [
         (lambda: sf.ula(lambda x: -x, torch.zeros(2, 1), steps=1, step_size=0.0), "step_size must be positive; got 0"),
+        (
+            lambda: sf.mala(lambda x: -x[:, 0], torch.zeros(2, 1), steps=1, step_size=torch.ones(3)),
+            r"step_size must be a number or \(2,\); got shape \(3,\)",
+        ),
+        (
+            lambda: sf.mala(lambda x: -x[:, 0], torch.zeros(2, 1), steps=1, step_size=1.0, target=1.5),
+            "target must lie in",
+        ),
         (lambda: sf.ula(lambda x: -x, torch.full((2, 1), math.nan), steps=1, step_size=0.1), "x must be finite"),
     ],
 )

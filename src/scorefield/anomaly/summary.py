@@ -60,11 +60,16 @@ def compare(judged: Mapping[str, Judged], fdr: float) -> dict[str, Any]:
     for name, j in judged.items():
         pair: tuple[np.ndarray, np.ndarray] = (j.detector.reference.numpy(), j.scores.numpy())
         found[name] = {
-            "auroc": metrics.auroc(*pair)._asdict(),
-            "average_precision": metrics.average_precision(*pair)._asdict(),
-            "fpr_at_95": metrics.fpr_at(*pair)._asdict(),
+            "auroc": _stated(metrics.auroc(*pair)),
+            "average_precision": _stated(metrics.average_precision(*pair)),
+            "fpr_at_95": _stated(metrics.fpr_at(*pair)),
             "flagged": int((j.adjusted <= fdr).sum()),
             "median_p": float(j.p.median()),
             "calibrated_on": len(j.detector.reference),
         }
     return found
+
+
+def _stated(evidence: metrics.Evidence) -> dict[str, float]:
+    low, high = evidence.interval(0.95)
+    return {"value": evidence.value, "low": low, "high": high}

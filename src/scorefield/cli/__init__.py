@@ -26,6 +26,7 @@ from scorefield.cli import (
     distill,
     edit,
     encode,
+    evaluate,
     inpaint,
     interpolate,
     likelihood,
@@ -54,6 +55,7 @@ app.command("tune")(tune.tune)
 app.command("distill")(distill.distill)
 app.command("audit")(audit.audit)
 app.command("compare")(compare.compare)
+app.command("evaluate")(evaluate.evaluate)
 app.command("likelihood")(likelihood.likelihood)
 app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)

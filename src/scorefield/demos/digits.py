@@ -27,6 +27,7 @@ from scorefield.runs import Trained
 PER_CLASS = 10  # images a row in samples.png
 SHOWN = 14  # pairs in neighbours.png
 FRAMES = 9  # moments in a filmstrip
+ONE_SIGMA = 0.6827  # the level of an interval of one standard error to either side
 
 
 @dataclass
@@ -130,6 +131,7 @@ def run(
         made = units.unit(drawn, transform)
         agreement, on_real = label_agreement(split, drawn, test_labels)
         copies = metrics.memorization(made, train, test)
+        low, high = copies.interval(ONE_SIGMA)
         measured = Measured(
             sliced_wasserstein=metrics.sliced_wasserstein(made, test),
             sliced_wasserstein_floor=floor.mean,
@@ -140,8 +142,8 @@ def run(
             bits_per_dim_stderr=held_out.stderr,
             bits_per_dim_train=on_train.mean,
             bits_per_dim_train_stderr=on_train.stderr,
-            nearer_to_train=copies.share,
-            nearer_to_train_stderr=copies.stderr,
+            nearer_to_train=copies.value,
+            nearer_to_train_stderr=(high - low) / 2,
             nfe=images.nfe,
             likelihood_nfe=int(held_out.evaluations.max()),
             parameters=sum(p.numel() for p in denoiser.parameters()),

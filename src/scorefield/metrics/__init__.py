@@ -1,35 +1,65 @@
-"""How far two sets of samples are apart, and from the training data; how well a score tells them apart; whether a
-posterior is calibrated.
+"""How good samples are, as evidence: each metric returns a number with its interval, its floor and a p-value.
 
-Put each number beside its floor.
+Distances of samples from data and from laws; fidelity, diversity and modes; goodness of fit by scores; how well a score
+tells two sets apart; whether a posterior is calibrated; whether a chain has mixed.
 """
 
+from scorefield.metrics import features
 from scorefield.metrics.calibration import Coverage, Ranks, coverage, sbc, tarp, uniform_band
-from scorefield.metrics.detection import Curve, Estimate, auroc, average_precision, fpr_at, roc_curve
-from scorefield.metrics.frechet import frechet_distance, frechet_gaussian
-from scorefield.metrics.neighbours import Memorization, Neighbours, memorization, nearest
-from scorefield.metrics.sliced import Floor, sliced_wasserstein, sliced_wasserstein_floor
+from scorefield.metrics.chains import effective_sample_size, r_hat
+from scorefield.metrics.classifier import ModeWeights, mode_weights, two_sample
+from scorefield.metrics.density import Girsanov, ToDensity, fisher, girsanov, likelihood_gap, to_density
+from scorefield.metrics.detection import Curve, auroc, average_precision, fpr_at, roc_curve
+from scorefield.metrics.evidence import Evidence
+from scorefield.metrics.frechet import frechet, frechet_distance, frechet_gaussian
+from scorefield.metrics.kernels import kernel_distance, mmd
+from scorefield.metrics.manifold import PrecisionRecall, precision_recall
+from scorefield.metrics.neighbours import Neighbours, memorization, nearest
+from scorefield.metrics.optimal import wasserstein, wasserstein_distance
+from scorefield.metrics.sliced import Floor, sliced, sliced_wasserstein, sliced_wasserstein_floor
+from scorefield.metrics.stein import kernel_stein, stein_operator
 
 __all__ = [
     "Coverage",
     "Curve",
-    "Estimate",
+    "Evidence",
     "Floor",
-    "Memorization",
+    "Girsanov",
+    "ModeWeights",
     "Neighbours",
+    "PrecisionRecall",
     "Ranks",
+    "ToDensity",
     "auroc",
     "average_precision",
     "coverage",
+    "effective_sample_size",
+    "features",
+    "fisher",
     "fpr_at",
+    "frechet",
     "frechet_distance",
     "frechet_gaussian",
+    "girsanov",
+    "kernel_distance",
+    "kernel_stein",
+    "likelihood_gap",
     "memorization",
+    "mmd",
+    "mode_weights",
     "nearest",
+    "precision_recall",
+    "r_hat",
     "roc_curve",
     "sbc",
+    "sliced",
     "sliced_wasserstein",
     "sliced_wasserstein_floor",
+    "stein_operator",
     "tarp",
+    "to_density",
+    "two_sample",
     "uniform_band",
+    "wasserstein",
+    "wasserstein_distance",
 ]

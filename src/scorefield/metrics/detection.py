@@ -18,6 +18,7 @@ no assumption about the scores. Two normals of means 0 and d and unit variance h
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -26,16 +27,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from scorefield.metrics.evidence import Bounds, Evidence
+
 Scores = NDArray[np.float64]
 ELEMENTS = 2**22  # of resamples at once
-
-
-class Estimate(NamedTuple):
-    """A number and the interval that holds it."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Curve(NamedTuple):
@@ -57,69 +52,69 @@ def roc_curve(inliers: ArrayLike, outliers: ArrayLike) -> Curve:
     return Curve(_share_at_least(x, threshold), _share_at_least(y, threshold), threshold)
 
 
-def auroc(inliers: ArrayLike, outliers: ArrayLike, *, level: float = 0.95) -> Estimate:
+def auroc(inliers: ArrayLike, outliers: ArrayLike) -> Evidence:
     """The area under the ROC curve of `inliers` `(n,)` and `outliers` `(m,)`; ties count half.
 
+    The interval is DeLong's on the logit, one-sided and exact where the sets are apart; the p-value is two-sided, that
+    of Mann and Whitney.
+
     Raises:
-        ValueError: for scores that are not (N,), are empty or NaN; for a level outside (0, 1).
+        ValueError: for scores that are not (N,), are empty or NaN.
 
     References:
         DeLong, DeLong & Clarke-Pearson 1988, Comparing the areas under two or more correlated ROC curves.
     """
     x, y = _scores(inliers, outliers)
-    tail = _tail(level)
     of_x, of_y = 1 - _placements(x, y), _placements(y, x)  # how much of the other sample lies on the right side
     area = float(of_y.mean())
-    if area in (0.0, 1.0):
-        end = tail ** (1 / min(len(x), len(y)))
-        return Estimate(area, end, 1.0) if area else Estimate(area, 0.0, 1 - end)
-    if min(len(x), len(y)) < 2:
-        return Estimate(area, 0.0, 1.0)
-    error = math.sqrt(of_x.var(ddof=1) / len(x) + of_y.var(ddof=1) / len(y))
-    half = float(stats.norm.isf(tail)) * error / (area * (1 - area))  # the logit's derivative
-    low, high = (1 / (1 + math.exp(-(math.log(area / (1 - area)) + side * half))) for side in (-1, 1))
-    return Estimate(area, low, high)
+
+    def bounds(level: float) -> tuple[float, float]:
+        tail = (1 - level) / 2
+        if area in (0.0, 1.0):
+            end = tail ** (1 / min(len(x), len(y)))
+            return (end, 1.0) if area else (0.0, 1 - end)
+        if min(len(x), len(y)) < 2:
+            return 0.0, 1.0
+        error = math.sqrt(of_x.var(ddof=1) / len(x) + of_y.var(ddof=1) / len(y))
+        half = float(stats.norm.isf(tail)) * error / (area * (1 - area))  # the logit's derivative
+        low, high = (1 / (1 + math.exp(-(math.log(area / (1 - area)) + side * half))) for side in (-1, 1))
+        return low, high
+
+    return _evidence("auroc", area, x, y, bounds, lambda: float(stats.mannwhitneyu(y, x).pvalue))
 
 
-def average_precision(
-    inliers: ArrayLike, outliers: ArrayLike, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
-) -> Estimate:
+def average_precision(inliers: ArrayLike, outliers: ArrayLike, *, resamples: int = 1000, seed: int = 0) -> Evidence:
     """The mean precision over the recalls, a step function's; it depends on the share of outliers, m / (n + m) here.
 
     The interval is the percentile bootstrap's, each sample redrawn by itself; where the two are perfectly apart it has
     no width and means nothing.
 
     Raises:
-        ValueError: for scores that are not (N,), are empty or NaN; for a level outside (0, 1), or less than one
-            resample.
+        ValueError: for scores that are not (N,), are empty or NaN; for less than one resample.
     """
-    ratio = np.size(inliers) / max(np.size(outliers), 1)
+    x, y = _scores(inliers, outliers)
+    ratio = len(x) / len(y)
 
     def precision(found: Scores, false: Scores) -> Scores:
         new = np.diff(found, axis=1, prepend=0)
         return (new * found / np.where(found > 0, found + ratio * false, 1)).sum(1)
 
-    return _bootstrapped(precision, inliers, outliers, level, resamples, seed)
+    value, bounds = _bootstrapped(precision, x, y, resamples, seed)
+    return _evidence("average_precision", value, x, y, bounds)
 
 
 def fpr_at(
-    inliers: ArrayLike,
-    outliers: ArrayLike,
-    *,
-    tpr: float = 0.95,
-    level: float = 0.95,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> Estimate:
+    inliers: ArrayLike, outliers: ArrayLike, *, tpr: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> Evidence:
     """The share of inliers called outliers by the highest threshold that finds a share `tpr` of the outliers.
 
     The interval is the percentile bootstrap's, joined to the binomial one of the inliers (Clopper and Pearson), which
     alone has a width where no inlier, or every one, is called an outlier.
 
     Raises:
-        ValueError: for scores that are not (N,), are empty or NaN; for a tpr outside (0, 1], a level outside (0, 1), or
-            less than one resample.
+        ValueError: for scores that are not (N,), are empty or NaN; for a tpr outside (0, 1], or less than one resample.
     """
+    x, y = _scores(inliers, outliers)
     if not 0 < tpr <= 1:
         raise ValueError(f"tpr must lie in (0, 1]; got {tpr:g}")
 
@@ -127,12 +122,23 @@ def fpr_at(
         reached = np.argmax(found >= tpr - 1e-9, axis=1)
         return np.take_along_axis(false, reached[:, None], 1)[:, 0]
 
-    value, low, high = _bootstrapped(rate, inliers, outliers, level, resamples, seed)
-    n, tail = len(_scores(inliers, outliers)[0]), _tail(level)
-    k = round(value * n)
-    least = float(stats.beta.ppf(tail, k, n - k + 1)) if k else 0.0
-    most = float(stats.beta.isf(tail, k + 1, n - k)) if k < n else 1.0
-    return Estimate(value, min(low, least), max(high, most))
+    value, redrawn = _bootstrapped(rate, x, y, resamples, seed)
+    n, k = len(x), round(value * len(x))
+
+    def bounds(level: float) -> tuple[float, float]:
+        tail = (1 - level) / 2
+        low, high = redrawn(level)
+        least = float(stats.beta.ppf(tail, k, n - k + 1)) if k else 0.0
+        most = float(stats.beta.isf(tail, k + 1, n - k)) if k < n else 1.0
+        return min(low, least), max(high, most)
+
+    return _evidence("fpr_at", value, x, y, bounds)
+
+
+def _evidence(
+    name: str, value: float, x: Scores, y: Scores, bounds: Bounds, p: Callable[[], float] | None = None
+) -> Evidence:
+    return Evidence(name=name, value=value, n=(len(x), len(y)), features="scores", bounds=bounds, p=p)
 
 
 def _share_at_least(scores: Scores, threshold: Scores) -> Scores:
@@ -146,36 +152,34 @@ def _placements(scores: Scores, other: Scores) -> Scores:
 
 
 def _bootstrapped(
-    number: Callable[[Scores, Scores], Scores],
-    inliers: ArrayLike,
-    outliers: ArrayLike,
-    level: float,
-    resamples: int,
-    seed: int,
-) -> Estimate:
-    """`number` takes the shares of outliers and of inliers at or above each threshold, high to low, `(R, T)` each."""
-    x, y = _scores(inliers, outliers)
-    tail = _tail(level)
+    number: Callable[[Scores, Scores], Scores], x: Scores, y: Scores, resamples: int, seed: int
+) -> tuple[float, Bounds]:
+    """The value and its percentile interval.
+
+    `number` takes the shares of outliers and of inliers at or above each threshold, high to low, `(R, T)` each.
+    """
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1; got {resamples}")
     scores, where = np.unique(-np.concatenate([x, y]), return_inverse=True)
     of_x, of_y = (np.bincount(w, minlength=len(scores)) for w in (where[: len(x)], where[len(x) :]))
-    draw = np.random.default_rng(seed)
-    values: list[Scores] = []
-    at_once = max(1, ELEMENTS // len(scores))
-    for first in range(0, resamples, at_once):  # a resample is how often each score was drawn
-        size = min(at_once, resamples - first)
-        found, false = (draw.multinomial(c.sum(), c / c.sum(), size).cumsum(1) / c.sum() for c in (of_y, of_x))
-        values.append(number(found, false))
-    low, high = np.quantile(np.concatenate(values), [tail, 1 - tail])
+
+    @functools.cache
+    def redrawn() -> Scores:
+        draw = np.random.default_rng(seed)
+        values: list[Scores] = []
+        at_once = max(1, ELEMENTS // len(scores))
+        for first in range(0, resamples, at_once):  # a resample is how often each score was drawn
+            size = min(at_once, resamples - first)
+            found, false = (draw.multinomial(c.sum(), c / c.sum(), size).cumsum(1) / c.sum() for c in (of_y, of_x))
+            values.append(number(found, false))
+        return np.concatenate(values)
+
+    def bounds(level: float) -> tuple[float, float]:
+        low, high = np.quantile(redrawn(), [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
     found, false = (c.cumsum()[None] / c.sum() for c in (of_y, of_x))
-    return Estimate(float(number(found, false)[0]), float(low), float(high))
-
-
-def _tail(level: float) -> float:
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie in (0, 1); got {level:g}")
-    return (1 - level) / 2
+    return float(number(found, false)[0]), bounds
 
 
 def _scores(inliers: ArrayLike, outliers: ArrayLike) -> tuple[Scores, Scores]:

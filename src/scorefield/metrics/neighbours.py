@@ -4,17 +4,19 @@ With d(x, S) = min_{y in S} |x - y| and a training and a held-out set of one law
 
     share = P(d(x, train) < d(x, held out)) + P(equal) / 2
 
-over samples x: by exchangeability 1/2 for a model that has only learned the law, 1 for one that copies. Its standard
-error is the binomial sqrt(share (1 - share) / N).
+over samples x: by exchangeability 1/2 for a model that has only learned the law, 1 for one that copies.
 """
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from scorefield.metrics.evidence import Evidence, share
+from scorefield.metrics.features import Features
+from scorefield.metrics.pairs import generator, pair, rank
 
 
 class Neighbours(NamedTuple):
@@ -42,21 +44,51 @@ def nearest(x: Tensor, reference: Tensor, *, k: int = 1, chunk: int = 1024) -> N
     return Neighbours(torch.cat([p.values for p in parts]), torch.cat([p.indices for p in parts]))
 
 
-class Memorization(NamedTuple):
-    """Of the samples, the share nearer to the training data than to held-out data."""
+def memorization(
+    x: Tensor,
+    train: Tensor,
+    held_out: Tensor,
+    *,
+    features: Features | None = None,
+    permutations: int = 999,
+    seed: int = 0,
+) -> Evidence:
+    """The share of samples `x` that lie nearer to the training set than to a held-out set of the same law.
 
-    share: float
-    stderr: float  # binomial
-    expected: float  # of a model that has only learned the distribution
+    The two sets are cut to the same size, so a sample of the true law is nearer to either with probability 1/2
+    (`.floor`); a model that copies its training data reaches 1. Ties count half.
 
+    Samples with one nearest datum share its fate. So the interval is Wilson's with the variance between those clusters,
+    and `.p_value` is that of exchanging training and held-out data at random: one-sided, exact at any sizes.
 
-def memorization(x: Tensor, train: Tensor, held_out: Tensor) -> Memorization:
-    """How much closer samples lie to the training set than to a held-out set of the same law.
+    Args:
+        features: takes `(B, *event)` to `(B, d)`; the flattened events unless given.
 
-    The two sets are cut to the same size, so a sample of the true law is nearer to either with probability 1/2; a model
-    that copies its training data reaches 1. Ties count half.
+    Raises:
+        ValueError: for no samples, or sets of two event sizes.
     """
     n = min(len(train), len(held_out))
-    to_train, to_held_out = (nearest(x, part[:n]).distance[:, 0] for part in (train, held_out))
-    share = float((to_train < to_held_out).double().mean() + (to_train == to_held_out).double().mean() / 2)
-    return Memorization(share, math.sqrt(share * (1 - share) / len(x)), 0.5)
+    sets = pair(x, train[:n], features, held_out[:n], least=1)
+    to = [nearest(sets.x, part) for part in (sets.y, sets.spare)]
+    own, other = (found.distance[:, 0] for found in to)
+    weight = torch.stack([(own < other).double(), (other < own).double()]) + (own == other).double() / 2
+    clusters = torch.zeros(2, n, dtype=torch.float64, device="cpu")  # samples at each datum, of either set
+    for side in (0, 1):
+        clusters[side].index_add_(0, to[side].index[:, 0], weight[side])
+    value = float(weight[0].mean())
+    residuals = torch.cat([clusters[0] * (1 - value), -clusters[1] * value])
+
+    def p() -> float:
+        pooled, draw = clusters.flatten(), generator(seed)
+        orders = (torch.randperm(2 * n, generator=draw, device="cpu")[:n] for _ in range(permutations))
+        return rank(value, torch.stack([pooled[order].sum() / len(x) for order in orders]))
+
+    return Evidence(
+        name="memorization",
+        value=value,
+        n=(len(x), n, n),
+        features=sets.features,
+        bounds=share(value, float(residuals.square().sum().sqrt()) / len(x), len(x)),
+        null=lambda: (0.5, (len(x), n, n)),
+        p=p,
+    )

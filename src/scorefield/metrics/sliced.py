@@ -9,11 +9,15 @@ samples, so the integral is a finite sum, exact for any two sample sizes. Two Ga
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from scorefield.metrics.evidence import Evidence, normal, rooted
+from scorefield.metrics.features import Features
+from scorefield.metrics.pairs import pair
 from scorefield.randomness import as_seed
 
 
@@ -32,24 +36,104 @@ def sliced_wasserstein(x: Tensor, y: Tensor, *, projections: int = 256, seed: in
     x, y = _matrix(x, "x"), _matrix(y, "y")
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must have the same event size; got {x.shape[1]} and {y.shape[1]}")
+    theta = _directions(x.shape[1], projections, order, seed).to(x.device)
+    cost = _costs((theta @ x.T).sort(1).values, (theta @ y.T).sort(1).values, order).mean()
+    return float(cost ** (1 / order))
+
+
+def sliced(
+    x: Tensor,
+    y: Tensor,
+    *,
+    features: Features | None = None,
+    spare: Tensor | None = None,
+    projections: int = 256,
+    order: float = 2,
+    groups: int = 10,
+    permutations: int = 199,
+    seed: int = 0,
+) -> Evidence:
+    """The sliced Wasserstein distance of samples `x` `(n, *event)` to real data `y` `(m, *event)`, as evidence.
+
+    `.value` is `sliced_wasserstein`. `.extrapolated` is without the bias of SW_p^p of order 1/n, by the grouped
+    jackknife, and `.interval` a normal one about that, to the power 1/p, with the variance
+
+        var(phi) / n + var(psi) / m + var_theta(W_p^p) / projections,
+
+    phi and psi the means over directions of the optimal potentials, phi'(x) = c'(x, T(x)), at no cost beyond the sort.
+    The last term is for the directions: the interval is about the mean over the whole sphere. It takes laws that
+    differ; at the null use `.p_value`, of the permutation test.
+
+    Args:
+        features: takes `(B, *event)` to `(B, d)`; the flattened events unless given.
+        spare: further real data, so that the floor is had at the sizes (n, m).
+        groups: of the jackknife.
+
+    Raises:
+        ValueError: for less than four samples, sets of two event sizes, less than one projection, an order below 1, or
+            less than two groups.
+
+    References:
+        del Barrio, Giné & Utzet 2005, Asymptotics for L2 functionals of the empirical quantile process; Manole,
+        Balakrishnan & Wasserman 2022, Minimax confidence intervals for the sliced Wasserstein distance.
+    """
+    sets = pair(x, y, features, spare, least=4)
+    theta = _directions(sets.x.shape[1], projections, order, seed)
+    (a, of_a), (b, of_b) = ((theta @ s.T).sort(1) for s in (sets.x, sets.y))
+    costs = _costs(a, b, order)
+    variance = float(costs.var(correction=0)) / projections
+    for one, place, other in ((a, of_a, b), (b, of_b, a)):
+        potential = torch.zeros_like(one).scatter(1, place, _potential(one, other, order)).mean(0)
+        variance += float(potential.var()) / len(potential)
+
+    def cost(x: Tensor, y: Tensor) -> float:
+        return float(_costs((theta @ x.T).sort(1).values, (theta @ y.T).sort(1).values, order).mean())
+
+    def distance(x: Tensor, y: Tensor) -> float:
+        return cost(x, y) ** (1 / order)
+
+    whole = cost(sets.x, sets.y)
+    limit = functools.cache(lambda: max(whole - sets.bias(cost, groups=groups, seed=seed), 0.0))
+    return Evidence(
+        name="sliced",
+        value=whole ** (1 / order),
+        n=sets.n,
+        features=sets.features,
+        bounds=lambda level: rooted(normal(limit(), variance**0.5, low=0.0), order)(level),
+        limit=lambda: limit() ** (1 / order),
+        null=lambda: sets.floor(distance, seed=seed),
+        p=lambda: sets.permuted(distance, repeats=permutations, seed=seed),
+    )
+
+
+def _directions(d: int, projections: int, order: float, seed: int) -> Tensor:
     if projections < 1 or order < 1:
         raise ValueError(f"projections and order must be at least 1; got {projections} and {order}")
-    generator = torch.Generator().manual_seed(as_seed(seed))
-    theta = torch.randn(projections, x.shape[1], dtype=torch.float64, generator=generator, device="cpu")
-    theta = (theta / theta.norm(dim=1, keepdim=True)).to(x.device)
-    a, b = (theta @ x.T).sort(1).values, (theta @ y.T).sort(1).values
+    generator = torch.Generator(device="cpu").manual_seed(as_seed(seed))
+    theta = torch.randn(projections, d, dtype=torch.float64, generator=generator, device="cpu")
+    return theta / theta.norm(dim=1, keepdim=True)
+
+
+def _costs(a: Tensor, b: Tensor, order: float) -> Tensor:
+    """W_order^order of each row, sorted `(L, n)` and `(L, m)`."""
     n, m = a.shape[1], b.shape[1]
     if n == m:
-        cost = (a - b).abs().pow(order).mean()
-    else:  # both quantile functions are constant between consecutive breakpoints i/n, j/m: integers over n m
-        steps = (
-            torch.cat([torch.arange(n + 1, device="cpu") * m, torch.arange(1, m, device="cpu") * n])
-            .unique()
-            .to(x.device)
-        )
-        left, width = steps[:-1], steps.diff().to(a.dtype) / (n * m)
-        cost = ((a[:, left // m] - b[:, left // n]).abs().pow(order) @ width).mean()
-    return float(cost ** (1 / order))
+        return (a - b).abs().pow(order).mean(1)
+    # both quantile functions are constant between consecutive breakpoints i/n, j/m: integers over n m
+    steps = (
+        torch.cat([torch.arange(n + 1, device="cpu") * m, torch.arange(1, m, device="cpu") * n]).unique().to(a.device)
+    )
+    left, width = steps[:-1], steps.diff().to(a.dtype) / (n * m)
+    return (a[:, left // m] - b[:, left // n]).abs().pow(order) @ width
+
+
+def _potential(a: Tensor, b: Tensor, order: float) -> Tensor:
+    """The optimal potential at each of a `(L, n)`, sorted: from one to the next the cost to T of the gap between."""
+    n, m = a.shape[1], b.shape[1]
+    cut = torch.arange(1, n, device=a.device) * m  # over n: where in b the mass of the first i of a ends
+    target = (b[:, (cut - 1) // n] + b[:, (cut // n).clamp(max=m - 1)]) / 2
+    steps = (a[:, 1:] - target).abs().pow(order) - (a[:, :-1] - target).abs().pow(order)
+    return torch.cat([torch.zeros_like(a[:, :1]), steps.cumsum(1)], 1)
 
 
 class Floor(NamedTuple):

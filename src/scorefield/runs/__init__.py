@@ -11,12 +11,14 @@
 from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
 from scorefield.runs.drawing import Drawn, captions, draw, labels
+from scorefield.runs.evaluating import Evaluated, evaluate
 from scorefield.runs.trained import RECIPE, Trained, load
 from scorefield.runs.training import Interrupted, check, train
 
 __all__ = [
     "RECIPE",
     "Drawn",
+    "Evaluated",
     "HeldOut",
     "Interrupted",
     "Trained",
@@ -24,6 +26,7 @@ __all__ = [
     "check",
     "device_of",
     "draw",
+    "evaluate",
     "labels",
     "load",
     "train",

@@ -1,0 +1,116 @@
+"""A run, judged against data it did not see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from scorefield import metrics, recipes
+from scorefield._caller import warn as warn_caller
+from scorefield.data import Source
+from scorefield.evaluation import LEVEL, Evaluation
+from scorefield.evaluation import evaluate as judged
+from scorefield.runs.data import HeldOut
+from scorefield.runs.drawing import Drawn
+from scorefield.runs.trained import Trained, load
+
+
+class Evaluated(NamedTuple):
+    """What `evaluate` returns."""
+
+    found: Evaluation
+    drawn: Drawn  # the samples
+    against: str  # what they were compared with
+
+
+def evaluate(
+    run: Trained,
+    *,
+    against: str | None = None,
+    n: int = 1000,
+    nfe: int | None = None,
+    features: str | Callable[[Tensor], Tensor] | None = None,
+    level: float = LEVEL,
+    seed: int = 0,
+    data_dir: Path | None = None,
+    progress: Callable[[float], None] | None = None,
+    warn: Callable[[str], None] = warn_caller,
+) -> Evaluated:
+    """Samples a run and judges the samples against its held-out data, in the model's units.
+
+    A run with classes is asked for those of the held-out data. Where the recipe holds data out, the training data are
+    read too: for memorisation, for floors at full sizes, and to read classes by.
+
+    Args:
+        against: other data, a name or a path; then the training data are left aside.
+        n: samples, and at most as many held-out data.
+        nfe: network evaluations a sample.
+        features: "raw", "pca:K", the folder of a classifier's run, a .pt2 file of torch.export, or any callable; see
+            `evaluation.evaluate` for the default.
+        progress: called with the fraction that is done.
+
+    Raises:
+        ValueError: for unknown features; as `Trained.held_out` and `evaluation.evaluate`.
+    """
+    said = progress or (lambda _: None)
+    source, what = run.held_out(against, data_dir=data_dir)
+    train = _training(run, data_dir) if against is None and HeldOut(source, what).what.startswith("held-out") else None
+    real, labels = _some(run, source, n, seed)
+    of_train = (None, None) if train is None else _some(run, train, 2 * n, seed)
+    by = _features(features, run, of_train[0] if of_train[0] is not None else real, warn)
+    asked = None
+    if run.num_classes is not None and "label" in run.conditions:
+        turn = torch.arange(n, device="cpu")
+        asked = turn % run.num_classes if labels is None else labels[turn % len(labels)]
+    drawn = run.sample(n, label=asked, nfe=nfe, seed=seed, warn=warn)
+    said(0.3)
+    made = run.to_model(drawn.raw, torch.arange(n, device="cpu"), seed=seed + 1).cpu()
+    found = judged(
+        made, real, train=of_train[0], asked=asked, labels=labels, train_labels=of_train[1], features=by, level=level,
+        seed=seed, progress=lambda done: said(0.3 + 0.7 * done),
+    )  # fmt: skip
+    said(1.0)
+    return Evaluated(found, drawn, f"{len(real)} of the {what}")
+
+
+def _training(run: Trained, data_dir: Path | None) -> Source | None:
+    return None if run.recipe is None else recipes.training_data(run.recipe.data, data_dir=data_dir)
+
+
+def _some(run: Trained, source: Source, n: int, seed: int) -> tuple[Tensor, Tensor | None]:
+    """At most n of the data, evenly, in the model's units on the CPU, and their labels."""
+    count = min(n, len(source))
+    rows = torch.arange(count, device="cpu") * len(source) // count
+    raw, cond = source.batch(rows)
+    label = cond.get("label") if source.num_classes is not None else None
+    return run.to_model(raw, rows, seed=seed).cpu(), None if label is None else torch.as_tensor(label)
+
+
+def _features(named: Any, run: Trained, fitted: Tensor, warn: Callable[[str], None]) -> Any:
+    """What `named` says, as a callable; a classifier sees data at its least noise."""
+    if named is None or callable(named):
+        return named
+    if named == "raw":
+        return metrics.features.Named(lambda x: x.flatten(1), "raw", "0" * 12)
+    if named.startswith("pca:") and named[4:].isdecimal():
+        return metrics.features.pca(fitted, int(named[4:]))
+    if named.endswith(".pt2"):
+        return metrics.features.exported(named)
+    if not Path(named).exists():
+        raise ValueError(f"features must be raw, pca:K, a classifier's run or a .pt2 file; got {named!r}")
+    other = load(Path(named), warn=warn).to(run.device)
+    classifier, t = other.classifier, torch.tensor(0.0, dtype=torch.float64, device="cpu")
+    if tuple(other.event_shape) != tuple(run.event_shape):
+        raise ValueError(f"{named} is for events of {tuple(other.event_shape)}; the run's have {run.event_shape}")
+    name = f"classifier-{Path(named).name}"
+
+    def seen(x: Tensor) -> Tensor:  # from this run's units to the classifier's
+        x = x.to(run.device)
+        raw = x if run.transform is None else run.transform.inverse(x)
+        return classifier(raw if other.transform is None else other.transform(raw), t)
+
+    return metrics.features.penultimate(classifier, name=name, forward=seen)
