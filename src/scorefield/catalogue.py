@@ -102,6 +102,7 @@ WEIGHTS: Table = {
     "ncsn": "scorefield.losses.weights:ncsn",
     "likelihood": "scorefield.losses.weights:likelihood",
     "MinSNR": "scorefield.losses.weights:MinSNR",
+    "Exponential": "scorefield.losses.weights:Exponential",
     "SoftMinSNR": "scorefield.losses.weights:SoftMinSNR",
     "P2": "scorefield.losses.weights:P2",
     "EDM": "scorefield.losses.weights:EDMWeight",

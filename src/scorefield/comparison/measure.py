@@ -23,7 +23,7 @@ from scorefield.catalogue import SHAPES, make
 from scorefield.data import Source
 from scorefield.distributions import GaussianMixture
 
-COMPONENTS, NEIGHBOURS, HIT, WITHIN = 48, 5, 0.1, 4.0
+COMPONENTS, NEIGHBOURS, HIT, WITHIN, MODES = 48, 5, 0.1, 4.0, 64
 
 
 class Measured(NamedTuple):
@@ -51,14 +51,21 @@ def judge(data: str, train: Source, test: Source, n: int) -> Judge:
     """For `n` samples each, of data of that name.
 
     Raises:
-        ValueError: for too few held-out data.
+        ValueError: for too few held-out data, or a shape without modes to count.
     """
-    if data in SHAPES:
-        law = make("data", data, SHAPES)
-        if isinstance(law, GaussianMixture) and len(law.means) <= 64:
-            return _Plane(law, n)
+    check(data)
+    return _Plane(make("data", data, SHAPES), n) if data in SHAPES else _Pictures(train, test, n)
+
+
+def check(data: str) -> None:
+    """Refuses a shape without modes to count.
+
+    Raises:
+        ValueError: for one that is no mixture of a few Gaussians.
+    """
+    law = make("data", data, SHAPES) if data in SHAPES else None
+    if law is not None and not (isinstance(law, GaussianMixture) and len(law.means) <= MODES):
         raise ValueError(f"data must be a shape of separate modes, such as '25-gaussians'; got {data!r}")
-    return _Pictures(train, test, n)
 
 
 class _Plane:

@@ -24,7 +24,7 @@ from scorefield import recipes, runs
 from scorefield._caller import warn as warn_caller
 from scorefield.baselines import VAE
 from scorefield.catalogue import SHAPES, make, nearest
-from scorefield.comparison.measure import Judge, Measured, judge
+from scorefield.comparison.measure import Judge, Measured, check, judge
 from scorefield.comparison.methods import METHODS, NETWORKS, TEACHERS, Method, recipe
 from scorefield.data import Source
 from scorefield.likelihood import log_prob
@@ -114,6 +114,7 @@ def compare(
         )
     chosen = _chosen(methods)
     recipe(next(iter(NETWORKS)), data, 1, 0)  # refuses data that are not known
+    check(data)
     folder = Path(folder)
     plan = {"format": FORMAT, "data": data, "seconds": seconds, "samples": samples, "evaluations": evaluations}
     steps = _plan(folder, plan)

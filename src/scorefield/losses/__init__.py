@@ -5,11 +5,12 @@ All are called as `loss(denoiser, x0, *, t, eps, generator, weight, times, cond)
 plain score function.
 """
 
-from scorefield.losses import couplings, integrands, projections, times, weights
+from scorefield.losses import couplings, integrands, ladders, projections, times, weights
 from scorefield.losses.bound import continuous_bound, discrete_bound
 from scorefield.losses.classification import classification
 from scorefield.losses.couplings import Coupling
 from scorefield.losses.denoising import denoising, flow_matching
+from scorefield.losses.ladders import ladder_of
 from scorefield.losses.marginal import explicit, finite_difference, implicit, sliced
 from scorefield.losses.times import (
     Importance,
@@ -44,6 +45,8 @@ __all__ = [
     "flow_matching",
     "implicit",
     "integrands",
+    "ladder_of",
+    "ladders",
     "projections",
     "sliced",
     "times",

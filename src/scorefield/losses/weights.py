@@ -121,6 +121,19 @@ class P2:
 
 
 @dataclass(frozen=True)
+class Exponential:
+    """exp(rate lambda) = SNR^(rate / 2): levels weighed exponentially in lambda = log(alpha / sigma).
+
+    0 is the datum's error, 2 that of the noise (DDPM, NCSN's sigma^2), and, at alpha = 1, 4 that of the score itself.
+    """
+
+    rate: float = 2.0
+
+    def __call__(self, schedule: Schedule, t: Tensor) -> Tensor:
+        return torch.exp(self.rate * schedule.log_snr(t))
+
+
+@dataclass(frozen=True)
 class Target:
     """1 / c_out^2: the error of the parameterisation's own target, what `weight=None` means for a network."""
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 from numpy.typing import ArrayLike
 from torch import Tensor
 
@@ -33,6 +34,9 @@ def of_seeds(
         ax.axvline(floors[measure], color=COLORS["truth"], linestyle=":")
         if measure in log:
             ax.set_xscale("log")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            ax.xaxis.set_minor_locator(NullLocator())
         axes_of_curves(ax, title=measure)
     axes[0].set_yticks(range(len(methods)), methods)
     axes[0].invert_yaxis()
