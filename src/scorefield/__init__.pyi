@@ -2,6 +2,7 @@ from . import anomaly as anomaly
 from . import checks as checks
 from . import conditions as conditions
 from . import data as data
+from . import diagnostics as diagnostics
 from . import distributions as distributions
 from . import flowmaps as flowmaps
 from . import grids as grids
@@ -42,6 +43,8 @@ from .denoisers import eps as eps
 from .denoisers import score as score
 from .denoisers import v as v
 from .denoisers import velocity as velocity
+from .diagnostics import Diagnosis as Diagnosis
+from .diagnostics import diagnose as diagnose
 from .distributions import Distribution as Distribution
 from .distributions import Empirical as Empirical
 from .distributions import Energy as Energy
