@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -13,12 +12,13 @@ from torch import Tensor
 from scorefield.denoisers import Denoiser, ExactDenoiser
 from scorefield.denoisers.base import Unstated
 from scorefield.diagnostics.evidence import Evidence
-from scorefield.diagnostics.measured import SIGNIFICANT, displacement, paired
+from scorefield.diagnostics.measured import SIGNIFICANT, certain, displacement
 from scorefield.diagnostics.repairs import weighed
 from scorefield.distributions import Gaussian
 from scorefield.sampling import sample
 
 MOVED = 0.1  # of the data's standard deviation: what a fault must cost
+MOST = 0.5  # of what the model's error moves samples by: what a repair must take away
 BEHIND = 0.25  # of the reference's error: how far behind it a level must be
 STATED = 1.5  # factor between a stated standard deviation and the data's
 SEEN = 0.1  # data's variance over the noise's along some direction, at t = 1
@@ -55,11 +55,16 @@ def repaired(e: Evidence) -> Finding | None:
     if r is None or r.cost < MOVED:
         return None
     s = e.s[::2]
+    excess = (e.error - e.floor.error).mean(1)[::2].clamp(min=0)
+    if r.cost < MOST * displacement(s, e.std, excess):  # it is wrong in another way
+        return None
     part = weighed(s, e.std, r.gain)
     where = s[part > part.max() / 2]
     before = float(e.error[::2][r.worst].mean())
     after = before - float(r.gain[r.worst])
-    cost = f"{_moves(r.cost)}, and multiplies the squared error at noise {float(s[r.worst]):.2g} by {before / after:.3g}"
+    cost = (
+        f"{_moves(r.cost)}, and multiplies the squared error at noise {float(s[r.worst]):.2g} by {before / after:.3g}"
+    )
     return Finding(
         r.name, r.cost, (float(where.min()), float(where.max())), r.what, cost, r.remedy,
         {**r.numbers, "error": before, "repaired": after},
@@ -79,9 +84,9 @@ def train_mode(e: Evidence) -> Finding | None:
     if not m.layers:
         return None
     s = e.s[1::4]
-    gain, stderr = paired(m.error, m.evaluated)
-    cost = displacement(s, e.std, gain, stderr)
-    if cost < MOVED:
+    gain = m.error - m.evaluated
+    cost = displacement(s, e.std, gain.mean(1))
+    if cost < MOVED or not certain(s, e.std, gain):
         return None
     kinds = ", ".join(sorted(set(m.layers)))
     return Finding(
@@ -107,7 +112,7 @@ def statistics(e: Evidence) -> Finding | None:
     name, value = next(iter(off.items()), ("data_std", float(d.data_std)))
     says = f"{name} is not given, and {value:g} is taken," if unstated and not off else f"{name} is {value:.3g}"
     return Finding(
-        "data statistics", max(cost, abs(math.log(value / std)) / 10), None,
+        "data statistics", cost, None,
         f"{says} where the data have {std:.3g} (mean {mean:.3g}, stated {its_mean:.3g})",
         f"start and steps alone put samples of Gaussian data {cost:.2g} standard deviations off",
         f"set data_mean={mean:.3g}, data_std={std:.3g}" + (" and train with that sigma_data" if "sigma_data" in off else ""),
@@ -119,9 +124,8 @@ def noise_range(e: Evidence) -> Finding | None:
     """The process ends before the data are noise, or begins after they are blurred."""
     schedule = e.subject.denoiser.schedule
     low, high = (float(schedule.noise_ratio(t)) for t in (0.0, 1.0))
-    scale = e.subject.measured[1] / e.std if e.repair is not None and e.repair.cost >= MOVED else 1.0
-    variances = e.start * scale**2
-    std = e.std * scale
+    std = _measured(e)[1]
+    variances = e.start * (std / e.std) ** 2
     share = float(variances.max()) / high**2 if math.isfinite(high) else 0.0
     if share > SEEN:
         # along a direction of variance v the start is sqrt(s^2 + sd^2) wide for sqrt(s^2 + v), and stays as wrong
@@ -153,8 +157,7 @@ def memorisation(e: Evidence) -> Finding | None:
     if not e.held_out:
         return None
     gap = e.error.mean(1) - e.train_error.mean(1)
-    stderr = (e.error.var(1) / e.error.shape[1] + e.train_error.var(1) / e.train_error.shape[1]).sqrt()
-    cost = displacement(e.s, e.std, gap, stderr)
+    cost = displacement(e.s, e.std, gap)
     part = weighed(e.s, e.std, gap)
     worst = int(part.argmax())
     ratio = float(e.error[worst].mean() / e.train_error[worst].mean())
@@ -178,7 +181,7 @@ def untrained(e: Evidence) -> Finding | None:
         return None  # the levels are wrong because of that
     error, floor = e.error, e.floor.error
     overfit = (error.mean(1) - e.train_error.mean(1)).clamp(min=0)
-    behind, stderr = paired(error, floor)
+    behind, stderr = (error - floor).mean(1), (error - floor).std(1) / error.shape[1] ** 0.5
     own = error.mean(1) - e.noisier
     spread = error.std(1) / error.shape[1] ** 0.5
     by_own = own > behind
@@ -217,6 +220,7 @@ def steps(e: Evidence) -> Finding | None:
     )  # fmt: skip
 
 
+SYMPTOMS = ("untrained levels", "undertrained")  # said after what may be their cause
 DETECTORS: tuple[Callable[[Evidence], Finding | None], ...] = (
     train_mode, repaired, statistics, noise_range, memorisation, untrained, steps,
 )  # fmt: skip
@@ -228,9 +232,8 @@ def _moves(cost: float) -> str:
 
 def _measured(e: Evidence) -> tuple[float, float]:
     """The data's, in the units that fit the model: after a change of units that was found to be one."""
-    if e.repair is not None and e.repair.name == "transform" and e.repair.cost >= MOVED:
-        return e.repair.repaired.measured
-    return e.subject.measured
+    found = repaired(e)
+    return e.subject.measured if found is None or e.repair is None else e.repair.repaired.measured
 
 
 def _start_cost(e: Evidence, mean: float, std: float, stated_mean: float, stated_std: float) -> float:

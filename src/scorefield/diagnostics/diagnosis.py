@@ -15,7 +15,7 @@ from scorefield.conditions import Conditions
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.denoisers.base import require, require_denoiser
-from scorefield.diagnostics.detectors import DETECTORS, Finding
+from scorefield.diagnostics.detectors import DETECTORS, SYMPTOMS, Finding
 from scorefield.diagnostics.evidence import Evidence, measure
 from scorefield.diagnostics.shown import Shown, shown
 from scorefield.randomness import Stream
@@ -46,7 +46,7 @@ class Level(NamedTuple):
 class Diagnosis:
     """What `diagnose` returns."""
 
-    findings: list[Finding]  # worst first; empty of a healthy model
+    findings: list[Finding]  # causes before symptoms, the worst first; empty of a healthy model
     levels: list[Level]
     facts: dict[str, float]  # by name: the noise range, stated and measured statistics, samples beside their floor
 
@@ -147,7 +147,9 @@ def diagnose(
     )  # fmt: skip
     found = [finding for detect in DETECTORS if (finding := detect(evidence)) is not None]
     return Diagnosis(
-        sorted(found, key=lambda finding: -finding.severity), _table(evidence, shown(evidence)), _facts(evidence)
+        sorted(found, key=lambda finding: (finding.name in SYMPTOMS, -finding.severity)),
+        _table(evidence, shown(evidence)),
+        _facts(evidence),
     )
 
 

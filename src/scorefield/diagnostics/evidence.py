@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,12 @@ from scorefield.diagnostics import repairs
 from scorefield.diagnostics.measured import Floor, Points, errors, floor_of, predictions, squares
 from scorefield.diagnostics.references import References, from_noisier
 from scorefield.diagnostics.subject import Subject
+from scorefield.metrics import Floor as Distance
 from scorefield.metrics import Memorization
 from scorefield.sampling import Samples, sample
 from scorefield.solvers import Bias, Solver
 
-POOL = 2048  # data that references are made of
+POOL = 1024  # data that references are made of
 LOWEST, HIGHEST = 0.02, 100.0  # noise ratios looked at, over the data's standard deviation
 
 
@@ -44,7 +45,7 @@ class Own(NamedTuple):
     gap: Tensor  # (L,) rms distance of D to the best reference, there
     on_data: Tensor  # (L,) the same on data's noisings
     distance: float  # sliced W2 of the samples to the data, over the data's standard deviation
-    floor: metrics.sliced.Floor  # of it
+    floor: Distance  # of it
     memorised: Memorization | None  # where there are held-out data
 
 
@@ -110,7 +111,7 @@ def measure(
         believed = (float(x.mean()), float((x - x.mean(0)).square().mean().sqrt()))
         subject = Subject(denoiser, present, spectrum, believed, solver, nfe)
         report("repairs")
-        repair = repairs.best(subject, s[::2], judged.few(128))
+        repair = repairs.best(subject, s[::2], judged)
     named = solver is not None or nfe is not None
     bias = made.bias if named and not getattr(made.settings and made.settings.solver, "adaptive", False) else None
     return Evidence(
@@ -140,9 +141,7 @@ def _levels(denoiser: Denoiser, std: float, count: int) -> Tensor:
     """Noise ratios evenly spaced in their logarithm, as far as the process reaches."""
     reach = [float(denoiser.schedule.noise_ratio(t)) for t in (0.0, 1.0)]
     low, high = max(reach[0] * 1.001, LOWEST * std), min(reach[1] * 0.999, HIGHEST * std)
-    return torch.logspace(
-        math.log10(min(low, high / 2)), math.log10(high), count, dtype=torch.float64, device="cpu"
-    )
+    return torch.logspace(math.log10(min(low, high / 2)), math.log10(high), count, dtype=torch.float64, device="cpu")
 
 
 def _mode(denoiser: Denoiser, points: Points, s: Tensor) -> Mode:
@@ -187,7 +186,8 @@ def _own(
     held_out: Tensor | None,
 ) -> Own:
     std = references.spectrum.std
-    assert made.trajectory is not None and made.times is not None
+    assert made.trajectory is not None
+    assert made.times is not None
     ratios = denoiser.schedule.noise_ratio(made.times)
     gaps, on_data = [], []
     whole = ~made.failed
@@ -197,7 +197,9 @@ def _own(
         at = float(ratios[k])
         rows = whole.nonzero()[:, 0]
         told = judged.told.rows(rows)
-        there = predictions(denoiser, Points(y, torch.zeros_like(y), told), at) if math.isfinite(at) and at > 0 else None
+        there = (
+            predictions(denoiser, Points(y, torch.zeros_like(y), told), at) if math.isfinite(at) and at > 0 else None
+        )
         here = predictions(denoiser, judged, level)
         noisy = judged.x0 + level * judged.eps
         gaps.append(_gap(there, references, name, y, at))
@@ -207,12 +209,12 @@ def _own(
     few = truth[: 2 * len(judged.x0)]
     half = max(1, min(len(x), len(few) // 2))
     distance = metrics.sliced_wasserstein(x[:half], few[:half]) / std if len(x) else math.inf
-    floor = metrics.sliced_wasserstein_floor(few, (half, half)) if len(few) >= 2 else metrics.Floor(0.0, 0.0)
+    floor = metrics.sliced_wasserstein_floor(few, (half, half)) if len(few) >= 2 else Distance(0.0, 0.0)
     memorised = metrics.memorization(x, data[:POOL], held_out[:POOL]) if held_out is not None and len(x) else None
     return Own(
         made.x, made, torch.tensor(gaps, dtype=torch.float64, device="cpu"),
         torch.tensor(on_data, dtype=torch.float64, device="cpu"), distance,
-        metrics.Floor(floor.mean / std, floor.std / std), memorised,
+        Distance(floor.mean / std, floor.std / std), memorised,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from scorefield.diagnostics.references import References
 from scorefield.randomness import Stream, randn_like
 
 CHUNK = 128
-SIGNIFICANT = 4.0  # standard errors, of a mean over data: 3e-5 by chance for each level
+SIGNIFICANT = 4.0  # standard errors of a mean over data: 3e-5 by chance
 
 
 class Points(NamedTuple):
@@ -92,19 +92,23 @@ def floor_of(references: References, points: Points, s: Tensor) -> Floor:
     return Floor(torch.stack(rows).cpu(), names)
 
 
-def displacement(s: Tensor, std: float, excess: Tensor, error_of_it: Tensor | None = None) -> float:
+def displacement(s: Tensor, std: float, excess: Tensor) -> float:
     """How far an error of D of mean square `excess` `(L,)` moves samples, in the data's standard deviations.
 
         int sqrt(E |dD|^2) / sqrt(s^2 + sd^2) dlog s
 
     which is exact for Gaussian data where errors add up: on the way from s to 0 their ODE contracts by sd / sqrt(s^2 +
-    sd^2). What is within SIGNIFICANT standard errors counts nothing; what is negative counts against the rest.
+    sd^2). What is negative counts against the rest.
     """
-    if error_of_it is not None:
-        excess = torch.where(excess.abs() > SIGNIFICANT * error_of_it, excess, 0.0)
     excess = excess.nan_to_num(0.0, 0.0, 0.0)
-    moved = excess.sign() * excess.abs().sqrt() / (s**2 + std**2).sqrt()
-    return float((moved * widths(s)).sum())
+    return float((excess.sign() * excess.abs().sqrt() / (s**2 + std**2).sqrt() * widths(s)).sum())
+
+
+def certain(s: Tensor, std: float, gain: Tensor) -> bool:
+    """Whether gains `(L, n)` are none by chance: their sum over the levels, each over s^2 + sd^2, is by SIGNIFICANT
+    standard errors over the samples."""
+    whole = (gain.nan_to_num(0.0, 0.0, 0.0) * (widths(s) / (s**2 + std**2))[:, None]).sum(0)
+    return float(whole.mean()) > SIGNIFICANT * float(whole.std()) / len(whole) ** 0.5
 
 
 def widths(s: Tensor) -> Tensor:
@@ -112,9 +116,3 @@ def widths(s: Tensor) -> Tensor:
     log = s.log()
     edges = torch.cat([log[:1], (log[1:] + log[:-1]) / 2, log[-1:]])
     return edges.diff()
-
-
-def paired(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """(mean, standard error) over the samples of before - after, both `(L, n)`."""
-    gain = before - after
-    return gain.mean(1), gain.std(1) / gain.shape[1] ** 0.5

@@ -4,7 +4,7 @@ At noise s, y = x0 + s eps, the least mean squared error of x0 is that of E[x0 |
 does worse than one of these is proved not to be E[x0 | y]:
 
     Wiener      m + C (C + s^2)^-1 (y - m)            the best affine denoiser, from the data's mean and covariance
-    kernel      sum_i w_i(y) (...), a Gaussian of width h around each datum: E[x0 | y] of the data set itself
+    kernel      E[x0 | y] of the data set itself, a Gaussian of width h around each datum
     noisier     [1 / e(s') + 1/s^2 - 1/s'^2]^-1       from the model's own error e(s') an entry at a noisier level s' > s
 
 The last holds since the least error m an entry obeys dm / d(s^-2) = -E tr Cov[x0 | y]^2 / d <= -m^2, so that 1/m - s^-2
@@ -48,10 +48,7 @@ class Spectrum:
         """The Wiener filter's E[x0 | y], for y `(n, *event)`."""
         gain = self.variances / (self.variances + s**2)
         centred = y.flatten(1).double() - self.mean
-        if self.vectors is None:
-            out = gain * centred
-        else:
-            out = (centred @ self.vectors * gain) @ self.vectors.T
+        out = gain * centred if self.vectors is None else (centred @ self.vectors * gain) @ self.vectors.T
         return (self.mean + out).reshape(y.shape)
 
 

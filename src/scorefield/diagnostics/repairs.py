@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from scorefield import catalogue
 from scorefield.denoisers import Denoiser, NoiseConditional
-from scorefield.diagnostics.measured import Points, displacement, errors, paired
+from scorefield.diagnostics.measured import Points, certain, displacement, errors
 from scorefield.diagnostics.subject import Subject
 from scorefield.schedules import Schedule
 
 FRACTIONS = (0.02, 0.05, 0.12, 0.3, 0.7)  # of the range of the network's level, either way
 FACTORS = (1000.0, 1e-3)  # steps for times, times for steps
+FEW, TRIED = 32, 2  # data that all changes are tried on, and how many are tried on more
 BEST = 5e-3  # of the range: how finely a shift is sought
 
 
@@ -50,27 +50,34 @@ class _Change:
 
 def best(subject: Subject, s: Tensor, points: Points) -> Repair | None:
     """The change that takes away the most error, of all there are; None where none takes away any."""
+    changes = [change for propose in PROPOSALS for change in propose(subject, s, points)]
+    few = points.few(FEW)
+    before = errors(subject.denoiser, few, s)
+    std = subject.spectrum.std
+    promise = [displacement(s, std, _gain(change, subject, s, few, before).mean(1)) for change in changes]
+    chosen = sorted(range(len(changes)), key=lambda i: -promise[i])[:TRIED]
     before = errors(subject.denoiser, points, s)
-    found = [
-        repair
-        for propose in PROPOSALS
-        for change in propose(subject, s, points)
-        if (repair := _tried(change, subject, s, points, before)) is not None
-    ]
-    return max(found, key=lambda repair: repair.cost, default=None)
+    found = [_tried(changes[i], subject, s, points, before) for i in chosen if promise[i] > 0]
+    return max((repair for repair in found if repair is not None), key=lambda repair: repair.cost, default=None)
+
+
+def _gain(change: _Change, subject: Subject, s: Tensor, points: Points, before: Tensor) -> Tensor:
+    """What the change takes from the squared errors `before` `(L, n)`, in the units before it."""
+    scale = change.subject.scale / subject.scale
+    # the noise is on the data: scaled with them, or the level would be another one
+    after = errors(change.subject.denoiser, _moved(points, subject, change.subject), s * abs(scale)) / scale**2
+    return before - after
 
 
 def _tried(change: _Change, subject: Subject, s: Tensor, points: Points, before: Tensor) -> Repair | None:
-    scale, moved = change.subject.scale / subject.scale, _moved(points, subject, change.subject)
-    # the noise is on the data: scaled with them, or the level would be another one
-    after = errors(change.subject.denoiser, moved, s * abs(scale)) / scale**2
-    gain, stderr = paired(before, after)
-    cost = displacement(s, subject.spectrum.std, gain, stderr)
-    if not cost > 0:
+    std = subject.spectrum.std
+    gain = _gain(change, subject, s, points, before)
+    if not certain(s, std, gain):
         return None
+    mean = gain.mean(1)
     return Repair(
-        change.name, change.what, change.remedy, cost, gain, int(weighed(s, subject.spectrum.std, gain).argmax()), change.numbers,
-        change.subject,
+        change.name, change.what, change.remedy, displacement(s, std, mean), mean,
+        int(weighed(s, std, mean).argmax()), change.numbers, change.subject,
     )  # fmt: skip
 
 
@@ -120,7 +127,7 @@ def _levels(subject: Subject, s: Tensor, points: Points) -> Iterator[_Change]:
     def shifted(by: float) -> Denoiser:
         return _copy(denoiser, level=lambda t: base(t) + by)
 
-    few, at = points.few(64), s[:: max(1, len(s) // 8)]
+    few, at = points.few(FEW), s[:: max(1, len(s) // 8)]
 
     def error_at(by: float) -> float:
         mean = errors(shifted(by), few, at).mean(1)
