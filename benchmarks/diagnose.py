@@ -173,7 +173,7 @@ class Without(losses.TimeLaw):
 
 
 def band(s: Setting) -> Case:
-    low, high = ((0.08, 4.0), (0.06, 2.0), (0.3, 30.0), (0.1, 4.0), (0.1, 3.0))[s.index % 5]
+    low, high = ((0.08, 4.0), (0.03, 8.0), (0.3, 30.0), (0.1, 4.0), (0.1, 3.0))[s.index % 5]
     schedule, target = s.process
     law = losses.UniformAngle(schedule, 1.0)
     return Case(fit(s, schedule, target, times=Without(law, schedule, low, high))[0], s.train, s.held_out)

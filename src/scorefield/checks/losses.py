@@ -132,6 +132,7 @@ def _alone(s: _Small) -> None:
     fixed = s.loss(s.denoiser, s.x0, t=s.t, eps=s.eps, generator=Stream(0, s.index))
     for i in range(5):
         row = slice(i, i + 1)
+        require(value.shape == (5,), "the loss must be (B,)", tuple(value.shape))
         alone = s.loss(s.denoiser, s.x0[row], generator=Stream(0, s.index[row]))
         close(alone, value[row], "a sample's loss must not depend on its batch, its Stream given", 1e-9)
         alone = s.loss(s.denoiser, s.x0[row], t=s.t[row], eps=s.eps[row], generator=Stream(0, s.index[row]))

@@ -22,6 +22,7 @@ from scorefield.cli import (
     data,
     decode,
     demo,
+    diagnose,
     distill,
     edit,
     encode,
@@ -52,6 +53,7 @@ app.command("sample")(sample.sample)
 app.command("tune")(tune.tune)
 app.command("distill")(distill.distill)
 app.command("audit")(audit.audit)
+app.command("diagnose")(diagnose.diagnose)
 app.command("likelihood")(likelihood.likelihood)
 app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)

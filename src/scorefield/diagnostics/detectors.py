@@ -55,12 +55,12 @@ def repaired(e: Evidence) -> Finding | None:
     if r is None or r.cost < MOVED:
         return None
     s = e.s[::2]
-    excess = (e.error - e.floor.error).mean(1)[::2].clamp(min=0)
+    excess = (e.train_error.mean(1) - e.floor.error.mean(1))[::2].clamp(min=0)
     if r.cost < MOST * displacement(s, e.std, excess):  # it is wrong in another way
         return None
     part = weighed(s, e.std, r.gain)
     where = s[part > part.max() / 2]
-    before = float(e.error[::2][r.worst].mean())
+    before = float(e.train_error[::2][r.worst].mean())
     after = before - float(r.gain[r.worst])
     cost = (
         f"{_moves(r.cost)}, and multiplies the squared error at noise {float(s[r.worst]):.2g} by {before / after:.3g}"
@@ -159,8 +159,8 @@ def memorisation(e: Evidence) -> Finding | None:
     gap = e.error.mean(1) - e.train_error.mean(1)
     cost = displacement(e.s, e.std, gap)
     part = weighed(e.s, e.std, gap)
-    worst = int(part.argmax())
-    ratio = float(e.error[worst].mean() / e.train_error[worst].mean())
+    ratios = torch.where(part > part.max() / 4, e.error.mean(1) / e.train_error.mean(1), 0.0)
+    ratio, worst = float(ratios.max()), int(ratios.argmax())
     if cost < MOVED or ratio < 1 + 2 * BEHIND:
         return None
     where = e.s[part > part.max() / 2]
@@ -169,7 +169,7 @@ def memorisation(e: Evidence) -> Finding | None:
     return Finding(
         "memorisation", cost, (float(where.min()), float(where.max())),
         "the model knows its training data by heart",
-        f"on other data of the same law its squared error is {ratio:.3g} times as large{copies}",
+        f"on other data of the same law its squared error is {ratio:.3g} times as large at noise {float(e.s[worst]):.2g}{copies}",
         "train on more data, augment, or stop earlier",
         {"ratio": ratio, "share": math.nan if m is None else m.share},
     )  # fmt: skip

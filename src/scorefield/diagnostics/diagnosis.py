@@ -22,6 +22,7 @@ from scorefield.randomness import Stream
 from scorefield.solvers import Solver
 from scorefield.tensors import as_tensor
 
+NUMBERS = 4096  # of data: the paired difference of two errors has a noise of twice its root times the error's own
 HEALTHY = "Nothing found: errors are where the data's own references put them, and no repair improves on the model"
 
 
@@ -101,7 +102,7 @@ def diagnose(
     exact: Denoiser | None = None,
     solver: Solver | None = None,
     nfe: int | None = None,
-    n: int = 256,
+    n: int | None = None,
     levels: int = 20,
     seed: int = 0,
     report: Callable[[str], None] | None = None,
@@ -123,7 +124,8 @@ def diagnose(
             taken for too little training.
         exact: E[x0 | x_t] where it is known, of any process.
         solver, nfe: that samples are made with; the default ones unless given.
-        n: data looked at, of each kind.
+        n: data looked at, of each kind, each several times under other noise where there are fewer; unless given as
+            many as have NUMBERS numbers, at least 256: what a comparison of errors needs.
         levels: noise levels, evenly spaced in log(sigma / alpha).
         report: told what is being done.
 
@@ -134,13 +136,14 @@ def diagnose(
     """
     require_denoiser("denoiser", denoiser)
     require(denoiser, "score", "diagnose")
-    if levels < 4 or n < 8:
+    if levels < 4 or (n is not None and n < 8):
         raise ValueError(f"levels must be at least 4 and n at least 8; got {levels} and {n}")
     own = next((p for p in denoiser.parameters() if p.is_floating_point()), None)
     x0 = _model_units("data", data, transform, own, seed)
     other = None if held_out is None else _model_units("held_out", held_out, transform, own, seed + 1)
     told = Conditions.of(cond, len(x0), x0.dtype, x0.device)
     held_told = Conditions.of(held_out_cond, 0 if other is None else len(other), x0.dtype, x0.device)
+    n = max(256, NUMBERS // x0[0].numel()) if n is None else n
     evidence = measure(
         denoiser, x0, other, told=told, held_told=held_told, present=present, exact=exact, solver=solver, nfe=nfe, n=n,
         levels=levels, seed=seed, report=report or (lambda _: None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,6 +25,8 @@ from scorefield.metrics import Memorization
 from scorefield.sampling import Samples, sample
 from scorefield.solvers import Bias, Solver
 
+OWN = 256  # samples drawn
+SMALL = 64  # training data up to which none are spared for the references, if others are
 POOL = 1024  # data that references are made of
 LOWEST, HIGHEST = 0.02, 100.0  # noise ratios looked at, over the data's standard deviation
 
@@ -92,7 +95,7 @@ def measure(
     training, judged, pool = _divided(data, held_out, told, held_told, n, seed)
     references = References(pool, exact)
     spectrum = references.spectrum
-    s = _levels(denoiser, spectrum.std, levels)
+    s = _levels(denoiser, exact, spectrum.std, levels)
     report("the model as it was handed over")
     mode = _mode(denoiser, judged.few(64), s)
     with evaluating(denoiser), contextlib.ExitStack() as stack:
@@ -103,15 +106,18 @@ def measure(
         train_error = errors(denoiser, training, s) if held_out is not None else error
         floor = floor_of(references, judged, s)
         report("its own trajectories")
-        made = sample(
-            denoiser, tuple(judged.x0.shape), solver=solver, nfe=nfe, cond=judged.told, seed=seed, trajectory=True
-        )
-        own = _own(denoiser, made, judged, references, floor.names, s, data, held_out)
+        few = judged.few(OWN)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what sampling warns of is what is looked for
+            made = sample(
+                denoiser, tuple(few.x0.shape), solver=solver, nfe=nfe, cond=few.told, seed=seed, trajectory=True
+            )
+        own = _own(denoiser, made, few, references, floor.names, s, data, held_out)
         x = made.x[~made.failed].double() if not bool(made.failed.all()) else judged.x0.double() * math.nan
         believed = (float(x.mean()), float((x - x.mean(0)).square().mean().sqrt()))
         subject = Subject(denoiser, present, spectrum, believed, solver, nfe)
         report("repairs")
-        repair = repairs.best(subject, s[::2], judged)
+        repair = repairs.best(subject, s[::2], training)  # which an overfitted model denoises well
     named = solver is not None or nfe is not None
     bias = made.bias if named and not getattr(made.settings and made.settings.solver, "adaptive", False) else None
     return Evidence(
@@ -125,7 +131,7 @@ def _divided(
 ) -> tuple[Points, Points, Tensor]:
     """(points of the training data, points to judge by, the pool of all other data); few data are taken repeatedly."""
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed), device="cpu")
-    share = min(n, max(1, len(data) // 2))
+    share = min(n, max(len(data) // 2, min(len(data), SMALL if held_out is not None else 1)))
     rows, rest = order[:share], order[share:]
     training = Points.of(data, told, rows.repeat(math.ceil(n / share))[:n], seed)
     if held_out is None:
@@ -137,9 +143,10 @@ def _divided(
     return training, judged, torch.cat([spare, data[rest.to(data.device)]])[:POOL]
 
 
-def _levels(denoiser: Denoiser, std: float, count: int) -> Tensor:
-    """Noise ratios evenly spaced in their logarithm, as far as the process reaches."""
-    reach = [float(denoiser.schedule.noise_ratio(t)) for t in (0.0, 1.0)]
+def _levels(denoiser: Denoiser, exact: Denoiser | None, std: float, count: int) -> Tensor:
+    """Noise ratios evenly spaced in their logarithm, as far as the processes reach."""
+    both = [d.schedule for d in (denoiser, exact) if d is not None]
+    reach = [pick(float(p.noise_ratio(t)) for p in both) for pick, t in ((max, 0.0), (min, 1.0))]
     low, high = max(reach[0] * 1.001, LOWEST * std), min(reach[1] * 0.999, HIGHEST * std)
     return torch.logspace(math.log10(min(low, high / 2)), math.log10(high), count, dtype=torch.float64, device="cpu")
 

@@ -22,7 +22,8 @@ from scorefield.schedules import Schedule
 
 FRACTIONS = (0.02, 0.05, 0.12, 0.3, 0.7)  # of the range of the network's level, either way
 FACTORS = (1000.0, 1e-3)  # steps for times, times for steps
-FEW, TRIED = 32, 2  # data that all changes are tried on, and how many are tried on more
+FEW, TRIED = 64, 3  # data that all changes are tried on, and how many are tried on more
+TURNED = 1.1  # how much better data that are turned over must do: many laws are symmetric
 BEST = 5e-3  # of the range: how finely a shift is sought
 
 
@@ -46,6 +47,7 @@ class _Change:
     remedy: str
     subject: Subject
     numbers: dict[str, float]
+    doubt: float = 1.0  # its cost is divided by this where it competes: of two that do as well, the plainer
 
 
 def best(subject: Subject, s: Tensor, points: Points) -> Repair | None:
@@ -55,10 +57,11 @@ def best(subject: Subject, s: Tensor, points: Points) -> Repair | None:
     before = errors(subject.denoiser, few, s)
     std = subject.spectrum.std
     promise = [displacement(s, std, _gain(change, subject, s, few, before).mean(1)) for change in changes]
-    chosen = sorted(range(len(changes)), key=lambda i: -promise[i])[:TRIED]
+    chosen = sorted(range(len(changes)), key=lambda i: -promise[i] / changes[i].doubt)[:TRIED]
     before = errors(subject.denoiser, points, s)
-    found = [_tried(changes[i], subject, s, points, before) for i in chosen if promise[i] > 0]
-    return max((repair for repair in found if repair is not None), key=lambda repair: repair.cost, default=None)
+    found = [(_tried(changes[i], subject, s, points, before), changes[i].doubt) for i in chosen if promise[i] > 0]
+    sure = [(repair, repair.cost / doubt) for repair, doubt in found if repair is not None]
+    return max(sure, key=lambda pair: pair[1])[0] if sure else None
 
 
 def _gain(change: _Change, subject: Subject, s: Tensor, points: Points, before: Tensor) -> Tensor:
@@ -187,6 +190,7 @@ def _units(subject: Subject, s: Tensor, points: Points) -> Iterator[_Change]:
                 f"transform the data as in training: x -> {scale:.3g} x {shift:+.3g} fits far better",
                 subject.scaled(scale, shift),
                 {"scale": scale, "shift": shift},
+                TURNED if sign < 0 else 1.0,
             )
 
 

@@ -10,6 +10,7 @@
 
 from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
+from scorefield.runs.diagnosing import examine
 from scorefield.runs.drawing import Drawn, captions, draw, labels
 from scorefield.runs.trained import RECIPE, Trained, load
 from scorefield.runs.training import Interrupted, check, train
@@ -24,6 +25,7 @@ __all__ = [
     "check",
     "device_of",
     "draw",
+    "examine",
     "labels",
     "load",
     "train",
