@@ -4,6 +4,7 @@ from . import checks as checks
 from . import comparison as comparison
 from . import conditions as conditions
 from . import data as data
+from . import diagnostics as diagnostics
 from . import distributions as distributions
 from . import flowmaps as flowmaps
 from . import grids as grids
@@ -44,6 +45,8 @@ from .denoisers import eps as eps
 from .denoisers import score as score
 from .denoisers import v as v
 from .denoisers import velocity as velocity
+from .diagnostics import Diagnosis as Diagnosis
+from .diagnostics import diagnose as diagnose
 from .distributions import Distribution as Distribution
 from .distributions import Empirical as Empirical
 from .distributions import Energy as Energy

@@ -23,6 +23,7 @@ from scorefield.cli import (
     data,
     decode,
     demo,
+    diagnose,
     distill,
     edit,
     encode,
@@ -56,6 +57,7 @@ app.command("distill")(distill.distill)
 app.command("audit")(audit.audit)
 app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
+app.command("diagnose")(diagnose.diagnose)
 app.command("likelihood")(likelihood.likelihood)
 app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)

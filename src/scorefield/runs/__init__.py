@@ -10,6 +10,7 @@
 
 from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
+from scorefield.runs.diagnosing import examine
 from scorefield.runs.drawing import Drawn, captions, draw, labels
 from scorefield.runs.evaluating import Evaluated, evaluate
 from scorefield.runs.trained import RECIPE, Trained, load
@@ -27,6 +28,7 @@ __all__ = [
     "device_of",
     "draw",
     "evaluate",
+    "examine",
     "labels",
     "load",
     "train",

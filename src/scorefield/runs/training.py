@@ -138,7 +138,9 @@ def _sample_into(folder: Path, denoiser: NetworkDenoiser | Generative, experimen
         cond = {"label": torch.arange(SHOWN) % source.num_classes}
     else:
         cond = source.batch(torch.arange(SHOWN) * len(source) // SHOWN).cond
-    how = {} if isinstance(denoiser, Generative) else {"nfe": None if isinstance(denoiser, FlowMap) else 20, "cond": cond}
+    how = (
+        {} if isinstance(denoiser, Generative) else {"nfe": None if isinstance(denoiser, FlowMap) else 20, "cond": cond}
+    )
     drawn = draw(denoiser, experiment.transform, (SHOWN, *source.event_shape), **how)
     figure = samples.of_samples(drawn.raw, experiment.transform)
     if figure is not None and distributed.rank() == 0:

@@ -1,0 +1,64 @@
+"""`scorefield diagnose`: what is wrong with a run, worst first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scorefield.cli._output import at_a_terminal, picture_folder, result_files, warn
+
+
+def diagnose(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint file.", show_default=False)],
+    data: Annotated[
+        str | None,
+        typer.Argument(help="A name, a file or a folder to judge by. [default: held-out data]", show_default=False),
+    ] = None,
+    n: Annotated[
+        int, typer.Option("--n", min=8, help="Data looked at, of those trained on and of those held out.")
+    ] = 256,
+    nfe: Annotated[
+        int | None, typer.Option("--nfe", min=1, help="Evaluations a sample, as you draw them. [default: 30]")
+    ] = None,
+    solver: Annotated[str | None, typer.Option("--solver", help="As you draw them. [default: the best known]")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the choice of data and the noise.")] = 0,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where mnist and fashion lie.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="PNG to write, with .html and .json beside it. [default: in the run]", show_default=False
+        ),
+    ] = None,
+    json: Annotated[
+        str | None, typer.Option("--json", help="'-' prints the JSON, and nothing else.", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
+) -> None:
+    """The worst thing about a model in one sentence: at which noise level, what it costs, what to change. Then a page."""
+    if json not in (None, "-"):
+        raise ValueError(f"--json takes '-', for the standard output; got {json!r}: the file goes where --out says")
+    out = result_files(out, run, f"diagnosis-seed{seed}", overwrite)
+    picture_folder(out.parent, "", [out.with_suffix(".html").name], overwrite)
+
+    from rich.console import Console
+
+    from scorefield import plots
+    from scorefield.plots.diagnosis import of_diagnosis, page
+    from scorefield.runs import examine, load
+    from scorefield.storage import files
+
+    trained = load(run, warn=warn).to(device)
+    quiet = not at_a_terminal()
+    with Console(stderr=True, quiet=quiet).status("reading") as status:
+        found = examine(trained, data, n=n, nfe=nfe, solver=solver, seed=seed, data_dir=data_dir, report=status.update)
+    plots.save(of_diagnosis(found), out)
+    page(found, out.with_suffix(".html"), out, title=f"Diagnosis: {trained.name}")
+    files.replace(out.with_suffix(".json"), found.to_json().encode())
+    if json == "-":
+        typer.echo(found.to_json())
+        return
+    typer.echo(str(found))
+    typer.echo(f"\n{out}, {out.with_suffix('.html').name}, {out.with_suffix('.json').name}")
