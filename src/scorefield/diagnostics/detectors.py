@@ -165,13 +165,13 @@ def memorisation(e: Evidence) -> Finding | None:
         return None
     where = e.s[part > part.max() / 2]
     m = e.own.memorised
-    copies = "" if m is None else f", and {m.share:.0%} of its samples are nearer to training data than to others"
+    copies = "" if m is None else f", and {m.value:.0%} of its samples are nearer to training data than to others"
     return Finding(
         "memorisation", cost, (float(where.min()), float(where.max())),
         "the model knows its training data by heart",
         f"on other data of the same law its squared error is {ratio:.3g} times as large at noise {float(e.s[worst]):.2g}{copies}",
         "train on more data, augment, or stop earlier",
-        {"ratio": ratio, "share": math.nan if m is None else m.share},
+        {"ratio": ratio, "share": math.nan if m is None else m.value},
     )  # fmt: skip
 
 

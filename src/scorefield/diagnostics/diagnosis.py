@@ -189,7 +189,7 @@ def _facts(e: Evidence) -> dict[str, float]:
         "lowest_noise": float(d.schedule.noise_ratio(0.0)), "highest_noise": float(d.schedule.noise_ratio(1.0)),
         "leading_variance": e.start.max().item(), "sliced_wasserstein": e.own.distance,
         "sliced_wasserstein_floor": e.own.floor.mean, "nfe": float(e.own.made.nfe),
-        "nearer_to_training_data": math.nan if e.own.memorised is None else e.own.memorised.share,
+        "nearer_to_training_data": math.nan if e.own.memorised is None else e.own.memorised.value,
         "best_repair": 0.0 if e.repair is None else e.repair.cost,
     }  # fmt: skip
 

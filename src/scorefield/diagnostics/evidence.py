@@ -21,7 +21,7 @@ from scorefield.diagnostics.measured import Floor, Points, errors, floor_of, pre
 from scorefield.diagnostics.references import References, from_noisier
 from scorefield.diagnostics.subject import Subject
 from scorefield.metrics import Floor as Distance
-from scorefield.metrics import Memorization
+from scorefield.metrics import Evidence as Measured
 from scorefield.sampling import Samples, sample
 from scorefield.solvers import Bias, Solver
 
@@ -49,7 +49,7 @@ class Own(NamedTuple):
     on_data: Tensor  # (L,) the same on data's noisings
     distance: float  # sliced W2 of the samples to the data, over the data's standard deviation
     floor: Distance  # of it
-    memorised: Memorization | None  # where there are held-out data
+    memorised: Measured | None  # where there are held-out data
 
 
 @dataclass(frozen=True, eq=False)

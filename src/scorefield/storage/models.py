@@ -180,7 +180,7 @@ def load(path: str | os.PathLike[str], *, types: Iterable[type] = (), **parts: A
     """
     model, transform, meta = read(Path(path), types, parts)
     if not isinstance(model, NetworkDenoiser):
-        raise ValueError(no_denoiser(path, model))
+        raise ValueError(no_denoiser(Path(path), model))
     return Checkpoint(model, transform, meta)
 
 
