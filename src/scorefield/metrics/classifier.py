@@ -112,8 +112,10 @@ def mode_weights(
     """Shares of classes among `generated` labels `(n,)`, a classifier's say, and among `real` ones `(m,)`.
 
     The interval of a class's share is Wilson's, and its p-value Fisher's exact test of the two counts. The total
-    variation 1/2 sum |p_k - q_k| is too large, since an |error| does not cancel; its interval is normal about the value
-    less that bias (the mean of a folded normal at each class), with the multinomial variance. Its p-value is that of
+    variation 1/2 sum |p_k - q_k| is too large, as an |error| does not cancel: `.extrapolated` takes off the mean of a
+    folded normal at each class, and is still too large. Signs found on one half of the data and gaps on the other,
+    averaged over all halves, give a number that is too small by as little. The interval reaches from the one's lower to
+    the other's upper end, with the multinomial variance, and holds whichever classes are alike. Its p-value is that of
     regroupings of the labels, exact. A classifier's mistakes are in both: read the real data's labels by it too.
 
     Args:
@@ -160,9 +162,11 @@ def _total_variation(counts: np.ndarray, permutations: int, seed: int) -> Eviden
     sd = np.sqrt(p * (1 - p) / n + q * (1 - q) / m)
     gap, known = np.abs(p - q), sd > 0
     z = gap[known] / sd[known]
-    bias = float(np.sum(sd[known] * (2 * stats.norm.pdf(z) - 2 * z * stats.norm.sf(z)))) / 2
+    folded = 2 * stats.norm.pdf(z) - 2 * z * stats.norm.sf(z)  # E |z + error| - z
+    split = z * (1 - 2 * stats.norm.sf(z)) - 2 * stats.norm.pdf(z)  # E sign(z + e) (z - e), e standard normal
+    least, most = (float(np.sum(sd[known] * of)) / 2 for of in (split, z - folded))
     sign = np.sign(p - q) / 2
-    error = np.sqrt(sum((s @ sign**2 - (s @ sign) ** 2) / size for s, size in ((p, n), (q, m))))
+    error = float(np.sqrt(sum((s @ sign**2 - (s @ sign) ** 2) / size for s, size in ((p, n), (q, m)))))
 
     def test() -> float:
         draw = np.random.default_rng(seed)
@@ -180,8 +184,8 @@ def _total_variation(counts: np.ndarray, permutations: int, seed: int) -> Eviden
         value=value,
         n=(n, m),
         features="labels",
-        bounds=normal(value - bias, float(error), low=0.0, high=1.0),
-        limit=lambda: value - bias,
+        bounds=lambda level: (normal(least, error, low=0.0)(level)[0], normal(most, error, high=1.0)(level)[1]),
+        limit=lambda: most,
         null=floor,
         p=test,
     )

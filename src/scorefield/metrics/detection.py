@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from scorefield.metrics.evidence import Bounds, Evidence
 
@@ -86,8 +86,9 @@ def auroc(inliers: ArrayLike, outliers: ArrayLike) -> Evidence:
 def average_precision(inliers: ArrayLike, outliers: ArrayLike, *, resamples: int = 1000, seed: int = 0) -> Evidence:
     """The mean precision over the recalls, a step function's; it depends on the share of outliers, m / (n + m) here.
 
-    The interval is the percentile bootstrap's, each sample redrawn by itself; where the two are perfectly apart it has
-    no width and means nothing.
+    The interval is normal on the logit, with the spread over random halves of both samples, and without the bias, which
+    halves have twice (the bootstrap's duplicates tie, and its percentiles add the bias once more). Where the two are
+    perfectly apart it has no width and means nothing.
 
     Raises:
         ValueError: for scores that are not (N,), are empty or NaN; for less than one resample.
@@ -99,7 +100,15 @@ def average_precision(inliers: ArrayLike, outliers: ArrayLike, *, resamples: int
         new = np.diff(found, axis=1, prepend=0)
         return (new * found / np.where(found > 0, found + ratio * false, 1)).sum(1)
 
-    value, bounds = _bootstrapped(precision, x, y, resamples, seed)
+    value, redrawn = _bootstrapped(precision, x, y, resamples, seed, halves=True)
+
+    def bounds(level: float) -> tuple[float, float]:
+        if not 0 < value < 1:
+            return value, value
+        logits = special.logit(redrawn().clip(1e-9, 1 - 1e-9))
+        centre, half = 2 * special.logit(value) - logits.mean(), stats.norm.ppf((1 + level) / 2) * logits.std()
+        return float(special.expit(centre - half)), float(special.expit(centre + half))
+
     return _evidence("average_precision", value, x, y, bounds)
 
 
@@ -127,10 +136,10 @@ def fpr_at(
 
     def bounds(level: float) -> tuple[float, float]:
         tail = (1 - level) / 2
-        low, high = redrawn(level)
+        low, high = np.quantile(redrawn(), [tail, 1 - tail])
         least = float(stats.beta.ppf(tail, k, n - k + 1)) if k else 0.0
         most = float(stats.beta.isf(tail, k + 1, n - k)) if k < n else 1.0
-        return min(low, least), max(high, most)
+        return min(float(low), least), max(float(high), most)
 
     return _evidence("fpr_at", value, x, y, bounds)
 
@@ -152,11 +161,12 @@ def _placements(scores: Scores, other: Scores) -> Scores:
 
 
 def _bootstrapped(
-    number: Callable[[Scores, Scores], Scores], x: Scores, y: Scores, resamples: int, seed: int
-) -> tuple[float, Bounds]:
-    """The value and its percentile interval.
+    number: Callable[[Scores, Scores], Scores], x: Scores, y: Scores, resamples: int, seed: int, *, halves: bool = False
+) -> tuple[float, Callable[[], Scores]]:
+    """The value, and its values of resamples, drawn once and when asked for.
 
-    `number` takes the shares of outliers and of inliers at or above each threshold, high to low, `(R, T)` each.
+    `number` takes the shares of outliers and of inliers at or above each threshold, high to low, `(R, T)` each. With
+    `halves` a resample is a random half of each sample, without replacement.
     """
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1; got {resamples}")
@@ -170,16 +180,17 @@ def _bootstrapped(
         at_once = max(1, ELEMENTS // len(scores))
         for first in range(0, resamples, at_once):  # a resample is how often each score was drawn
             size = min(at_once, resamples - first)
-            found, false = (draw.multinomial(c.sum(), c / c.sum(), size).cumsum(1) / c.sum() for c in (of_y, of_x))
-            values.append(number(found, false))
+            counts = [
+                draw.multivariate_hypergeometric(c, (c.sum() + 1) // 2, size, method="marginals")
+                if halves
+                else draw.multinomial(c.sum(), c / c.sum(), size)
+                for c in (of_y, of_x)
+            ]
+            values.append(number(*(c.cumsum(1) / c.sum(1, keepdims=True) for c in counts)))
         return np.concatenate(values)
 
-    def bounds(level: float) -> tuple[float, float]:
-        low, high = np.quantile(redrawn(), [(1 - level) / 2, (1 + level) / 2])
-        return float(low), float(high)
-
     found, false = (c.cumsum()[None] / c.sum() for c in (of_y, of_x))
-    return float(number(found, false)[0]), bounds
+    return float(number(found, false)[0]), redrawn
 
 
 def _scores(inliers: ArrayLike, outliers: ArrayLike) -> tuple[Scores, Scores]:
