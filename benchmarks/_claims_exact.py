@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from matplotlib.ticker import NullLocator
 from scipy.optimize import linear_sum_assignment
 
 import scorefield as sf
@@ -48,16 +49,17 @@ def ddim_and_ddpm(pictures: Path) -> list[Claim]:
     left.legend(frameon=False, fontsize=9)
     plots.save(fig, pictures / "claims-steps.png")
     widths = {key: shown(width[key], 3) for key in width}
-    even = abs(sum(apart["DDIM", 50]) - sum(apart["DDPM", 1000])) / seeds < 0.25 * sum(real) / seeds
+    even = abs(sum(width["DDIM", 50]) - sum(width["DDPM", 1000])) / seeds < 0.02
     narrow = sum(whole["DDPM", 50]) < sum(whole["DDIM", 50]) + 0.02 * seeds
     return [
         Claim(
             "50 DDIM steps equal 1,000 DDPM steps",
             f"sliced W2 {shown(apart['DDIM', 50], 3)} and {shown(apart['DDPM', 1000], 3)}, exact samples "
             f"{shown(real, 3)}; a mode's width over the true one {widths['DDIM', 50]} and {widths['DDPM', 1000]}",
-            "Holds with an exact score: neither can be told from exact samples by its distance."
+            "Holds with an exact score."
             if even
-            else "Nearly: the 50 steps can still be told.",
+            else "Not quite, with an exact score: the distance of 4,000 samples can hardly tell them, the width of a "
+            "mode can.",
         ),
         Claim(
             "DDPM with 50 steps is worse than DDIM with 50",
@@ -107,6 +109,8 @@ def straight_paths(pictures: Path) -> list[Claim]:
         ax.plot(steps, values, "o-", color=plots.COLORS[color], label=name)
     ax.axhline(real, color=plots.COLORS["truth"], linestyle=":", label="exact samples")
     ax.set_xscale("log")
+    ax.set_xticks(steps, [str(m) for m in steps])
+    ax.xaxis.set_minor_locator(NullLocator())
     axes_of_curves(ax, x="steps", y="sliced W2", title="straight paths, exact score")
     ax.legend(frameon=False, fontsize=9)
     plots.save(fig, pictures / "claims-straight.png")

@@ -26,10 +26,10 @@ PICTURES = ROOT / "docs" / "images"
 
 HEAD = """# What is said, and what is measured
 
-Every row is made by `python benchmarks/claims.py`; a number with ± has its standard error over seeds beside it. Where the
-score is exact nothing is trained, and what is seen is the method alone. `scorefield compare` makes the numbers of the last
-table, and a page of its own with every method and seed; it takes `digits`, `mnist` and `fashion` too, and goes on where
-it was stopped.
+Every row is made by `python benchmarks/claims.py`; a number with ± has its standard error over seeds beside it. Where
+the score is exact nothing is trained, and what is seen is the method alone. `scorefield compare` makes the numbers of
+the last table, and a page of its own with every method and seed; it takes `digits`, `mnist` and `fashion` too, and goes
+on where it was stopped.
 
 """
 PICTURED = {

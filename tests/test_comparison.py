@@ -129,7 +129,7 @@ def test_what_makes_no_sense_is_refused(tmp_path):
         compare(tmp_path, "digit")
     with pytest.raises(ValueError, match="seconds must be positive"):
         compare(tmp_path, seconds=0)
-    (tmp_path / "plan.json").write_text(json.dumps({"format": 1, "data": "digits", "steps": {}}))
+    (tmp_path / "plan.json").write_text(json.dumps({"format": 1, "data": "digits", "costs": {}}))
     with pytest.raises(ValueError, match="compares with data 'digits'; got '25-gaussians'"):
         compare(tmp_path, methods=NAMES)
     with pytest.raises(FileNotFoundError, match="no comparison at"):

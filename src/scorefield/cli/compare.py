@@ -18,7 +18,7 @@ def compare(
         Path | None,
         typer.Option("--out", help="Folder; what is there goes on. [default: runs/compare-DATA]", show_default=False),
     ] = None,
-    seconds: Annotated[float, typer.Option("--seconds", help="Of training, each network and seed.")] = 10.0,
+    seconds: Annotated[float, typer.Option("--seconds", help="Of the processor, to train each network.")] = 10.0,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="So many, 0, 1, ...; all are shown.")] = 5,
     samples: Annotated[
         int | None, typer.Option("--samples", min=2, help="Of each. [default: 2,000; 400 pictures]")

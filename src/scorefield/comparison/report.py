@@ -19,7 +19,7 @@ from scorefield.storage import files
 
 HEADER = (
     "method", "network", "distance", "modes", "TV of weights", "good", "coverage", "log p / d", "evaluations",
-    "ms a sample", "parameters", "trained", "training s",
+    "CPU ms a sample", "parameters", "trained", "training CPU s",
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The study: a folder that trains, draws and measures, and goes on from where it was.
 
-plan.json               data, seconds, steps of each network, seeds: what all results have in common
+plan.json               data, seconds, the cost of each kind of step: what all results have in common
 networks/NAME-seedK/    a run of each network, `sf.load` reads it
 results/METHOD-seedK.json, .npz
 report.html, comparison.json, samples.png, seeds.png
@@ -25,7 +25,7 @@ from scorefield._caller import warn as warn_caller
 from scorefield.baselines import VAE
 from scorefield.catalogue import SHAPES, make, nearest
 from scorefield.comparison.measure import Judge, Measured, check, judge
-from scorefield.comparison.methods import METHODS, NETWORKS, TEACHERS, Method, recipe
+from scorefield.comparison.methods import COSTS, METHODS, NETWORKS, TEACHERS, Method, recipe
 from scorefield.data import Source
 from scorefield.likelihood import log_prob
 from scorefield.networks.latent import count
@@ -35,7 +35,7 @@ from scorefield.storage import files
 from scorefield.training import fit
 
 FORMAT = 1
-LEARNED_ON = 30  # steps that a step's time is measured on
+LEARNED_ON = 30  # steps, on whose second half a step's time is measured
 IMPORTANCE = 200  # draws of the VAE's bound
 SCORED = 200  # held-out data whose likelihood is computed
 
@@ -49,10 +49,10 @@ class Result:
     measured: Measured
     likelihood: float | None  # in nats a dimension, of held-out data in their own units
     nfe: int
-    seconds: float  # a sample
+    seconds: float  # of the processor, a sample
     parameters: int  # of what draws
     trained: int  # of all that was trained for it
-    training: float  # seconds, teachers among them
+    training: float  # seconds of the processor, teachers among them
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ def compare(
     Args:
         folder: made if missing.
         data: "25-gaussians", or another shape of separate modes; "digits", "mnist" or "fashion".
-        seconds: of training of each network and seed, on this machine when it began: a number of steps for each network
-            that is measured once, and then kept. A student's teacher has the same beside it.
+        seconds: of the processor, for training each network and seed: a number of steps for each kind of network that
+            is measured once, and then kept; all that denoise have one. A student's teacher has the same beside it.
         seeds: 0, 1, ..., so many.
         samples: of each method and seed; 2,000 in the plane and 400 pictures unless given.
         evaluations: of the long chains; 500 in the plane and 100 for pictures unless given.
@@ -117,8 +117,8 @@ def compare(
     check(data)
     folder = Path(folder)
     plan = {"format": FORMAT, "data": data, "seconds": seconds, "samples": samples, "evaluations": evaluations}
-    steps = _plan(folder, plan)
-    work = _Work(folder, data, samples, evaluations, data_dir, say, warn, steps, plan)
+    costs = _plan(folder, plan)
+    work = _Work(folder, data, samples, evaluations, data_dir, say, warn, costs, plan)
     for seed in range(seeds):
         for method in chosen:
             work.result(method, seed)
@@ -165,10 +165,10 @@ class _Data:
 class _Work:
     def __init__(
         self, folder: Path, data: str, samples: int, evaluations: int, data_dir: Path | None,
-        say: Callable[[str], None], warn: Callable[[str], None], steps: dict[str, int], plan: dict[str, Any],
+        say: Callable[[str], None], warn: Callable[[str], None], costs: dict[str, float], plan: dict[str, Any],
     ) -> None:  # fmt: skip
         self.folder, self.name, self.samples, self.evaluations = folder, data, samples, evaluations
-        self.data_dir, self.say, self.warn, self.steps, self.plan = data_dir, say, warn, steps, plan
+        self.data_dir, self.say, self.warn, self.costs, self.plan = data_dir, say, warn, costs, plan
         self._data: _Data | None = None
         self._networks: dict[tuple[str, int], tuple[Trained, float, int]] = {}
 
@@ -184,9 +184,9 @@ class _Work:
             return
         run, training, trained = self.network(method.network, seed)
         self.say(f"seed {seed}: {method.name}")
-        began = time.perf_counter()
+        began = time.process_time()
         drawn = _draw(run, method, self.samples, self.evaluations, seed)
-        seconds = (time.perf_counter() - began) / self.samples
+        seconds = (time.process_time() - began) / self.samples
         finite = drawn.raw[drawn.raw.double().flatten(1).isfinite().all(1)]
         measured = self.data.judge(finite if len(finite) > 1 else torch.zeros_like(drawn.raw))
         scored = self._likelihood(run, method, seed)
@@ -210,25 +210,28 @@ class _Work:
             assert teacher.folder is not None
             begun = recipe(TEACHERS[name], self.name, 1, seed)
             made = distilled(begun, str(teacher.folder.resolve())).model_copy(update={"name": made.name})
-        steps = self._steps(name, made)
+        steps, each = self._steps(name, made)
         made = made.model_copy(update={"training": made.training.model_copy(update={"steps": steps})})
         self.say(f"seed {seed}: training {name}, {steps} steps")
         folder = self.folder / "networks" / f"{file_of(name)}-seed{seed}"
         run = runs.train(folder, made, device="cpu", data_dir=self.data_dir, warn=self.warn)
         assert run is not None
         own = sum(p.numel() for p in recipes.build(made, data_dir=self.data_dir).denoiser.parameters())
-        return run, seconds + run.history.seconds[-1], trained + own
+        return run, seconds + steps * each, trained + own
 
-    def _steps(self, name: str, made: recipes.Recipe) -> int:
-        """So many as take the plan's seconds, measured once; kept in the plan."""
-        if name not in self.steps:
+    def _steps(self, name: str, made: recipes.Recipe) -> tuple[int, float]:
+        """So many as take the plan's seconds, and the seconds of one: measured once, and kept in the plan."""
+        kind = COSTS.get(name, name)
+        if kind not in self.costs:
             changes = made.training.model_copy(update={"steps": LEARNED_ON})
             built = recipes.build(made.model_copy(update={"training": changes}), data_dir=self.data_dir)
-            history = fit(built.denoiser, built.source, **built.fit).history
-            each = (history.seconds[-1] - history.seconds[LEARNED_ON // 3]) / (LEARNED_ON - LEARNED_ON // 3 - 1)
-            self.steps[name] = max(LEARNED_ON, round(self.plan["seconds"] / each))
-            files.replace(self.folder / "plan.json", json.dumps({**self.plan, "steps": self.steps}, indent=1).encode())
-        return self.steps[name]
+            clock = [time.process_time()]
+            fit(built.denoiser, built.source, **built.fit, on_step=lambda _: clock.append(time.process_time()))
+            half = np.diff(clock)[LEARNED_ON // 2 :]
+            self.costs[kind] = float(half.mean())
+            files.replace(self.folder / "plan.json", json.dumps({**self.plan, "costs": self.costs}, indent=1).encode())
+        each = self.costs[kind]
+        return max(LEARNED_ON, round(self.plan["seconds"] / each)), each
 
     def _likelihood(self, run: Trained, method: Method, seed: int) -> float | None:
         """Mean log p of held-out data in raw units, nats a dimension."""
@@ -262,18 +265,18 @@ def _chosen(names: Sequence[str] | None) -> list[Method]:
     return [known[name] for name in names]
 
 
-def _plan(folder: Path, plan: dict[str, Any]) -> dict[str, int]:
-    """The steps measured before in this folder; begins it if there is nothing."""
+def _plan(folder: Path, plan: dict[str, Any]) -> dict[str, float]:
+    """The costs of a step measured before in this folder; begins it if there is nothing."""
     path = folder / "plan.json"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        files.replace(path, json.dumps({**plan, "steps": {}}, indent=1).encode())
+        files.replace(path, json.dumps({**plan, "costs": {}}, indent=1).encode())
         return {}
     there = json.loads(path.read_text(encoding="utf-8"))
     for key, value in plan.items():
         if there.get(key) != value:
             raise ValueError(f"{folder} compares with {key} {there.get(key)!r}; got {value!r}: choose another folder")
-    return there["steps"]
+    return there["costs"]
 
 
 def file_of(name: str) -> str:

@@ -197,7 +197,7 @@ def load_classifier(path: str | os.PathLike[str], *, types: Iterable[type] = ())
     return ClassifierCheckpoint(model, transform, meta)
 
 
-def no_denoiser(path: Path, model: nn.Module) -> str:
+def no_denoiser(path: str | os.PathLike[str], model: nn.Module) -> str:
     """The line that says what `model` is instead, and what can't be had of it."""
     if why := getattr(model, "lacks", {}).get("score"):
         return f"{path} is a {type(model).__name__} and has no score: {why}"
