@@ -12,7 +12,7 @@ Each check returns None or raises AssertionError with the clause that failed and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
@@ -79,7 +79,7 @@ def checks_of(part: Any, *arguments: Any, **options: Any) -> list[Check]:
         if isinstance(part, kind):
             return checks(part, *arguments, **options)
     if callable(part) and not isinstance(part, type | nn.Module):
-        return of_loss(part, *arguments, **options)
+        return of_loss(cast(Any, part), *arguments, **options)
     kinds = ", ".join(kind.__name__ for kind, _ in KINDS)
     raise TypeError(f"part must be a {kinds} or a loss; got {name_of(part)}")
 
