@@ -46,7 +46,11 @@ def run(checks: Iterable[Check]) -> None:
 
 
 def marked(checks: Iterable[Check], expected_failures: Mapping[str, str] | None) -> pytest.MarkDecorator:
-    """`pytest.mark.parametrize("check", ...)` over the checks; see `parametrize`."""
+    """`pytest.mark.parametrize("check", ...)` over the checks; see `parametrize`.
+
+    Raises:
+        ValueError: for an expected failure of a check that there is not.
+    """
     import pytest
 
     checks, reasons = list(checks), dict(expected_failures or {})
@@ -62,7 +66,11 @@ def marked(checks: Iterable[Check], expected_failures: Mapping[str, str] | None)
 
 
 def require(holds: bool, clause: str, got: object) -> None:
-    """Raises AssertionError with the clause and the numbers unless it holds."""
+    """Refuses what does not hold.
+
+    Raises:
+        AssertionError: with the clause and the numbers.
+    """
     if not holds:
         raise AssertionError(f"{clause}; got {got}")
 

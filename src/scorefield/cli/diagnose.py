@@ -17,8 +17,8 @@ def diagnose(
         typer.Argument(help="A name, a file or a folder to judge by. [default: held-out data]", show_default=False),
     ] = None,
     n: Annotated[
-        int, typer.Option("--n", min=8, help="Data looked at, of those trained on and of those held out.")
-    ] = 256,
+        int | None, typer.Option("--n", min=8, help="Data looked at, of each kind. [default: 256, more of small ones]")
+    ] = None,
     nfe: Annotated[
         int | None, typer.Option("--nfe", min=1, help="Evaluations a sample, as you draw them. [default: 30]")
     ] = None,
@@ -37,7 +37,7 @@ def diagnose(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
 ) -> None:
-    """The worst thing about a model in one sentence: at which noise level, what it costs, what to change. Then a page."""
+    """What is wrong with a model in one sentence: at which noise level, what it costs, what to change. Then a page."""
     if json not in (None, "-"):
         raise ValueError(f"--json takes '-', for the standard output; got {json!r}: the file goes where --out says")
     out = result_files(out, run, f"diagnosis-seed{seed}", overwrite)

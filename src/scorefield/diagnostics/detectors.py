@@ -18,6 +18,7 @@ from scorefield.distributions import Gaussian
 from scorefield.sampling import sample
 
 MOVED = 0.1  # of the data's standard deviation: what a fault must cost
+FACT = 0.05  # the same of what is no guess: a mode, weights that are there
 MOST = 0.5  # of what the model's error moves samples by: what a repair must take away
 BEHIND = 0.25  # of the reference's error: how far behind it a level must be
 STATED = 1.5  # factor between a stated standard deviation and the data's
@@ -52,11 +53,14 @@ def _range(levels: tuple[float, float]) -> str:
 def repaired(e: Evidence) -> Finding | None:
     """Another schedule, time embedding, transform or set of weights does far better."""
     r = e.repair
-    if r is None or r.cost < MOVED:
+    if r is None:
+        return None
+    guessed = r.name != "stale average"  # the last weights are there; what else is tried is a guess at the cause
+    if r.cost < (MOVED if guessed else FACT):
         return None
     s = e.s[::2]
     excess = (e.train_error.mean(1) - e.floor.error.mean(1))[::2].clamp(min=0)
-    if r.cost < MOST * displacement(s, e.std, excess):  # it is wrong in another way
+    if guessed and r.cost < MOST * displacement(s, e.std, excess):
         return None
     part = weighed(s, e.std, r.gain)
     where = s[part > part.max() / 2]
@@ -86,7 +90,7 @@ def train_mode(e: Evidence) -> Finding | None:
     s = e.s[1::4]
     gain = m.error - m.evaluated
     cost = displacement(s, e.std, gain.mean(1))
-    if cost < MOVED or not certain(s, e.std, gain):
+    if cost < FACT or not certain(s, e.std, gain):
         return None
     kinds = ", ".join(sorted(set(m.layers)))
     return Finding(
@@ -98,6 +102,8 @@ def train_mode(e: Evidence) -> Finding | None:
 def statistics(e: Evidence) -> Finding | None:
     """The stated mean and standard deviation, or sigma_data, are not the data's."""
     d, (mean, std) = e.subject.denoiser, _measured(e)
+    one = e.subject.spectrum.std_about_one_mean * std / e.std  # two ways to state it, both right
+    std = min((std, one), key=lambda way: abs(math.log(float(d.data_std) / way)))
     stated = {"data_std": d.data_std}
     if (own := getattr(getattr(d, "parameterization", None), "sigma_data", None)) is not None:
         stated["sigma_data"] = own
@@ -115,7 +121,7 @@ def statistics(e: Evidence) -> Finding | None:
         "data statistics", cost, None,
         f"{says} where the data have {std:.3g} (mean {mean:.3g}, stated {its_mean:.3g})",
         f"start and steps alone put samples of Gaussian data {cost:.2g} standard deviations off",
-        f"set data_mean={mean:.3g}, data_std={std:.3g}" + (" and train with that sigma_data" if "sigma_data" in off else ""),
+        f"set data_mean={mean:.3g}, data_std={std:.3g}, and train with that sigma_data",
         {"stated": value, "measured": std, "shift": shifted, "cost": cost},
     )  # fmt: skip
 
@@ -169,7 +175,8 @@ def memorisation(e: Evidence) -> Finding | None:
     return Finding(
         "memorisation", cost, (float(where.min()), float(where.max())),
         "the model knows its training data by heart",
-        f"on other data of the same law its squared error is {ratio:.3g} times as large at noise {float(e.s[worst]):.2g}{copies}",
+        f"on other data of the same law its squared error is {ratio:.3g} times as large at noise "
+        f"{float(e.s[worst]):.2g}{copies}",
         "train on more data, augment, or stop earlier",
         {"ratio": ratio, "share": math.nan if m is None else m.value},
     )  # fmt: skip
@@ -198,7 +205,7 @@ def untrained(e: Evidence) -> Finding | None:
     times = float(error[worst].mean() / (error[worst].mean() - excess[worst]))
     whose = "its own at more noise" if bool(by_own[worst]) else e.floor.names[worst]
     return Finding(
-        "undertrained" if everywhere else "untrained levels", cost, (float(where.min()), float(where.max())),
+        "untrained levels", cost, (float(where.min()), float(where.max())),
         "the model denoises badly" + (" at all levels" if everywhere else ""),
         f"{_moves(cost)}; at noise {float(e.s[worst]):.2g} its squared error is {times:.3g} times what {whose} has",
         "train longer, or with a larger network" if everywhere else "train there: give these levels weight in `times`",
@@ -215,12 +222,13 @@ def steps(e: Evidence) -> Finding | None:
         return None
     return Finding(
         "steps", off, None, "too few steps for this solver",
-        f"they alone multiply the standard deviation of Gaussian data by {e.bias.std:.3g}, their mean by {e.bias.mean:.3g}",
+        f"they alone multiply the standard deviation of Gaussian data by {e.bias.std:.3g} and their mean by "
+        f"{e.bias.mean:.3g}",
         "take more evaluations, or name no solver", {"std": e.bias.std, "mean": e.bias.mean},
     )  # fmt: skip
 
 
-SYMPTOMS = ("untrained levels", "undertrained")  # said after what may be their cause
+SYMPTOMS = ("untrained levels",)  # said after what may be their cause
 DETECTORS: tuple[Callable[[Evidence], Finding | None], ...] = (
     train_mode, repaired, statistics, noise_range, memorisation, untrained, steps,
 )  # fmt: skip

@@ -64,8 +64,8 @@ class Diagnosis:
     def table(self) -> str:
         """By noise level."""
         head = (
-            f"{'noise / sd':>10} {'error':>9} {'training':>9} {'reference':>9} {'of':<13} {'own paths':>9} {'on data':>9} "
-            f"{'fixable':>8} {'Tweedie':>8} {'asymm.':>7} {'F-P':>6}"
+            f"{'noise / sd':>10} {'error':>9} {'training':>9} {'reference':>9} {'of':<13} {'own paths':>9} "
+            f"{'on data':>9} {'fixable':>8} {'Tweedie':>8} {'asymm.':>7} {'F-P':>6}"
         )
         rows = [
             f"{v.noise_ratio:10.3g} {v.error:9.2e} {v.train_error:9.2e} {v.reference:9.2e} {v.by:<13} {v.own:9.2e} "

@@ -97,7 +97,7 @@ def measure(
     spectrum = references.spectrum
     s = _levels(denoiser, exact, spectrum.std, levels)
     report("the model as it was handed over")
-    mode = _mode(denoiser, judged.few(64), s)
+    mode = _mode(denoiser, judged, s)
     with evaluating(denoiser), contextlib.ExitStack() as stack:
         if present is not None:
             stack.enter_context(evaluating(present))

@@ -5,7 +5,7 @@ does worse than one of these is proved not to be E[x0 | y]:
 
     Wiener      m + C (C + s^2)^-1 (y - m)            the best affine denoiser, from the data's mean and covariance
     kernel      E[x0 | y] of the data set itself, a Gaussian of width h around each datum
-    noisier     [1 / e(s') + 1/s^2 - 1/s'^2]^-1       from the model's own error e(s') an entry at a noisier level s' > s
+    noisier     [1 / e(s') + 1/s^2 - 1/s'^2]^-1       from the model's own error e(s') at a noisier level s' > s
 
 The last holds since the least error m an entry obeys dm / d(s^-2) = -E tr Cov[x0 | y]^2 / d <= -m^2, so that 1/m - s^-2
 never falls as s does: with less noise the error must fall at least as it does of a Gaussian (Guo et al. 2011).
@@ -26,13 +26,14 @@ FULL = 1024  # entries up to which the covariance is taken whole
 
 
 class Spectrum:
-    """Mean, eigenvectors and variances along them of the data `(N, *event)`; one variance for all above FULL entries."""
+    """Mean, eigenvectors and variances along them of data `(N, *event)`; one variance for all above FULL entries."""
 
     def __init__(self, data: Tensor) -> None:
         x = data.flatten(1).double()
         self.mean = x.mean(0)
         centred = x - self.mean
         self.std = float(centred.square().mean().sqrt())
+        self.std_about_one_mean = float(x.std(correction=0))  # as one states it of pictures
         self.vectors: Tensor | None = None
         self.variances = centred.square().mean().reshape(1)
         if x.shape[1] <= FULL and len(x) > 2:

@@ -60,30 +60,32 @@ def _shade(ax: Axes, found: Diagnosis) -> None:
 
 def page(found: Diagnosis, path: Path, picture: Path, *, title: str) -> Path:
     """Writes the page of a diagnosis: the sentence, the findings, the picture, the table."""
-    rows = [Row(f.name, f"{f.severity:.2g} sd", f.sentence) for f in found.findings]
+    it, rows = found.facts, [Row(f.name, f"{f.severity:.2g} sd", f.sentence) for f in found.findings]
     facts = [
-        Row("samples' distance to the data", f"{found.facts['sliced_wasserstein']:.3f}",
-            f"sliced W2 over the data's sd; floor {found.facts['sliced_wasserstein_floor']:.3f}"),
-        Row("noise range", f"{found.facts['lowest_noise']:.3g} to {found.facts['highest_noise']:.3g}", "sigma / alpha"),
-        Row("data", f"{found.facts['data_mean']:.3g} +- {found.facts['data_std']:.3g}",
-            f"the denoiser states {found.facts['stated_mean']:.3g} +- {found.facts['stated_std']:.3g}, its samples have "
-            f"{found.facts['samples_mean']:.3g} +- {found.facts['samples_std']:.3g}"),
+        Row("samples' distance to the data", f"{it['sliced_wasserstein']:.3f}",
+            f"sliced W2 over the data's sd; floor {it['sliced_wasserstein_floor']:.3f}"),
+        Row("noise range", f"{it['lowest_noise']:.3g} to {it['highest_noise']:.3g}", "sigma / alpha"),
+        Row("data", f"{it['data_mean']:.3g} +- {it['data_std']:.3g}",
+            f"the denoiser states {it['stated_mean']:.3g} +- {it['stated_std']:.3g}, its samples have "
+            f"{it['samples_mean']:.3g} +- {it['samples_std']:.3g}"),
     ]  # fmt: skip
     table = [
         Row(
             f"noise {v.noise_ratio:.3g}", f"{v.error:.2e}",
             f"training {v.train_error:.2e}; reference {v.reference:.2e} ({v.by}); own paths {v.own:.2e}, on data "
-            f"{v.on_data:.2e}; Tweedie {v.tweedie:.2f}; asymmetry {v.asymmetry:.3f}; Fokker-Planck {v.fokker_planck:.2f}",
+            f"{v.on_data:.2e}; Tweedie {v.tweedie:.2f}; asymmetry {v.asymmetry:.3f}; "
+            f"Fokker-Planck {v.fokker_planck:.2f}",
         )
         for v in found.levels
     ]  # fmt: skip
     text = (
-        "Left: the denoiser's squared error over that of Gaussian data, on data held out and on data it was trained on, "
-        "and what the best reference made of the data alone has. Middle: how far it is from that reference, on data's "
-        "noisings and along its own trajectories. Right: ratios that are 1 and 0 for an exact denoiser; a Jacobian that "
-        "is not symmetric is no alarm by itself. Shaded: the levels of the worst finding."
+        "Left: the denoiser's squared error over that of Gaussian data, on data held out and on data it was trained "
+        "on, and what the best reference made of the data alone has. Middle: how far it is from that reference, on "
+        "data's noisings and along its own trajectories. Right: ratios that are 1 and 0 for an exact denoiser; a "
+        "Jacobian that is not symmetric is no alarm by itself. Shaded: the levels of the worst finding."
     )
     return write_page(
-        path, title=title, lead=found.sentence, rows=[*rows, *facts], sections=[Section("By noise level", text, picture)],
+        path, title=title, lead=found.sentence, rows=[*rows, *facts],
+        sections=[Section("By noise level", text, picture)],
         facts=[row for row in table if not math.isnan(float(row.value))],
     )  # fmt: skip
