@@ -99,6 +99,7 @@ def test_an_empty_batch_is_empty():
 def test_several_draws_at_once_are_the_same_numbers(event, dtype):
     noise = Noise(5, torch.arange(7, 18), event, dtype)
     assert torch.equal(noise.normals(range(3, 11, 2)), torch.stack([noise.normal(k) for k in range(3, 11, 2)]))
+    assert torch.equal(noise.uniforms(range(3, 11, 2)), torch.stack([noise.uniform(k) for k in range(3, 11, 2)]))
 
 
 def test_precisions_agree():

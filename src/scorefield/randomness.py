@@ -135,19 +135,11 @@ class Noise:
         return self._shaped(z)
 
     def uniform(self, draw: int) -> Tensor:
-        """Uniforms in [0, 1): multiples of 2^-32, in float32 and lower of 2^-24 above 2^-8.
-
-        Raises:
-            ValueError: for a draw outside [0, 2^31).
-        """
+        """Uniforms in [0, 1): multiples of 2^-32, in float32 and lower of 2^-24 above 2^-8. Draws as in `normal`."""
         return self.uniforms(range(draw, draw + 1))[0]
 
     def uniforms(self, draws: range) -> Tensor:
-        """The uniforms of several draws at once, `(len(draws), B, *event_shape)`: the same numbers.
-
-        Raises:
-            ValueError: for a draw outside [0, 2^31).
-        """
+        """The uniforms of several draws at once, `(len(draws), B, *event_shape)`: the same numbers."""
         u = self._words(range(2 * draws.start + 1, 2 * draws.stop + 1, 2 * draws.step))
         u *= 2.0**-32
         u += 0.5
