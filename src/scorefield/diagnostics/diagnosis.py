@@ -22,7 +22,7 @@ from scorefield.randomness import Stream
 from scorefield.solvers import Solver
 from scorefield.tensors import as_tensor
 
-NUMBERS = 4096  # of data: the paired difference of two errors has a noise of twice its root times the error's own
+NUMBERS = 2048  # of data: the paired difference of two errors has a noise of twice its root times the error's own
 HEALTHY = "Nothing found: errors are where the data's own references put them, and no repair improves on the model"
 
 
