@@ -150,10 +150,16 @@ def diagnose(
     )  # fmt: skip
     found = [finding for detect in DETECTORS if (finding := detect(evidence)) is not None]
     return Diagnosis(
-        sorted(found, key=lambda finding: (finding.name in SYMPTOMS, -finding.severity)),
+        sorted(found, key=_rank),
         _table(evidence, shown(evidence)),
         _facts(evidence),
     )
+
+
+def _rank(finding: Finding) -> tuple[int, float]:
+    """Causes first, the worst of them first; then symptoms."""
+    name = finding.name
+    return (SYMPTOMS.index(name) + 1 if name in SYMPTOMS else 0), -finding.severity
 
 
 def _model_units(name: str, given: Any, transform: Transform | None, own: Tensor | None, seed: int) -> Tensor:
