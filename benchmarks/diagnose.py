@@ -118,13 +118,13 @@ def fit(
     x, steps = s.train if x is None else x, steps or s.steps
     denoiser.data_mean, denoiser.data_std = float(x.mean()), float((x - x.mean(0)).square().mean().sqrt())
     usual = losses.Uniform(1e-3) if isinstance(target, sf.Eps) else losses.UniformAngle(schedule, 1.0)
-    law = losses.Stratified(times or usual)
+    law = (times or usual).quantile((torch.arange(8192, dtype=torch.float64) + 0.5) / 8192)
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=s.lr, weight_decay=0.0)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     average, generator = EMA(denoiser, 0.99), torch.Generator().manual_seed(s.index)
     for _ in range(steps):
         rows = torch.randint(len(x), (s.batch,), generator=generator)
-        t = law.sample(s.batch, generator)
+        t = law[torch.randint(len(law), (s.batch,), generator=generator)]
         loss = losses.denoising(denoiser, x[rows], t=t, generator=generator).mean()
         optimizer.zero_grad()
         loss.backward()

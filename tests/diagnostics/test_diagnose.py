@@ -173,6 +173,24 @@ def test_errors_are_one_line():
         sf.diagnose(sf.ExactDenoiser(LAW, sf.VP()), torch.ones(9, 2))
 
 
+def test_samples_that_are_nowhere_near_the_data_are_said_where_errors_are_right():
+    class Far(sf.Denoiser):
+        """Exact on data's noisings, and off by two on its own trajectories: known apart by their number."""
+
+        def __init__(self):
+            super().__init__()
+            self.exact = sf.ExactDenoiser(LAW, sf.VP())
+            self._like(self.exact)
+
+        def forward(self, x_t, t):
+            return self.exact(x_t, t) + (2.0 if len(x_t) == 256 else 0.0)
+
+    found = sf.diagnose(Far(), TRAIN, held_out=HELD_OUT, n=384, levels=12)
+    assert [f.name for f in found.findings] == ["own trajectories"]
+    # D off by 2 at every level puts its samples at least that far off; a shift of (2, 2) is 2 in sliced W2
+    assert found.findings[0].numbers["distance"] > 1.5
+
+
 # What it stands on
 
 

@@ -24,6 +24,7 @@ BEHIND = 0.25  # of the reference's error: how far behind it a level must be
 STATED = 1.5  # factor between a stated standard deviation and the data's
 SEEN = 0.1  # data's variance over the noise's along some direction, at t = 1
 BLURRED = 0.05  # of the data's standard deviation, left at t = 0
+ASTRAY, FLOORS = 0.2, 3.0  # of samples' distance to the data: over its floor, in standard deviations and in floors
 BIASED = 0.1  # of the standard deviation of Gaussian data, by the steps alone
 
 
@@ -228,9 +229,28 @@ def steps(e: Evidence) -> Finding | None:
     )  # fmt: skip
 
 
-SYMPTOMS = ("untrained levels",)  # said after what may be their cause
+SYMPTOMS = ("untrained levels", "own trajectories")  # in this order, after what may be their cause
+
+
+def astray(e: Evidence) -> Finding | None:
+    """Samples are far from the data, whatever the errors on data's noisings are."""
+    own = e.own
+    over = own.distance - own.floor.mean
+    if over < ASTRAY or own.distance < FLOORS * own.floor.mean:
+        return None
+    apart = own.gap > 2 * own.on_data
+    levels = (float(e.s[apart].min()), float(e.s[apart].max())) if bool(apart.any()) else None
+    return Finding(
+        "own trajectories", over, levels, "its own trajectories leave what it was trained on",
+        f"its samples are {own.distance:.2g} of the data's standard deviation from the data (sliced W2; as many data "
+        f"are {own.floor.mean:.2g} from others)",
+        "train longer, above all at the noisiest of these levels, or take more evaluations",
+        {"distance": own.distance, "floor": own.floor.mean},
+    )  # fmt: skip
+
+
 DETECTORS: tuple[Callable[[Evidence], Finding | None], ...] = (
-    train_mode, repaired, statistics, noise_range, memorisation, untrained, steps,
+    train_mode, repaired, statistics, noise_range, memorisation, untrained, steps, astray,
 )  # fmt: skip
 
 

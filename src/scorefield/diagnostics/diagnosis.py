@@ -22,7 +22,7 @@ from scorefield.randomness import Stream
 from scorefield.solvers import Solver
 from scorefield.tensors import as_tensor
 
-NUMBERS = 4096  # of data: the paired difference of two errors has a noise of twice its root times the error's own
+NUMBERS = 2048  # of data: the paired difference of two errors has a noise of twice its root times the error's own
 HEALTHY = "Nothing found: errors are where the data's own references put them, and no repair improves on the model"
 
 
@@ -150,10 +150,16 @@ def diagnose(
     )  # fmt: skip
     found = [finding for detect in DETECTORS if (finding := detect(evidence)) is not None]
     return Diagnosis(
-        sorted(found, key=lambda finding: (finding.name in SYMPTOMS, -finding.severity)),
+        sorted(found, key=_rank),
         _table(evidence, shown(evidence)),
         _facts(evidence),
     )
+
+
+def _rank(finding: Finding) -> tuple[int, float]:
+    """Causes first, the worst of them first; then symptoms."""
+    name = finding.name
+    return (SYMPTOMS.index(name) + 1 if name in SYMPTOMS else 0), -finding.severity
 
 
 def _model_units(name: str, given: Any, transform: Transform | None, own: Tensor | None, seed: int) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 from scorefield.denoisers import Denoiser
 from scorefield.distributions import Empirical
 
-WIDTHS = (0.03, 0.1, 0.3)  # of the kernels, over the data's standard deviation
+WIDTHS = (0.03, 0.15)  # of the kernels, over the data's standard deviation
 FULL = 1024  # entries up to which the covariance is taken whole
 
 

@@ -177,6 +177,8 @@ def _units(subject: Subject, s: Tensor, points: Points) -> Iterator[_Change]:
     if subject.stated is not None:
         aims["it states"] = subject.stated
     for whose, (its_mean, its_std) in aims.items():
+        if not (0 < its_std < math.inf and math.isfinite(its_mean)):  # of samples that failed
+            continue
         for sign in (1, -1):
             scale = sign * its_std / std
             shift = its_mean - scale * mean
