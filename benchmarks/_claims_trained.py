@@ -196,7 +196,7 @@ def compared(study: Study) -> list[Claim]:
             f"fewest modes of {every} over {len(denoisers)} methods that denoise and all seeds: {others:.0f}",
             ("Holds here" if others == every else "Refuted for some: see the comparison's own page")
             + f"; but at this budget what they draw is blurred, at best {sharpest:.0%} of it within four deviations of "
-            "a mode, and losing them would be a later stage.",
+            "a mode.",
         )
     )
     spread = {n: statistics.stdev(of(n, "distance")) / statistics.mean(of(n, "distance")) for n in study.results}
@@ -206,8 +206,10 @@ def compared(study: Study) -> list[Claim]:
         Claim(
             "GANs are unstable, diffusion is stable",
             f"std of {study.metric} over seeds, over its mean: {text}; methods that denoise {steady:.0%} (median)",
-            "The Wasserstein one, whose generator moves once in five steps, is not trained in this time and varies most; "
-            "the relativistic one is about as steady as diffusion." if spread["GAN, relativistic"] < 2 * steady else "Holds for all three.",
+            "The Wasserstein one, whose generator moves once in five steps, is not trained in this time and varies "
+            "most; the relativistic one is about as steady as diffusion."
+            if spread["GAN, relativistic"] < 2 * steady
+            else "Holds for all three.",
         )
     )  # fmt: skip
     bound, ode = likelihoods("VAE"), likelihoods("EDM, default sampler")
