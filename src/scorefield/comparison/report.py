@@ -105,6 +105,13 @@ def sentences(study: Study) -> list[str]:
         f"Nearest to the data is {best}: {study.metric} {statistics.median(distances):.4f} in the median of "
         f"{len(distances)} seed{'s' * (len(distances) > 1)}, where real data have {study.floor.distance:.4f}."
     )
+    clear = {name: statistics.median(r.measured.good for r in rs) for name, rs in study.results.items()}
+    sharpest = max(clear, key=lambda name: clear[name])
+    if clear[sharpest] < 0.9 * study.floor.good:
+        found.append(
+            f"None is sharp after this much training: at best {clear[sharpest]:.0%} of the samples are as near to the "
+            f"data as {study.floor.good:.0%} of real ones are ({sharpest})."
+        )
     lost = {name: [r.measured.modes for r in rs] for name, rs in study.results.items()}
     collapsed = {name: modes for name, modes in lost.items() if min(modes) < every}
     for name, modes in collapsed.items():
