@@ -265,7 +265,8 @@ def _few_step(name: str, sd: float, seed: int, hidden: int = 128) -> sf.FlowMap:
 
 
 def _trained(name: str, teacher: sf.Denoiser | None, data: Tensor, sd: float, seed: int, **options: Any) -> Any:
-    student, times = _few_step(name, sd, seed, options.pop("hidden", 128)), UniformAngle(sf.EDM(sigma_max=20.0), sd)
+    student: Any = _few_step(name, sd, seed, options.pop("hidden", 128))
+    times = UniformAngle(student.schedule, sd)
     if name == "distribution_matching":
         if teacher is None:
             raise ValueError("distribution matching needs a teacher")

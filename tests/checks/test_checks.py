@@ -151,4 +151,4 @@ def test_what_is_no_part_is_refused():
     with pytest.raises(TypeError, match=r"part must be a Schedule, Solver, Objective, .* or a loss; got int"):
         checks.checks_of(3)
     with pytest.raises(TypeError, match="flow_map must be a FlowMap; got ExactDenoiser"):
-        checks.check_flow_map(sf.ExactDenoiser(sf.distributions.rings(), sf.VP()), (2,))
+        checks.check_flow_map(sf.ExactDenoiser(sf.distributions.rings(), sf.VP()), (2,))  # type: ignore[arg-type]

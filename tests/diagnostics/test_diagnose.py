@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from scorefield.diagnostics.references import References, Spectrum, from_noisier
 LAW = sf.distributions.two_moons()
 TRAIN = LAW.sample(1200, generator=torch.Generator().manual_seed(0))
 HELD_OUT = LAW.sample(600, generator=torch.Generator().manual_seed(1))
-FEW = {"n": 384, "levels": 12}
+FEW: dict[str, Any] = {"n": 384, "levels": 12}
 
 
 class ExactNoise(nn.Module):
@@ -159,11 +160,12 @@ def test_an_exact_reference_takes_the_place_of_the_others():
 
 
 def test_errors_are_one_line():
-    for options, line in (
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"levels": 3}, "levels must be at least 4"),
         ({"held_out": HELD_OUT[:3]}, "held_out must hold at least 8 events"),
         ({"cond": {"label": torch.zeros(3)}}, "label must have an entry for each of the 1200 samples"),
-    ):
+    )
+    for options, line in wrong:
         with pytest.raises(ValueError, match=line):
             sf.diagnose(sf.ExactDenoiser(LAW, sf.VP()), TRAIN, **options)
     flow = sf.Flow(sf.networks.MLP(2, hidden=8, depth=1), sf.Rectified(), sf.Velocity(), origin=LAW)

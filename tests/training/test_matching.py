@@ -1,3 +1,5 @@
+from typing import Any, cast
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from scorefield.randomness import Stream
 from scorefield.training import DistributionMatching, Now, fit
 
 SCHEDULE = sf.EDM(sigma_max=20.0)
-DATA = {"data_mean": 0.0, "data_std": 1.0}
+DATA: dict[str, Any] = {"data_mean": 0.0, "data_std": 1.0}
 
 
 def law(mean: float, std: float = 0.5) -> sf.Gaussian:
@@ -67,7 +69,7 @@ def test_a_teachers_law_is_learned(jumps):
         flow_map, sf.ExactDenoiser(law(0.7), SCHEDULE), critic(), times=UniformAngle(SCHEDULE, 1.0)
     )
     made = fit(objective, law(0.7).sample(512), steps=600, batch_size=128, lr=4e-3, ema_decay=0.995, seed=0)
-    x = sf.sample(made.model, (4000, 1), seed=3).x
+    x = sf.sample(cast(sf.Denoiser, made.model), (4000, 1), seed=3).x
     assert float(x.mean()) == pytest.approx(0.7, abs=0.06)
     assert float(x.std()) == pytest.approx(0.5, abs=0.06)
     assert set(made.models) == {"model"}

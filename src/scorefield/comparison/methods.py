@@ -214,7 +214,8 @@ NETWORKS: dict[str, Callable[[Recipe], Recipe]] = {
 }
 TEACHERS = {"student": "EDM"}
 #: Kinds of networks whose steps cost the same: all that denoise are trained for as many.
-COSTS: dict[str, str] = dict.fromkeys(("one level", "ladder", "DDPM", "VP", "VE", "sub-VP", "flow", "EDM"), "denoiser")
+DENOISERS: tuple[str, ...] = ("one level", "ladder", "DDPM", "VP", "VE", "sub-VP", "flow", "EDM")
+COSTS = dict.fromkeys(DENOISERS, "denoiser")
 
 
 def recipe(network: str, data: str, steps: int, seed: int) -> Recipe:

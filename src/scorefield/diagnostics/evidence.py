@@ -20,8 +20,8 @@ from scorefield.diagnostics import repairs
 from scorefield.diagnostics.measured import Floor, Points, errors, floor_of, predictions, squares
 from scorefield.diagnostics.references import References, from_noisier
 from scorefield.diagnostics.subject import Subject
-from scorefield.metrics import Floor as Distance
 from scorefield.metrics import Evidence as Measured
+from scorefield.metrics import Floor as Distance
 from scorefield.sampling import Samples, sample
 from scorefield.solvers import Bias, Solver
 
