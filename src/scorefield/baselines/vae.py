@@ -79,7 +79,7 @@ class VAE(Generative):
             raise ValueError(f"bins must be (levels, low, high), at least 2 levels and low < high; got {tuple(bins)}")
         self.encoder, self.decoder, self.likelihood = encoder, decoder, likelihood
         self.bins = None if bins is None else tuple(bins)
-        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.log_scale = nn.Parameter(torch.zeros((), device="cpu"))
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and the log-variance of q(z | x), `(B, latent)` each.

@@ -95,7 +95,7 @@ class _Pictures:
     def __init__(self, train: Source, test: Source, n: int) -> None:
         if len(test) < 2 * n:
             raise ValueError(f"samples must be at most half of the {len(test)} held-out data; got {n}")
-        known = train.batch(torch.arange(min(len(train), 5000)))
+        known = train.batch(torch.arange(min(len(train), 5000), device="cpu"))
         self.scale = float(known.x.max())
         flat = self._flat(known.x)
         self.centre = flat.mean(0)
@@ -152,6 +152,6 @@ def _coverage(x: Tensor, real: Tensor, balls: Tensor) -> float:
 
 def _mean(measured: list[Measured]) -> Measured:
     columns = list(zip(*measured, strict=True))
-    shares = torch.tensor(columns[-1]).mean(0).tolist()
+    shares = torch.tensor(columns[-1], device="cpu").mean(0).tolist()
     distance, modes, weights, good, coverage = (sum(column) / len(column) for column in columns[:-1])
     return Measured(distance, round(modes), weights, good, coverage, shares)

@@ -213,9 +213,8 @@ NETWORKS: dict[str, Callable[[Recipe], Recipe]] = {
     "GAN wasserstein": _one_pass("gan", "wasserstein", (0.0, 0.9), 1.5e-3),
 }
 TEACHERS = {"student": "EDM"}
-#: Kinds of networks whose steps cost the same: all that denoise are trained for as many.
-DENOISERS: tuple[str, ...] = ("one level", "ladder", "DDPM", "VP", "VE", "sub-VP", "flow", "EDM")
-COSTS = dict.fromkeys(DENOISERS, "denoiser")
+#: Networks whose steps cost the same: all that denoise are trained for as many.
+DENOISERS = ("one level", "ladder", "DDPM", "VP", "VE", "sub-VP", "flow", "EDM")
 
 
 def recipe(network: str, data: str, steps: int, seed: int) -> Recipe:

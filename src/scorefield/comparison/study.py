@@ -25,7 +25,7 @@ from scorefield._caller import warn as warn_caller
 from scorefield.baselines import VAE
 from scorefield.catalogue import SHAPES, make, nearest
 from scorefield.comparison.measure import Judge, Measured, check, judge
-from scorefield.comparison.methods import COSTS, METHODS, NETWORKS, TEACHERS, Method, recipe
+from scorefield.comparison.methods import DENOISERS, METHODS, NETWORKS, TEACHERS, Method, recipe
 from scorefield.data import Source
 from scorefield.likelihood import log_prob
 from scorefield.networks.latent import count
@@ -158,7 +158,7 @@ class _Data:
         self.judge: Judge = judge(data, train, self.test, samples)
         self.entropy = None
         if data in SHAPES:
-            law, x = make("data", data, SHAPES), self.test.batch(torch.arange(SCORED)).x
+            law, x = make("data", data, SHAPES), self.test.batch(torch.arange(SCORED, device="cpu")).x
             self.entropy = float(law.log_prob(x).mean()) / x[0].numel()
 
 
@@ -221,7 +221,7 @@ class _Work:
 
     def _steps(self, name: str, made: recipes.Recipe) -> tuple[int, float]:
         """So many as take the plan's seconds, and the seconds of one: measured once, and kept in the plan."""
-        kind = COSTS.get(name, name)
+        kind = "denoiser" if name in DENOISERS else name
         if kind not in self.costs:
             changes = made.training.model_copy(update={"steps": LEARNED_ON})
             built = recipes.build(made.model_copy(update={"training": changes}), data_dir=self.data_dir)
@@ -238,7 +238,7 @@ class _Work:
         if not method.likelihood or run.transform is None:
             return None
         test = self.data.test
-        rows = torch.arange(SCORED if len(run.event_shape) == 1 else SCORED // 4)
+        rows = torch.arange(SCORED if len(run.event_shape) == 1 else SCORED // 4, device="cpu")
         x = run.to_model(test.batch(rows).x, rows, seed=seed)
         entries = x[0].numel()
         if method.likelihood == "bound":

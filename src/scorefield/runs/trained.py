@@ -22,7 +22,7 @@ from scorefield.denoisers import ClippedDenoiser, Denoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
 from scorefield.inverse import Likelihood, Method, Posterior
 from scorefield.recipes import Data, Recipe
-from scorefield.runs import data, reporting, tunings
+from scorefield.runs import data, guiding, reporting, tunings
 from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
 from scorefield.runs.drawing import Drawn, captions, draw, labels
@@ -200,9 +200,7 @@ class Trained:
         Raises:
             ValueError: for a model without conditions or that never learned to do without, or a classifier of others.
         """
-        from scorefield.runs import guiding  # which is made of this
-
-        return guiding.guided(self, weight, interval, classifier)
+        return replace(self, **guiding.guided(self, weight, interval, classifier))
 
     def clipped(self, *, dynamic: float | None = None) -> Trained:
         """The same run, predictions kept in the data's range: see `ClippedDenoiser`. Guide first, then clip."""
