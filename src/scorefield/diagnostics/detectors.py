@@ -17,8 +17,10 @@ from scorefield.diagnostics.repairs import weighed
 from scorefield.distributions import Gaussian
 from scorefield.sampling import sample
 
-MOVED = 0.1  # of the data's standard deviation: what a fault must cost
-FACT = 0.05  # the same of what is no guess: a mode, weights that are there
+MOVED = 0.1  # of the data's standard deviation: what levels behind a reference must cost, what is not stated, a gap
+CHANGED = (
+    0.05  # the same of what was tried and does better, a repair or another mode; healthy models have none that does
+)
 MOST = 0.5  # of what the model's error moves samples by: what a repair must take away
 BEHIND = 0.25  # of the reference's error: how far behind it a level must be
 STATED = 1.5  # factor between a stated standard deviation and the data's
@@ -57,7 +59,7 @@ def repaired(e: Evidence) -> Finding | None:
     if r is None:
         return None
     guessed = r.name != "stale average"  # the last weights are there; what else is tried is a guess at the cause
-    if r.cost < (MOVED if guessed else FACT):
+    if r.cost < CHANGED:
         return None
     s = e.s[::2]
     excess = (e.train_error.mean(1) - e.floor.error.mean(1))[::2].clamp(min=0)
@@ -88,10 +90,10 @@ def train_mode(e: Evidence) -> Finding | None:
         )  # fmt: skip
     if not m.layers:
         return None
-    s = e.s[1::4]
+    s = e.s[::2]
     gain = m.error - m.evaluated
     cost = displacement(s, e.std, gain.mean(1))
-    if cost < FACT or not certain(s, e.std, gain):
+    if cost < CHANGED or not certain(s, e.std, gain):
         return None
     kinds = ", ".join(sorted(set(m.layers)))
     return Finding(
