@@ -25,9 +25,8 @@ def flow_map():
 RAW = torch.randint(0, 17, (12, 1, 3, 3), generator=torch.Generator().manual_seed(0))
 TABLE = torch.randn(40, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 5.0, 0.2])
 OBJECTIVE = sf.training.DenoisingObjective(sf.NetworkDenoiser(sf.networks.MLP(2, hidden=8, depth=1), sf.VP(), sf.V()))
-MAP_LOSSES = [
-    flowmaps.lagrangian, flowmaps.mean_flow, flowmaps.consistency, partial(flowmaps.lagrangian, differences=5e-3),
-]  # fmt: skip
+MAP_LOSSES = [flowmaps.lagrangian, flowmaps.mean_flow, partial(flowmaps.lagrangian, differences=5e-3)]
+END_LOSSES = [flowmaps.consistency, partial(flowmaps.consistency, gap=0.1)]
 
 
 @checks.parametrize(
@@ -38,7 +37,8 @@ MAP_LOSSES = [
         checks.checks_of(sf.data.Standardize.measured(TABLE), TABLE),
         checks.checks_of(OBJECTIVE, torch.randn(4, 2, generator=torch.Generator().manual_seed(0))),
         checks.checks_of(operators.Dense(torch.tensor([[1.0, 2.0, 0.0], [0.0, 1.0, -1.0]], dtype=f64))),
-        *(checks.checks_of(loss, flow_map=True) for loss in MAP_LOSSES),
+        *(checks.checks_of(loss, of=sf.FlowMap) for loss in MAP_LOSSES),
+        *(checks.checks_of(loss, of=flowmaps.ConsistencyMap) for loss in END_LOSSES),
         sf.Brownian(),
     ]
 )

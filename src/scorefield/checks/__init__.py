@@ -70,7 +70,7 @@ def checks_of(part: Any, *arguments: Any, **options: Any) -> list[Check]:
     Args:
         part: a schedule, solver, denoiser, flow map, objective, operator, transform, or a loss.
         arguments, options: of the `check_*` of that kind, after the part: a denoiser's event shape, a transform's raw
-            data, a loss's `distribution`, or `flow_map=True` for one that trains a flow map.
+            data, a loss's `distribution`, or `of=FlowMap` for one that trains such.
 
     Raises:
         TypeError: for a part of no such kind.

@@ -13,7 +13,7 @@ from scorefield.checks.base import Check, close, listed, require, run
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.denoisers.base import evaluating, require_denoiser
-from scorefield.flowmaps import FlowMap
+from scorefield.flowmaps import ConsistencyMap, FlowMap
 
 f64 = torch.float64
 TIMES = (0.05, 0.5, 0.95)
@@ -59,7 +59,7 @@ def of_denoiser(
         "shapes and dtypes": shapes, "a time for each sample": times, "no sample sees its batch": alone,
         "empty batches": empty,
     }  # fmt: skip
-    if isinstance(denoiser, FlowMap):
+    if isinstance(denoiser, FlowMap) and not isinstance(denoiser, ConsistencyMap):
         clauses |= _of_map(denoiser, x, told)
     return listed(denoiser, {name: _evaluated(denoiser, clause) for name, clause in clauses.items()})
 

@@ -29,19 +29,19 @@ def of_loss(
     *,
     distribution: Distribution | None = None,
     schedule: Schedule | None = None,
-    flow_map: bool = False,
+    of: type[NetworkDenoiser] = NetworkDenoiser,
 ) -> list[Check]:
-    """The clauses of `check_loss`, each by itself; for a `flow_map`'s loss all but the last.
+    """The clauses of `check_loss`, each by itself; for a loss of few-step models all but the last.
 
     Args:
         loss, distribution, schedule: as for `check_loss`.
-        flow_map: whether it trains a `FlowMap`, as `flowmaps.lagrangian` does.
+        of: what it trains: a `FlowMap`, as `flowmaps.lagrangian` does, or a `ConsistencyMap`.
     """
     data = distribution or Gaussian(
         torch.tensor([0.6, -0.3], dtype=f64, device="cpu"), torch.tensor([0.5, 0.2], dtype=f64, device="cpu")
     )
     schedule = schedule or VP()
-    small = functools.cache(lambda: _small(loss, data, schedule, flow_map))
+    small = functools.cache(lambda: _small(loss, data, schedule, of))
     clauses: dict[str, Callable[[], None]] = {
         "one finite number a sample": lambda: _shapes(small()),
         "a gradient for every weight": lambda: _gradients(small()),
@@ -50,7 +50,7 @@ def of_loss(
         "seeds": lambda: _seeds(small()),
         "empty batches": lambda: _empty(small()),
     }
-    if not flow_map:
+    if not issubclass(of, FlowMap):
         clauses["least at the exact denoiser"] = lambda: _least(loss, data, schedule)
     return listed(loss, clauses)
 
@@ -87,8 +87,8 @@ class _Small(NamedTuple):
     loss: Callable[..., Tensor]
 
 
-def _small(loss: Loss, data: Distribution, schedule: Schedule, flow_map: bool) -> _Small:
-    kind, scalars = (FlowMap, ("until",)) if flow_map else (NetworkDenoiser, ())
+def _small(loss: Loss, data: Distribution, schedule: Schedule, of: type[NetworkDenoiser]) -> _Small:
+    scalars = of.told if issubclass(of, FlowMap) else ()
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = MLP(math.prod(data.event_shape), hidden=16, depth=2, scalars=scalars).double()
@@ -103,7 +103,7 @@ def _small(loss: Loss, data: Distribution, schedule: Schedule, flow_map: bool) -
         return found["loss"] if isinstance(found, Mapping) else found
 
     index = torch.tensor([7, 0, 3, 2**40, 12], device="cpu")
-    return _Small(kind(net, schedule, V()), x0, index, t, eps, value)
+    return _Small(of(net, schedule, V()), x0, index, t, eps, value)
 
 
 def _shapes(s: _Small) -> None:
