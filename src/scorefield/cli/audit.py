@@ -19,7 +19,8 @@ def audit(
     ] = None,
     n: Annotated[int, typer.Option("--n", min=40, help="Held-out data, and samples of each budget.")] = 1000,
     nfe: Annotated[
-        list[int] | None, typer.Option("--nfe", min=1, help="Evaluations; repeatable. [default: 1 2 4]")
+        list[int] | None,
+        typer.Option("--nfe", min=1, help="Evaluations; repeatable. [default: 1 2 4, or what it is made for]"),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the noise.")] = 0,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
@@ -54,7 +55,9 @@ def audit(
     raw, cond = source.batch(rows)
     x0 = student.to_model(raw, rows, seed=seed)
     told = {name: torch.as_tensor(value) for name, value in cond.items()} if student.conditions else {}
-    found = held(student.model, by, x0, nfes=tuple(nfe or (1, 2, 4)), modes=min(20, len(x0) // 2), seed=seed, cond=told)
+    made_for = getattr(student.model, "jumps", None)
+    nfes = tuple(nfe) if nfe else (1, 2, 4) if made_for is None else (made_for,)
+    found = held(student.model, by, x0, nfes=nfes, modes=min(20, len(x0) // 2), seed=seed, cond=told)
     plots.save(of_audit(found), out)
     numbers = {
         "teacher": None if named is None else str(named), "n": len(x0), "data": how,

@@ -20,11 +20,11 @@ def distill(
         int | None, typer.Option("--steps", min=1, help="Training steps. [default: the teacher's]")
     ] = None,
     jumps: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--jumps", min=1, help="Evaluations a sample, of consistency and distribution_matching; others take any."
+            "--jumps", min=1, help="Evaluations a sample, of distribution_matching. [default: 1; others: any]"
         ),
-    ] = 1,
+    ] = None,
     start: Annotated[
         Path | None, typer.Option("--start", help="Begin with the weights of this student, not with the teacher's.")
     ] = None,
@@ -65,4 +65,4 @@ def distill(
     if student is not None:
         report = student.report(data_dir=data_dir)
         typer.echo(f"{student.history.step[-1]} steps in {student.history.seconds[-1]:.1f} s: {report}")
-        typer.echo(f"next: scorefield audit {folder}; scorefield sample {folder} --nfe {max(2, jumps)}")
+        typer.echo(f"next: scorefield audit {folder}; scorefield sample {folder}")

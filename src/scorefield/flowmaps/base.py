@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from scorefield._caller import warn
 from scorefield.denoisers import Denoiser, NetworkDenoiser
 from scorefield.flowmaps.circle import Circle, Place
 from scorefield.flowmaps.jump import Jump, angles
@@ -255,8 +256,9 @@ class ConsistencyMap(FlowMap):
     Args:
         net, schedule, parameterization, level, data_mean, data_std: as for `NetworkDenoiser`; those of a teacher, where
             it begins with its weights.
-        jumps: how many it is to be drawn in, at equal angles: what `sample` takes unless told, and what objectives that
-            look at samples (`drifting`, `training.DistributionMatching`) train it for.
+        jumps: how many it is to be drawn in, at equal angles, where its objective looks at samples (`drifting`,
+            `training.DistributionMatching`): it is trained for these levels alone, and `sample` says so of another
+            number. None: any number, as `consistency` makes it; two unless told.
 
     Raises:
         ValueError: for no jump; when called, for a jump that ends before the data.
@@ -281,10 +283,10 @@ class ConsistencyMap(FlowMap):
         level: Callable[[Tensor], Tensor] | None = None,
         data_mean: Tensor | float = Denoiser.data_mean,
         data_std: float = Denoiser.data_std,
-        jumps: int = 1,
+        jumps: int | None = None,
     ) -> None:
         super().__init__(net, schedule, parameterization, level=level, data_mean=data_mean, data_std=data_std)
-        if jumps < 1:
+        if jumps is not None and jumps < 1:
             raise ValueError(f"jumps must be at least 1; got {jumps}")
         self.jumps = jumps
 
@@ -298,7 +300,12 @@ class ConsistencyMap(FlowMap):
 
     def method(self, nfe: int | None) -> tuple[Jump, Tensor]:
         """How `sample` draws where nobody says."""
-        return Jump(renoise=1.0), angles(self, self.jumps if nfe is None else nfe)
+        count = nfe if nfe is not None else self.jumps or 2
+        if self.jumps is not None and count != self.jumps:
+            warn(
+                f"this {type(self).__name__} was trained for {self.jumps} jumps, at their levels alone; got nfe={count}"
+            )
+        return Jump(renoise=1.0), angles(self, count)
 
     def _heard(self, until: Tensor, cond: dict[str, Any]) -> dict[str, Any]:
         return _weighed(self.net, cond)

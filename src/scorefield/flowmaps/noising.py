@@ -113,7 +113,7 @@ def drawn(
     After each jump a sample is one of the model's, so that any of them may be judged by what it draws. `eps` is what
     they begin with, if given.
     """
-    n, jumps, circle = len(like), consistency_map.jumps, consistency_map.circle
+    n, jumps, circle = len(like), consistency_map.jumps or 1, consistency_map.circle
 
     def noise() -> Tensor:
         return randn(like.shape, generator, like.dtype, like.device)

@@ -71,7 +71,7 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
         made("parameterization", recipe.parameterization, catalogue.PARAMETERIZATIONS, sigma_data=sd),
         data_mean=mean,
         data_std=sd,
-        **({"jumps": recipe.objective.jumps} if recipe.task == "consistency-map" else {}),
+        **few_steps.sizes(recipe),
     )
     loss = few_steps.taught(recipe, denoiser, few_steps.with_arguments(loss, recipe.objective.arguments))
     weight, coupling = recipe.objective.weight, recipe.objective.coupling

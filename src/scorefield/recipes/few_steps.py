@@ -42,7 +42,12 @@ def check(recipe: Recipe) -> None:
     for key, given, wanted, right in (
         ("teacher", recipe.teacher is not None, f"task = {few}", bool(losses)),
         ("start", recipe.start is not None, f"task = {few}", bool(losses)),
-        ("objective.jumps", recipe.objective.jumps != 1, "task = 'consistency-map'", recipe.task == "consistency-map"),
+        (
+            "objective.jumps",
+            recipe.objective.jumps is not None,
+            "task = 'consistency-map'",
+            recipe.task == "consistency-map",
+        ),
         ("objective.guidance", recipe.objective.guidance is not None, "a recipe with a teacher", bool(recipe.teacher)),
     ):
         if given and not right:
@@ -55,6 +60,14 @@ def scalars(recipe: Recipe) -> tuple[str, ...]:
     """What the network is told besides a denoiser's."""
     told = ("until",) if recipe.task == "flow-map" else ()
     return (*told, "guidance") if recipe.objective.guidance else told
+
+
+def sizes(recipe: Recipe) -> dict[str, int | None]:
+    """What a consistency map is made with besides: losses that look at samples train it for a number of jumps."""
+    if recipe.task != "consistency-map":
+        return {}
+    asked = recipe.objective.jumps
+    return {"jumps": asked if asked or recipe.objective.loss == "consistency" else 1}
 
 
 def taught(recipe: Recipe, student: NoiseConditional, loss: Callable[..., Any]) -> Callable[..., Any]:

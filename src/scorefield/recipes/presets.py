@@ -156,10 +156,10 @@ def image_folder(source: str = "images") -> Recipe:
     )
 
 
-def distilled(recipe: Recipe, teacher: str, method: str = "lagrangian", *, jumps: int = 1) -> Recipe:
+def distilled(recipe: Recipe, teacher: str, method: str = "lagrangian", *, jumps: int | None = None) -> Recipe:
     """The recipe of a few-step model that learns from the run `teacher`, of that recipe, and begins with its weights.
 
-    `jumps` is how many a consistency map is to be drawn in; a flow map takes any number.
+    `jumps` is how many a map by `distribution_matching` is to be drawn in, 1 unless given; others take any number.
 
     Raises:
         ValueError: for the recipe of what is no denoiser.
@@ -167,7 +167,7 @@ def distilled(recipe: Recipe, teacher: str, method: str = "lagrangian", *, jumps
     if recipe.task != "denoiser":
         raise ValueError(f"only a denoiser can be distilled; got a recipe with task = {recipe.task!r}")
     task = "flow-map" if method in ("lagrangian", "mean_flow") else "consistency-map"
-    objective = Objective(loss=method, times=part("UniformAngle"), jumps=1 if task == "flow-map" else jumps)
+    objective = Objective(loss=method, times=part("UniformAngle"), jumps=None if task == "flow-map" else jumps)
     optim = recipe.optim.model_copy(update={"lr": recipe.optim.lr / 2, "ema_decay": max(recipe.optim.ema_decay, 0.998)})
     changes = {"task": task, "teacher": teacher, "objective": objective, "optim": optim}
     training = recipe.training.model_copy(update={"condition_dropout": 0.0, "bf16": False})

@@ -66,7 +66,7 @@ class Objective(Section):
     uncertainty: bool = False  # divide each level's loss by its learned size
     coupling: Part | None = None  # of a flow: how data are paired with its origin; none: independently
     arguments: dict[str, Any] = {}  # further keywords of the loss: gap, adaptive, every, ...
-    jumps: Count = 1  # that a consistency map is to be drawn in
+    jumps: Count | None = None  # that a consistency map is to be drawn in; none: its loss's own, 1 or any
     guidance: tuple[float, float] | None = (
         None  # weights of a guided teacher, between which a few-step model is told one
     )
