@@ -1,11 +1,11 @@
 """Does `sf.diagnose` name planted faults, and is it silent about healthy models? The confusion table.
 
-    OMP_NUM_THREADS=1 python benchmarks/diagnose.py [--seeds 200 201 202 203 204] [--only FAULT ...] [--data-dir DIR]
+    OMP_NUM_THREADS=1 python benchmarks/diagnose.py [--seeds 300 301 302 303 304] [--only FAULT ...] [--data-dir DIR]
 
 Nine faults, each planted in a model a seed: seeds that are 0, 1 or 2 modulo 5 take the plane (another shape, process
 and target each), 3 the 8x8 digits, 4 MNIST, or digits again where there is no --data-dir. Healthy models are `HEALTHY`,
-a seed for each. Thresholds, and how hard faults are planted, were set on seeds 0, 1, 3, 101 and 103 and the healthy
-models of seeds 20 to 39 and 140 to 145; what is reported is seeds 200 to 204 and 240 to 259.
+a seed for each. Thresholds, and how hard faults are planted, were set on seeds 0 to 4 and 100 to 203 and the healthy
+models of seeds 20 to 39 and 140 to 145; what is reported is seeds 300 to 304 and 240 to 259.
 """
 
 from __future__ import annotations
@@ -174,8 +174,12 @@ class Without(losses.TimeLaw):
 
 
 def band(s: Setting) -> Case:
-    low, high = ((0.08, 4.0), (1e-4, 3.0), (0.3, 30.0), (0.1, 4.0), (0.1, 3.0))[s.index % 5]
+    low, high = ((0.08, 4.0), (0.03, 8.0), (0.3, 30.0), (0.1, 4.0), (0.1, 3.0))[s.index % 5]
     schedule, target = s.process
+    if isinstance(
+        schedule, sf.Cosine
+    ):  # v = 0 is the Wiener filter of unit data: a network that knows nothing does well
+        target = sf.X0()
     law = losses.UniformAngle(schedule, 1.0)
     # an embedding that is smooth in the level interpolates across most bands, and nothing is wrong then
     net = {"level_embedding": "fourier"} if s.train.ndim == 2 else {}
@@ -220,7 +224,7 @@ def stale(s: Setting) -> Case:
 
 def time_embedding(s: Setting) -> Case:
     schedule, target = s.process
-    by = (0.1, -0.08, 0.15, 0.3, 0.06)[s.index % 5]  # of t; of log(sigma) / 4 for EDM's
+    by = (0.1, -0.25, 0.15, 0.3, 0.1)[s.index % 5]  # of t; of log(sigma) / 4 for EDM's
     d, _ = fit(s, schedule, target)
     d.level = lambda t: target.noise_level(schedule, t) + by
     return Case(d, s.train, s.held_out)
@@ -228,7 +232,7 @@ def time_embedding(s: Setting) -> Case:
 
 def train_mode(s: Setting) -> Case:
     schedule, target = s.process
-    d, _ = fit(s, schedule, target, net={"dropout": (0.3, 0.5, 0.5, 0.3, 0.4)[s.index % 5]})
+    d, _ = fit(s, schedule, target, net={"dropout": (0.3, 0.8, 0.5, 0.3, 0.4)[s.index % 5]})
     return Case(d.train(), s.train, s.held_out)
 
 
@@ -364,7 +368,7 @@ def examine(case: Case) -> sf.diagnostics.Diagnosis:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[200, 201, 202, 203, 204])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[300, 301, 302, 303, 304])
     parser.add_argument("--healthy", type=int, nargs="*", default=[240], help="first seeds of the healthy models")
     parser.add_argument("--only", nargs="*", help="faults, or healthy models")
     parser.add_argument("--data-dir", type=Path)
