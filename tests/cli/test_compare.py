@@ -11,7 +11,7 @@ def test_a_comparison_is_written_and_goes_on(cli, refused, tmp_path):
     for name in ("report.html", "comparison.json", "samples.png", "seeds.png", "plan.json"):
         assert (tmp_path / "c" / name).is_file()
     again = cli("compare", "eight-gaussians", *SMALL, "--method", "VAE", "--out", "c")
-    assert "training" not in again.stdout
+    assert ": training" not in again.stdout
     assert "compares with data 'eight-gaussians'; got '25-gaussians'" in refused("compare", *SMALL, "--out", "c")
     assert "unknown method 'vea'" in refused("compare", "--method", "vea", "--out", "d")
     assert "separate modes" in refused("compare", "two-moons", *SMALL, "--method", "VAE", "--out", "e")

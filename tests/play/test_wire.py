@@ -238,7 +238,7 @@ def test_the_newest_wins_and_what_is_stale_stops_at_its_next_evaluation(served, 
         running = at.desk.worker.running[1]
         talk.ask(2, "sample", nfe=3)
         talk.ask(3, "sample", nfe=2, n=1)
-        assert talk.reply()[0] == {"id": 2, "kind": "stale", "evaluations": 0}  # never begun
+        assert talk.end(2)[0] == {"id": 2, "kind": "stale", "evaluations": 0}  # never begun
         assert running.stale.is_set()
         gate.open.set()
         assert talk.end(1)[0] == {"id": 1, "kind": "stale", "evaluations": 1}  # of 250

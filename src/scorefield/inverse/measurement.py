@@ -114,7 +114,7 @@ class GaussianNoise(Likelihood):
         shape = tuple(self.operator.event_shape)
         parts = []
         for name, value in (("scale", scale), ("shift", shift)):
-            tensor = as_tensor(value).double()
+            tensor = as_tensor(value, torch.float64)
             if not bool(torch.isfinite(tensor).all()):
                 raise ValueError(f"{name} must be finite; got NaN or infinity")
             parts.append(broadcast(name, tensor, shape))

@@ -4,6 +4,7 @@ Distances of samples from data and from laws; fidelity, diversity and modes; goo
 tells two sets apart; whether a posterior is calibrated; whether a chain has mixed.
 """
 
+from scorefield._renamed import renamed
 from scorefield.metrics import features
 from scorefield.metrics.calibration import Coverage, Ranks, coverage, sbc, tarp, uniform_band
 from scorefield.metrics.chains import effective_sample_size, r_hat
@@ -63,3 +64,5 @@ __all__ = [
     "wasserstein",
     "wasserstein_distance",
 ]
+
+__getattr__ = renamed(__name__, {"Estimate": "Evidence", "Memorization": "Evidence"})

@@ -36,6 +36,10 @@ class DistributionMatching(DenoisingObjective):
     weighs noise levels alike. Nothing holds a sample to its path, so jumps need not be the ODE's; as the divergence is
     reverse, modes may be lost: see `sf.audit`.
 
+    A sample is cut after any of its jumps, and q is the law of all such together, one critic's. So in several jumps
+    their mixture is matched, and the law after the last may be off it (of N(0.7, 0.5^2) a small network in two jumps:
+    a mixture of std 0.5, and 0.6 at the end); in one jump there is nothing to mix.
+
     Args:
         flow_map: what is trained; begin with the teacher's weights, or with those of a student by `consistency`.
         teacher: frozen; it may be guided.

@@ -244,7 +244,7 @@ def scale(operator: Operator, factor: float) -> Operator:
 
 def _level(name: str, value: Tensor | float, y: Tensor) -> Tensor:
     """`value` with the axes of y: of one axis, it is for the rows."""
-    tensor = as_tensor(value).to(y)
+    tensor = as_tensor(value, y.dtype).to(y)
     if tensor.ndim == 1 and len(tensor) == len(y):
         return tensor.reshape(-1, *[1] * (y.ndim - 1))
     fits = tensor.ndim == y.ndim and all(n in (1, m) for n, m in zip(tensor.shape, y.shape, strict=True))
