@@ -92,7 +92,7 @@ def finite_difference(score: Score, x: Tensor, v: Tensor, step: Tensor | float) 
     for u in directions:
         shift = pad_right(step, x) * u
         above, below = score(x + shift), score(x - shift)
-        slope = _dot(u, above - below) / (2 * as_tensor(step, x.dtype).to(x))
+        slope = _dot(u, above - below) / (2 * as_tensor(step).to(x))
         value = value + _half_square((above + below) / 2) + slope
     return value / len(directions)
 
