@@ -153,8 +153,8 @@ def test_a_consistency_map_is_saved_with_its_jumps(tmp_path):
     assert torch.equal(sf.sample(again, (3, 3), seed=1).x, sf.sample(ends, (3, 3), seed=1).x)
 
 
-def test_a_chain_cut_anywhere_draws_the_data():
-    """`drawn` is what objectives judge: of the exact ends, whichever jump is the last."""
+def test_what_objectives_judge_is_what_sample_draws():
+    """`drawn`, of the exact ends in three jumps: the data, and differentiable through each jump."""
 
     class Called(type(exact_ends(*PROCESSES[0]))):
         def forward(self, x_t, t, s=None, **cond):
@@ -167,6 +167,14 @@ def test_a_chain_cut_anywhere_draws_the_data():
     x = drawn(ends, law().sample(20_000), {}, torch.Generator().manual_seed(0))
     assert abs(float(x.mean()) - MEAN) < 0.02
     assert abs(float(x.std()) - STD) < 0.01
+    once = network_ends(*PROCESSES[0], jumps=2)
+    drawn(once, torch.zeros(4, 3, dtype=torch.float64), {}, torch.Generator().manual_seed(0)).sum().backward()
+    through = [p.grad.clone() for p in once.parameters() if p.grad is not None]
+    once.zero_grad()
+    once.jumps = 1
+    drawn(once, torch.zeros(4, 3, dtype=torch.float64), {}, torch.Generator().manual_seed(0)).sum().backward()
+    last = [p.grad for p in once.parameters() if p.grad is not None]
+    assert all(not torch.allclose(a, b) for a, b in zip(through, last, strict=True))
 
 
 def test_a_network_that_takes_the_weight_of_guidance_is_told_1_where_nobody_says():

@@ -216,7 +216,7 @@ class _Work:
         folder = self.folder / "networks" / f"{file_of(name)}-seed{seed}"
         run = runs.train(folder, made, device="cpu", data_dir=self.data_dir, warn=self.warn)
         assert run is not None
-        own = sum(p.numel() for p in recipes.build(made, data_dir=self.data_dir).denoiser.parameters())
+        own = count(recipes.build(made, data_dir=self.data_dir).denoiser)
         return run, seconds + steps * each, trained + own
 
     def _steps(self, name: str, made: recipes.Recipe) -> tuple[int, float]:

@@ -20,7 +20,6 @@ from scorefield.diagnostics import repairs
 from scorefield.diagnostics.measured import Floor, Points, errors, floor_of, predictions, squares
 from scorefield.diagnostics.references import References, from_noisier
 from scorefield.diagnostics.subject import Subject
-from scorefield.metrics import Evidence as Measured
 from scorefield.metrics import Floor as Distance
 from scorefield.sampling import Samples, sample
 from scorefield.solvers import Bias, Solver
@@ -49,7 +48,7 @@ class Own(NamedTuple):
     on_data: Tensor  # (L,) the same on data's noisings
     distance: float  # sliced W2 of the samples to the data, over the data's standard deviation
     floor: Distance  # of it
-    memorised: Measured | None  # where there are held-out data
+    memorised: metrics.Evidence | None  # where there are held-out data
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,11 +40,6 @@ class Spectrum:
             self.variances, self.vectors = torch.linalg.eigh(centred.T @ centred / (len(x) - 1))
             self.variances = self.variances.clamp(min=0)
 
-    @property
-    def largest(self) -> float:
-        """The variance along the leading direction."""
-        return float(self.variances.max())
-
     def denoise(self, y: Tensor, s: float) -> Tensor:
         """The Wiener filter's E[x0 | y], for y `(n, *event)`."""
         gain = self.variances / (self.variances + s**2)

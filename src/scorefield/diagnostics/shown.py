@@ -26,7 +26,7 @@ from scorefield.randomness import Stream, randn_like
 
 FEW, SMALL = 128, 64  # data, for what takes derivatives, and the entries of an event above which an eighth are taken
 STEP = 0.02  # of log s, in the difference along it: float32 has no digits left for a smaller one
-UNAVAILABLE = (RuntimeError, NotImplementedError)  # of networks that can't be differentiated so
+UNAVAILABLE = RuntimeError  # of networks that can't be differentiated so
 
 
 class Shown(NamedTuple):
@@ -88,15 +88,15 @@ def _fokker_planck(denoiser: Denoiser, points: Points, s: float) -> float:
     told = points.told
 
     def score(at: Tensor, level: float) -> Tensor:
-        t = time_of(denoiser, level)
-        if t is None:
-            raise NotImplementedError
+        t = denoiser.schedule.time_of_log_snr(-math.log(level))
         alpha = float(denoiser.schedule(t)[0])
         return (denoiser(alpha * at, t, **told) - at) / level**2
 
     draws = Stream(1, torch.arange(len(y), device=y.device))
+    low, high = s * math.exp(-STEP), s * math.exp(STEP)
+    if any(time_of(denoiser, level) is None for level in (low, s, high)):
+        return math.nan
     try:
-        low, high = s * math.exp(-STEP), s * math.exp(STEP)
         slope = (score(y, high) - score(y, low)) / ((high**2 - low**2) / 2)
         gaps = []
         for _ in range(2):

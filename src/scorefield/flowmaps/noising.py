@@ -108,12 +108,11 @@ def drawn(
     generator: Randomness,
     eps: Tensor | None = None,
 ) -> Tensor:
-    """Samples `(B, *event)` of a chain of `jumps` jumps, each cut after one of them, which alone has a gradient.
+    """Samples `(B, *event)` of its `jumps`, as `Jump(renoise=1)` takes them, differentiable through all of them.
 
-    After each jump a sample is one of the model's, so that any of them may be judged by what it draws. `eps` is what
-    they begin with, if given.
+    `eps` is what the first jump begins with, if given.
     """
-    n, jumps, circle = len(like), consistency_map.jumps or 1, consistency_map.circle
+    circle, jumps = consistency_map.circle, consistency_map.jumps or 1
 
     def noise() -> Tensor:
         return randn(like.shape, generator, like.dtype, like.device)
@@ -122,15 +121,12 @@ def drawn(
         here = circle.at(theta)
         return consistency_map(circle.x(z, here), here.t, **cond)
 
-    last = torch.floor(uniforms(n, generator) * jumps).long()  # on the CPU, as angles are
-    angle = circle.limit * (jumps - torch.arange(jumps, dtype=torch.float64, device="cpu")) / jumps
-    z = noise() if eps is None else eps
-    with torch.no_grad():
-        for k in range(1, jumps):
-            y = (jump(z, angle[k - 1].expand(n)) - circle.mean(like)) / circle.data_std
-            again = torch.cos(angle[k]) * y + torch.sin(angle[k]) * noise()
-            z = torch.where((last >= k).to(z.device).reshape(-1, *[1] * (z.ndim - 1)), again, z)
-    return jump(z, angle[last])
+    first, *others = circle.limit * (jumps - torch.arange(jumps, dtype=torch.float64, device="cpu")) / jumps
+    x = jump(noise() if eps is None else eps, first)
+    for theta in others:
+        y = (x - circle.mean(x)) / circle.data_std
+        x = jump(torch.cos(theta) * y + torch.sin(theta) * noise(), theta)
+    return x
 
 
 def needs(flow_map: FlowMap, kind: type[FlowMap], who: str) -> None:

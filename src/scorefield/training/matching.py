@@ -27,18 +27,14 @@ from scorefield.training.record import described
 class DistributionMatching(DenoisingObjective):
     """Makes the law of what a `ConsistencyMap` draws that of its teacher, whichever way it draws it.
 
-    With x drawn in `jumps` jumps, q its law, p the teacher's, both noised to the level of t,
+    With x drawn in `flow_map.jumps` jumps, q its law, p the teacher's, both noised to the level of t,
 
         grad KL(q_t || p_t) = E[(grad log q_t - grad log p_t)(x_t) dx_t],
 
     and the two scores are those of two denoisers: the teacher, and a `critic` that is trained beside the map on what
     it draws. The map is moved against (D_critic - D_teacher)(x_t), a sample's over the mean |x - D_teacher|, which
-    weighs noise levels alike. Nothing holds a sample to its path, so jumps need not be the ODE's; as the divergence is
-    reverse, modes may be lost: see `sf.audit`.
-
-    A sample is cut after any of its jumps, and q is the law of all such together, one critic's. So in several jumps
-    their mixture is matched, and the law after the last may be off it (of N(0.7, 0.5^2) a small network in two jumps:
-    a mixture of std 0.5, and 0.6 at the end); in one jump there is nothing to mix.
+    weighs noise levels alike, through all of its jumps: what is matched is the law at the end. Nothing holds a sample
+    to its path, so jumps need not be the ODE's; as the divergence is reverse, modes may be lost: see `sf.audit`.
 
     Args:
         flow_map: what is trained; begin with the teacher's weights, or with those of a student by `consistency`.
