@@ -103,7 +103,7 @@ def cases() -> list[Case]:
 
             found.append(Case(f"{name}, d = {d}", draw))
     found += [two_sample_case(), weight_case(), variation_case(), stein_case(False), stein_case(True)]
-    found += [memorization_case()]
+    found += [memorization_case(), *density_cases()]
     found += [Case("auroc", lambda s: metrics.auroc(*scores(s)), float(stats.norm.cdf(1 / math.sqrt(2))))]
     found += [
         Case("average_precision", lambda s: metrics.average_precision(*scores(s), resamples=300), average_truth())
@@ -180,6 +180,37 @@ def memorization_case() -> Case:
     return Case("memorization, 20% copied", draw)
 
 
+def density_cases() -> list[Case]:
+    """Against laws and between scores, where all is known: N(m, 1) in each entry, and N(0, 1)."""
+    m = 0.4
+
+    def standard(d: int) -> sf.Gaussian:
+        return sf.Gaussian(torch.zeros(d, dtype=f64), torch.eye(d, dtype=f64))
+
+    def gap(seed: int) -> Evidence:
+        x = normals(seed, 1, 200)[:, 0].numpy()
+        return metrics.likelihood_gap(*(torch.from_numpy(stats.norm.logpdf(x, at)) for at in (0.0, m)))
+
+    def held(seed: int) -> Evidence:
+        return metrics.held_out_likelihood(torch.from_numpy(stats.norm.logpdf(normals(seed, 1, 200)[:, 0].numpy())))
+
+    wide = sf.ExactDenoiser(sf.Gaussian(torch.zeros(1, dtype=f64), 2 * torch.eye(1, dtype=f64)), sf.VP())
+    return [
+        *(
+            Case(
+                f"to_density, KL, d = {d}",
+                lambda s, d=d: metrics.to_density(normals(s, d, 300, 0.6), standard(d), tests=12, seed=s).kl,
+                d * 0.18,
+            )
+            for d in (1, 2, 4)
+        ),
+        Case("fisher", lambda s: metrics.fisher(lambda x: -x, lambda x: -x / 4, normals(s, 1, 200)), 9 / 16),
+        Case("likelihood_gap", gap, m**2 / 2),
+        Case("held_out_likelihood", held, -0.5 * math.log(2 * math.pi * math.e)),
+        Case("girsanov, a wrong variance", lambda s: metrics.girsanov(wide, standard(1), n=1024, seed=s).kl),
+    ]
+
+
 def nulls() -> list[tuple[str, Draw]]:
     law = sf.Gaussian(torch.zeros(4, dtype=f64), torch.eye(4, dtype=f64))
 
@@ -196,6 +227,10 @@ def nulls() -> list[tuple[str, Draw]]:
         ("sliced", lambda s: metrics.sliced(*same(s), projections=16, seed=s)),
         ("wasserstein", lambda s: metrics.wasserstein(*same(s), seed=s)),
         ("two_sample", lambda s: metrics.two_sample(*same(s), seed=s)),
+        *(
+            (name, lambda s, i=i: metrics.precision_recall(generated=(z := same(s))[0], real=z[1], k=3, seed=s)[i])
+            for i, name in enumerate(("precision", "recall", "density", "coverage"))
+        ),
         ("total variation", weights),
         ("kernel_stein, bootstrap", lambda s: metrics.kernel_stein(normals(s, 4, 200), law, seed=s)),
         (

@@ -27,7 +27,7 @@ def judged(samples):
 
 
 def test_exact_samples_are_as_real_data():
-    """Seven tests: that two of them are at most 0.05 by chance is rare; at this seed none is below 0.01."""
+    """Eleven tests: some of them are at most 0.05 by chance at one seed in three; at this seed none is below 0.01."""
     found, by_name = judged(labelled(150, 3)[0])
     assert min(r.numbers["p_value"] for r in found.rows if r.numbers["p_value"] is not None) > 0.01
     assert by_name["memorization"].verdict == "no sign of copies"
@@ -41,13 +41,13 @@ def test_faults_that_are_planted_are_named():
     found, by_name = judged(samples[classes > 0][:150])
     assert [c.verdict for c in found.classes] == ["lost", "too common", "as real data"]
     assert {"frechet", "mmd", "sliced", "two_sample", "total_variation"} <= set(found.told_apart)
-    assert by_name["recall"].verdict == "below real data"
+    assert by_name["recall"].verdict.startswith("below real data (p = ")
     assert "tests tell the samples from real data: frechet" in str(found)
     assert of_evaluation(found).axes[2].get_title() == "classes"
     by_name = judged(labelled(400, 2)[0][:150] + 1e-3)[1]
     assert by_name["memorization"].verdict.endswith("copies")
     wide, by_name = judged(1.6 * labelled(150, 3)[0])
-    assert by_name["precision"].verdict == "below real data"
+    assert by_name["precision"].verdict.startswith("below real data")
     assert "x the floor" in by_name["frechet"].verdict
     assert wide.corrected == ["frechet", "sliced", "total_variation"]
 

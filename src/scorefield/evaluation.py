@@ -3,8 +3,9 @@
 A verdict is a reading of the numbers beside it, by one rule each:
 
     a distance        "not told from real" where its p-value is above 0.05, else how many floors it is
-    a share           whether its floor, that of real data, lies in the interval, below or above it
+    a share           as real data where its p-value is above 0.05, else below or above its floor, that of real data
     memorisation      copies, where its one-sided p-value is at most 0.05
+    likelihood        below that of the training data, where the one-sided p-value is at most 0.05
 
 Of twenty tests without any difference one falls below 0.05.
 """
@@ -47,8 +48,13 @@ class Evaluation(NamedTuple):
 
     @property
     def told_apart(self) -> list[str]:
-        """The distances and tests whose p-value is at most 0.05."""
-        return [r.numbers["metric"] for r in self.rows if (p := r.numbers["p_value"]) is not None and p <= TESTED]
+        """The distances, shares and tests whose p-value is at most 0.05."""
+        return [r.numbers["metric"] for r in self._between if r.numbers["p_value"] <= TESTED]
+
+    @property
+    def _between(self) -> list[Judged]:
+        """What compares samples with real data."""
+        return [r for r in self.rows if r.numbers["metric"] not in OF_TRAINING]
 
     @property
     def corrected(self) -> list[str]:
@@ -56,7 +62,7 @@ class Evaluation(NamedTuple):
         return [r.numbers["metric"] for r in self.rows if r.numbers["extrapolated"] != r.numbers["value"]]
 
     def __str__(self) -> str:
-        told, tests = self.told_apart, sum(r.numbers["p_value"] is not None for r in self.rows)
+        told, tests = self.told_apart, len(self._between)
         if not told:
             return f"None of {tests} tests tells the samples from real data."
         return f"{len(told)} of {tests} tests tell the samples from real data: {', '.join(told)}."
@@ -98,7 +104,9 @@ def evaluate(
     pair: dict[str, Any] = {"features": features, "spare": train, "seed": seed}
     few = {**pair, "spare": None if train is None else train[:TRANSPORTED]}
     nearest = functools.cache(
-        lambda: metrics.precision_recall(real=real, generated=generated, **pair)  # four metrics of one computation
+        lambda: metrics.precision_recall(
+            real=real, generated=generated, permutations=39, **pair
+        )  # four metrics of one computation
     )
     makers: list[Callable[[], Evidence]] = [
         lambda: metrics.frechet(generated, real, permutations=99, **pair),
@@ -113,7 +121,7 @@ def evaluate(
         makers.append(lambda: metrics.memorization(generated, train, real, features=features, seed=seed))
     rows = []
     for k, make in enumerate(makers):
-        rows.append(_judged(make(), level))
+        rows.append(judge(make(), level))
         if progress is not None:
             progress((k + 1) / (len(makers) + 1))
     read = _read(generated, real, train, labels, train_labels, features)
@@ -121,13 +129,14 @@ def evaluate(
         return Evaluation(rows, [], None, None)
     of_generated, of_real = read
     modes = metrics.mode_weights(of_generated, of_real, seed=seed)
-    rows.append(_judged(modes.total_variation, level))
+    rows.append(judge(modes.total_variation, level))
     assert labels is not None
     agrees = None if asked is None else float((of_generated == asked.cpu()).double().mean())
     return Evaluation(rows, _classes(modes, level), agrees, float((of_real == labels.cpu()).double().mean()))
 
 
-def _judged(evidence: Evidence, level: float) -> Judged:
+def judge(evidence: Evidence, level: float = LEVEL) -> Judged:
+    """One metric as plain values, and what they say."""
     numbers = evidence.summary(level)
     return Judged(numbers, _verdict(numbers))
 
@@ -136,15 +145,21 @@ def _verdict(s: dict[str, Any]) -> str:
     p, value, floor = s["p_value"], s["value"], s["floor"]
     if s["metric"] == "memorization":
         return "nearer to the training data: copies" if p <= TESTED else "no sign of copies"
-    if p is None:
-        side = "as real data" if s["low"] <= floor <= s["high"] else "below real data"
-        return "above real data" if floor < s["low"] else side
+    if s["metric"] == "held_out_likelihood":
+        if p is None:
+            return ""
+        return f"below that of the training data (p = {p:.2g})" if p <= TESTED else "as that of the training data"
+    if s["metric"] in SHARES:
+        side = "above" if value > floor else "below"
+        return f"as real data (p = {p:.2g})" if p > TESTED else f"{side} real data (p = {p:.2g})"
     if p > TESTED:
         return f"not told from real (p = {p:.2g})"
     times = f", {value / floor:.2g} x the floor" if s["metric"] in RATIOS and floor > 0 else ""
     return f"differs (p = {p:.2g}){times}"
 
 
+SHARES = ("precision", "recall", "density", "coverage")
+OF_TRAINING = ("memorization", "held_out_likelihood")  # which compare with the training data
 RATIOS = ("frechet", "sliced", "wasserstein", "total_variation")  # whose floors are of their own size
 
 

@@ -13,7 +13,7 @@ def run(invoke, tmp_path_factory):
     for command in (
         ("train", "--preset", "digits", *SMALL, "--out", "digits"),
         ("train", "--preset", "digits", *SMALL, "--task", "classifier", "--out", "reader"),
-        ("evaluate", "digits", "--n", 60, "--nfe", 5),
+        ("evaluate", "digits", "--n", 60, "--nfe", 5, "--likelihoods", 8),
     ):
         done = invoke(folder, *command)
         assert done.returncode == 0, done.stderr
@@ -26,6 +26,9 @@ def test_a_sentence_a_table_a_picture_and_the_numbers(run):
     assert "tests" in said.splitlines()[0]
     by_name = {m["metric"]: m for m in numbers["metrics"]}
     assert {"frechet", "wasserstein", "precision", "two_sample", "memorization"} <= set(by_name)
+    likelihood = by_name["held_out_likelihood"]
+    assert likelihood["n"] == [8, 8]
+    assert -6 < likelihood["value"] < -2  # minus the bits per dimension of a model that is hardly trained
     assert len(numbers["classes"]) == 10
     assert "class read back: " in said
     assert f"{by_name['sliced']['value']:.4f}" in said
@@ -37,11 +40,12 @@ def test_a_sentence_a_table_a_picture_and_the_numbers(run):
 
 def test_json_alone_on_stdout_and_other_features(run, invoke):
     folder, _ = run
-    options = ("--n", 40, "--nfe", 5, "--features", "reader", "--json", "-", "--out", "other.png")
+    options = ("--n", 40, "--nfe", 5, "--likelihoods", 0, "--features", "reader", "--json", "-", "--out", "other.png")
     done = invoke(folder, "evaluate", "digits", *options)
     assert done.returncode == 0, done.stderr
     numbers = json.loads(done.stdout)
     assert numbers["metrics"][0]["features"].startswith("classifier-reader:")
+    assert "held_out_likelihood" not in {m["metric"] for m in numbers["metrics"]}
     again = invoke(folder, "evaluate", "digits", *options, "--overwrite")
     drop = lambda text: {k: v for k, v in json.loads(text).items() if k != "seconds"}  # noqa: E731
     assert drop(again.stdout) == drop(done.stdout)

@@ -76,6 +76,22 @@ def test_a_paired_gap_is_narrower_than_two_means():
     assert found.p_value == pytest.approx(stats.ttest_rel(log_p.numpy(), log_q.numpy()).pvalue)
 
 
+def test_a_held_out_likelihood_beside_that_of_what_was_learned_by_heart():
+    """-E log p of N(0, 1) under itself is its entropy; a shift of the held-out data is found by Welch's test."""
+    log_p = lambda seed, shift, n: stats.norm.logpdf(normals(seed, 1, n, shift)[:, 0].numpy())  # noqa: E731
+    held, trained = (torch.from_numpy(log_p(seed, 0.0, n)) for seed, n in ((1, 400), (2, 300)))
+    found = metrics.held_out_likelihood(held, trained)
+    low, high = found.interval(0.95)
+    assert low < -0.5 * math.log(2 * math.pi * math.e) < high
+    assert (found.n, found.floor) == ((400, 300), float(trained.mean()))
+    welch = stats.ttest_ind(held, trained, equal_var=False)
+    assert found.p_value == pytest.approx(welch.pvalue / 2 if welch.statistic < 0 else 1 - welch.pvalue / 2)
+    assert metrics.held_out_likelihood(torch.from_numpy(log_p(3, 1.0, 400)), trained).p_value < 1e-6
+    alone = metrics.held_out_likelihood(held, off=0.3)
+    assert math.isnan(alone.p_value)
+    assert alone.interval()[1] - alone.value == pytest.approx(1.648 * math.hypot(0.3, float(held.std()) / 20), rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("call", "line"),
     [
@@ -83,6 +99,7 @@ def test_a_paired_gap_is_narrower_than_two_means():
         (lambda: metrics.to_density(torch.zeros(40, 1), standard(1)), "it has no density"),
         (lambda: metrics.likelihood_gap(torch.zeros(3), torch.zeros(4)), r"must be \(N,\)"),
         (lambda: metrics.likelihood_gap(torch.zeros(3), torch.zeros(3) / 0), "3 are not"),
+        (lambda: metrics.held_out_likelihood(torch.zeros(3), torch.zeros(1)), r"trained must be \(N,\)"),
         (lambda: metrics.fisher(lambda x: x[:1], lambda x: x, torch.zeros(3, 1)), "must be of one shape"),
         (lambda: metrics.girsanov(sf.ExactDenoiser(standard(1), sf.VP()), standard(1), n=64), "at least 2 for each"),
     ],

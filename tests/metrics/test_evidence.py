@@ -52,8 +52,10 @@ def test_precision_and_recall_of_identical_and_constant_sets():
         assert [e.value for e in found] == pytest.approx([1] * 4)
         assert found.precision.interval()[1] == pytest.approx(1)
         assert found.precision.interval()[0] > 0.7
+        assert [e.p_value for e in found] == [1] * 4 or real is x  # copies are no independent draws
     apart = metrics.precision_recall(real=x, generated=x + 100)
     assert [e.value for e in apart] == [0] * 4
+    assert [e.p_value for e in apart] == [0.01] * 4
 
 
 def test_precision_falls_with_fidelity_and_recall_with_diversity():

@@ -30,6 +30,14 @@ def evaluate(
             "[default: raw; pca:64 above 64 entries]",
         ),
     ] = None,
+    likelihoods: Annotated[
+        int,
+        typer.Option(
+            "--likelihoods",
+            min=0,
+            help="Held-out data whose likelihood is computed, and as many training data; 0: none.",
+        ),
+    ] = 64,
     level: Annotated[float, typer.Option("--level", help="Of the intervals.")] = 0.9,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of samples, subsets and regroupings.")] = 0,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
@@ -61,8 +69,8 @@ def evaluate(
     with Progress(transient=True, disable=not at_a_terminal() or json == "-") as bar:
         task = bar.add_task("evaluating", total=1.0)
         found, drawn, what = judged(
-            model, against=against, n=n, nfe=nfe, features=features, level=level, seed=seed, data_dir=data_dir,
-            progress=lambda fraction: bar.update(task, completed=fraction), warn=note,
+            model, against=against, n=n, nfe=nfe, features=features, likelihoods=likelihoods, level=level, seed=seed,
+            data_dir=data_dir, progress=lambda fraction: bar.update(task, completed=fraction), warn=note,
         )  # fmt: skip
     seconds = time.perf_counter() - start
     plots.save(of_evaluation(found), out)

@@ -9,7 +9,15 @@ from scorefield.metrics import features
 from scorefield.metrics.calibration import Coverage, Ranks, coverage, sbc, tarp, uniform_band
 from scorefield.metrics.chains import effective_sample_size, r_hat
 from scorefield.metrics.classifier import ModeWeights, mode_weights, two_sample
-from scorefield.metrics.density import Girsanov, ToDensity, fisher, girsanov, likelihood_gap, to_density
+from scorefield.metrics.density import (
+    Girsanov,
+    ToDensity,
+    fisher,
+    girsanov,
+    held_out_likelihood,
+    likelihood_gap,
+    to_density,
+)
 from scorefield.metrics.detection import Curve, auroc, average_precision, fpr_at, roc_curve
 from scorefield.metrics.evidence import Evidence
 from scorefield.metrics.frechet import frechet, frechet_distance, frechet_gaussian
@@ -42,6 +50,7 @@ __all__ = [
     "frechet_distance",
     "frechet_gaussian",
     "girsanov",
+    "held_out_likelihood",
     "kernel_distance",
     "kernel_stein",
     "likelihood_gap",

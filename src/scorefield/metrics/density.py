@@ -22,10 +22,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from scipy import special
+from scipy import special, stats
 from torch import Tensor
 
 from scorefield.denoisers import Denoiser
@@ -218,6 +218,37 @@ def likelihood_gap(log_prob: Tensor, other: Tensor) -> Evidence:
     if log_prob.ndim != 1 or log_prob.shape != other.shape or len(other) < 2:
         raise ValueError(f"log_prob and other must be (N,), N >= 2; got {tuple(log_prob.shape)}, {tuple(other.shape)}")
     return _mean("likelihood_gap", (log_prob - other).detach().double(), test=True)
+
+
+def held_out_likelihood(held: Tensor, trained: Tensor | None = None, *, off: float = 0.0) -> Evidence:
+    """The mean log-likelihood of data a model has not seen, `(N,)`, beside that of the data it was trained on, `(M,)`.
+
+    The interval is Student's, of a mean of N draws of the law, joined by `off`, what every value may be off by alike
+    (the solver, the ends of the integral). `.floor` is the mean of `trained`, and `.p_value` the one-sided Welch test
+    of whether held-out data have less: what a model knows by heart is likelier than what it does not.
+
+    Raises:
+        ValueError: for less than two data of either, or values that are not finite.
+    """
+    sets = [v.detach().double().cpu() for v in ((held,) if trained is None else (held, trained))]
+    for name, values in zip(("held", "trained"), sets, strict=False):
+        if values.ndim != 1 or len(values) < 2 or not bool(torch.isfinite(values).all()):
+            raise ValueError(f"{name} must be (N,), finite, N >= 2; got {tuple(values.shape)}")
+    n, mean = len(sets[0]), float(sets[0].mean())
+    floor = float(sets[-1].mean()) if len(sets) == 2 else math.nan
+
+    def p() -> float:
+        test: Any = stats.ttest_ind(*(v.numpy() for v in sets), equal_var=False, alternative="less")
+        return float(test.pvalue)
+
+    return Evidence(
+        name="held_out_likelihood",
+        value=mean,
+        n=tuple(len(v) for v in sets),
+        bounds=normal(mean, math.hypot(float(sets[0].std()) / math.sqrt(n), off), degrees=n - 1),
+        null=lambda: (floor, tuple(len(v) for v in sets)),
+        p=p if len(sets) == 2 else None,
+    )
 
 
 def _mean(name: str, values: Tensor, *, low: float = -math.inf, test: bool = False) -> Evidence:

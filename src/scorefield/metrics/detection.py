@@ -86,9 +86,9 @@ def auroc(inliers: ArrayLike, outliers: ArrayLike) -> Evidence:
 def average_precision(inliers: ArrayLike, outliers: ArrayLike, *, resamples: int = 1000, seed: int = 0) -> Evidence:
     """The mean precision over the recalls, a step function's; it depends on the share of outliers, m / (n + m) here.
 
-    The interval is normal on the logit, with the spread over random halves of both samples, and without the bias, which
-    halves have twice (the bootstrap's duplicates tie, and its percentiles add the bias once more). Where the two are
-    perfectly apart it has no width and means nothing.
+    The interval is Student's on the logit, with the spread over random halves of both samples, and without the bias,
+    which halves have twice (the bootstrap's duplicates tie, and its percentiles add the bias once more). Where the two
+    are perfectly apart it has no width and means nothing.
 
     Raises:
         ValueError: for scores that are not (N,), are empty or NaN; for less than one resample.
@@ -106,7 +106,8 @@ def average_precision(inliers: ArrayLike, outliers: ArrayLike, *, resamples: int
         if not 0 < value < 1:
             return value, value
         logits = special.logit(redrawn().clip(1e-9, 1 - 1e-9))
-        centre, half = 2 * special.logit(value) - logits.mean(), stats.norm.ppf((1 + level) / 2) * logits.std()
+        width = float(stats.t.isf((1 - level) / 2, max(1, min(len(x), len(y)) - 1)))
+        centre, half = 2 * special.logit(value) - logits.mean(), width * logits.std(ddof=1)
         return float(special.expit(centre - half)), float(special.expit(centre + half))
 
     return _evidence("average_precision", value, x, y, bounds)

@@ -15,6 +15,7 @@ set that is one point everywhere has all four equal to 1; without ties it is the
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
@@ -22,8 +23,9 @@ from torch import Tensor
 
 from scorefield.metrics.evidence import Bounds, Evidence, normal, share
 from scorefield.metrics.features import Features
-from scorefield.metrics.pairs import generator, pair
+from scorefield.metrics.pairs import generator, pair, rank
 
+EXACTLY = "donot_use_mm_for_euclid_dist"  # copies are at distance 0
 NAMES = ("precision", "recall", "density", "coverage")
 
 
@@ -56,6 +58,7 @@ def precision_recall(
     features: Features | None = None,
     spare: Tensor | None = None,
     subsamples: int = 60,
+    permutations: int = 99,
     seed: int = 0,
 ) -> PrecisionRecall:
     """Precision, recall, density and coverage of `generated` `(n, *event)`, against `real` `(m, *event)`.
@@ -65,13 +68,15 @@ def precision_recall(
     without replacement, varies about the whole as the whole does about the truth,
     (1 / b) (1 - b / n) = 1 / n at b = n / 2. (The bootstrap draws duplicates, which are each other's neighbours at
     distance 0, shrinks all balls, and covers nothing.) Shares take Wilson's form, inside [0, 1], with as many
-    independent draws as the spread and the mean of the halves stand for.
+    independent draws as the spread and the mean of the halves stand for. The p-value is two-sided, of how far a number
+    is from the median of random regroupings of the pooled samples, one set of regroupings for all four.
 
     Args:
         k: neighbours a ball reaches; 3 and 5 are usual.
         features: takes `(B, *event)` to `(B, d)`; the flattened events unless given.
         spare: further real data, so that the floor is had at the sizes (n, m).
         subsamples: halves that an interval is made of.
+        permutations: regroupings that a p-value is made of.
 
     Raises:
         ValueError: for sets of two event sizes, or a k outside 1 .. half of the smaller set, less 1.
@@ -86,25 +91,36 @@ def precision_recall(
         raise ValueError(f"k must lie in [1, {most}], so that half of the smaller set has as many neighbours; got {k}")
     distances = _distances(sets.y, sets.x)
     values = _numbers(distances, k)
-    spread: list[Tensor] = []
-    nulls: list[tuple[list[float], tuple[int, ...]]] = []
 
+    @functools.cache
     def halves() -> Tensor:
-        if not spread:
-            draw, found = generator(seed), []
-            for _ in range(subsamples):
-                rows, columns = (torch.randperm(n, generator=draw, device="cpu")[: n // 2] for n in sets.n[::-1])
-                found.append(_numbers(distances.of(rows, columns), k))
-            values_of = torch.tensor(found, dtype=torch.float64, device="cpu")
-            spread.append(torch.stack([values_of.mean(0), values_of.std(0)]))
-        return spread[0]
+        draw, found = generator(seed), []
+        for _ in range(subsamples):
+            rows, columns = (torch.randperm(n, generator=draw, device="cpu")[: n // 2] for n in sets.n[::-1])
+            found.append(_numbers(distances.of(rows, columns), k))
+        values_of = torch.tensor(found, dtype=torch.float64, device="cpu")
+        return torch.stack([values_of.mean(0), values_of.std(0)])
 
-    def null(place: int) -> tuple[float, tuple[int, ...]]:
-        if not nulls:
-            kept: list[list[float]] = []
-            at = sets.floor(lambda x, y: (kept.append(_numbers(_distances(y, x), k)), 0.0)[1], repeats=4, seed=seed)[1]
-            nulls.append(([sum(column) / len(kept) for column in zip(*kept, strict=True)], at))
-        return nulls[0][0][place], nulls[0][1]
+    @functools.cache
+    def nulls() -> tuple[list[float], tuple[int, ...]]:
+        kept: list[list[float]] = []
+        at = sets.floor(lambda x, y: (kept.append(_numbers(_distances(y, x), k)), 0.0)[1], repeats=4, seed=seed)[1]
+        return [sum(column) / len(kept) for column in zip(*kept, strict=True)], at
+
+    @functools.cache
+    def regrouped() -> Tensor:
+        pooled = torch.cat([sets.x, sets.y])
+        whole, n = torch.cdist(pooled, pooled, compute_mode=EXACTLY), len(sets.x)
+        return torch.tensor(
+            [_numbers(_regrouped(whole, order[n:], order[:n]), k) for order in sets.permutations(permutations, seed)],
+            dtype=torch.float64,
+            device="cpu",
+        )
+
+    def p(place: int) -> float:
+        others = regrouped()[:, place]
+        centre = float(others.median())
+        return rank(abs(values[place] - centre), (others - centre).abs())
 
     def bounds(place: int) -> Bounds:
         size = sets.n[0] if NAMES[place] == "precision" else sets.n[1]
@@ -126,7 +142,8 @@ def precision_recall(
                 n=sets.n,
                 features=sets.features,
                 bounds=bounds(i),
-                null=lambda i=i: null(i),
+                null=lambda i=i: (nulls()[0][i], nulls()[1]),
+                p=lambda i=i: p(i),
             )
             for i, name in enumerate(NAMES)
         )
@@ -134,10 +151,15 @@ def precision_recall(
 
 
 def _distances(real: Tensor, generated: Tensor) -> Distances:
-    exactly = "donot_use_mm_for_euclid_dist"  # copies are at distance 0
     return Distances(
-        *(torch.cdist(a, b, compute_mode=exactly) for a, b in ((real, real), (generated,) * 2, (real, generated)))
+        *(torch.cdist(a, b, compute_mode=EXACTLY) for a, b in ((real, real), (generated,) * 2, (real, generated)))
     )
+
+
+def _regrouped(whole: Tensor, real: Tensor, generated: Tensor) -> Distances:
+    """Of the pooled samples, those at `real` against those at `generated`."""
+    one, other = whole[real], whole[generated]
+    return Distances(one[:, real], other[:, generated], one[:, generated])
 
 
 def _numbers(distances: Distances, k: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,14 +10,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from scorefield import metrics, recipes
+from scorefield import data, metrics, recipes
 from scorefield._caller import warn as warn_caller
 from scorefield.data import Source
-from scorefield.evaluation import LEVEL, Evaluation
+from scorefield.evaluation import LEVEL, Evaluation, judge
 from scorefield.evaluation import evaluate as judged
+from scorefield.likelihood import Effort, default_probes, over_data, per_datum
+from scorefield.metrics import Evidence
 from scorefield.runs.data import HeldOut
 from scorefield.runs.drawing import Drawn
 from scorefield.runs.trained import Trained, load
+
+LIKELIHOODS = 64
 
 
 class Evaluated(NamedTuple):
@@ -34,6 +39,7 @@ def evaluate(
     n: int = 1000,
     nfe: int | None = None,
     features: str | Callable[[Tensor], Tensor] | None = None,
+    likelihoods: int = LIKELIHOODS,
     level: float = LEVEL,
     seed: int = 0,
     data_dir: Path | None = None,
@@ -51,6 +57,8 @@ def evaluate(
         nfe: network evaluations a sample.
         features: "raw", "pca:K", the folder of a classifier's run, a .pt2 file of torch.export, or any callable; see
             `evaluation.evaluate` for the default.
+        likelihoods: held-out data whose likelihood is computed, and as many of the training data beside them; 0 for
+            none. In bits per dimension of integers, with the sign of a likelihood, else nats per dimension.
         progress: called with the fraction that is done.
 
     Raises:
@@ -71,10 +79,37 @@ def evaluate(
     made = run.to_model(drawn.raw, torch.arange(n, device="cpu"), seed=seed + 1).cpu()
     found = judged(
         made, real, train=of_train[0], asked=asked, labels=labels, train_labels=of_train[1], features=by, level=level,
-        seed=seed, progress=lambda done: said(0.3 + 0.7 * done),
+        seed=seed, progress=lambda done: said(0.3 + 0.5 * done),
     )  # fmt: skip
+    if likelihoods:
+        row = _likelihood(run, source, train, min(likelihoods, len(source)), seed, warn)
+        found = found if row is None else found._replace(rows=[*found.rows, judge(row, level)])
     said(1.0)
     return Evaluated(found, drawn, f"{len(real)} of the {what}")
+
+
+def _likelihood(
+    run: Trained, source: Source, train: Source | None, n: int, seed: int, warn: Callable[[str], None]
+) -> Evidence | None:
+    """Of n held-out data and as many training data, by one probe each: a mean's noise is that of the data anyway."""
+    transform, d = run.transform, math.prod(run.event_shape)
+    effort = Effort(probes=default_probes(d) and 1, elbo_draws=2, seed=seed)
+    try:
+        if transform is not None and transform.levels is not None:
+            data.bits_per_dim(torch.zeros(1, device="cpu"), transform, d)  # refuses a model of bare integers
+        found = []
+        for of in (source, *(() if train is None else (train,))):
+            rows = (
+                torch.randperm(len(of), generator=torch.Generator().manual_seed(seed), device="cpu")[:n].sort().values
+            )
+            found.append(per_datum(run.denoiser, of, rows, effort, transform=transform))
+    except ValueError as error:
+        warn(f"no held-out likelihood: {error}")
+        return None
+    each = [-scored["bits_per_dim"] if "bits_per_dim" in scored else scored["log_prob"] / d for scored in found]
+    summary = over_data(found[0], d)
+    off = math.hypot(summary["solver"], summary["truncation"])
+    return metrics.held_out_likelihood(*each, off=off)
 
 
 def _training(run: Trained, data_dir: Path | None) -> Source | None:
