@@ -8,7 +8,8 @@ they are spent. ULA has the step size that MALA's warm-up found. The last row is
 draws of the law, sampled in 30 evaluations, whose 64,000 samples are independent.
 
 `KS` is the distance of the hard coordinate's marginal from its exact one (independent draws: about .87 / sqrt(n)),
-`tail` the mass where only a short step goes over the exact one, and `r-hat` that of the hard coordinate.
+`tail` the mass where only a short step goes over the exact one, and `r-hat` that of the hard coordinate; nan: a chain
+left for infinity.
 """
 
 from __future__ import annotations
@@ -152,6 +153,8 @@ def denoised(law: Law, d: int, seed: int) -> Tensor:
 def judged(law: Law, path: Tensor) -> tuple[float, float, float]:
     """KS of the hard coordinate, its mass in the tail over the exact one, r-hat."""
     hard = path[..., law.hard].double()
+    if not bool(torch.isfinite(hard).all()):
+        return (math.nan,) * 3
     flat = hard.flatten().numpy()
     ks = float(stats.kstest(flat, law.cdf).statistic)  # type: ignore[union-attr]
     share = float((flat < law.tail).mean()) / float(law.cdf(np.array(law.tail)))
@@ -180,6 +183,7 @@ def main() -> None:
                 ks, tail, r = judged(law, path)
                 seconds = time.process_time() - begun
                 print(f"| {law.name} | {name} | {ks:.3f} | {tail:.2f} | {r:.2f} | {seconds:.0f} |", flush=True)
+                path = path[:, torch.isfinite(path).all(2).all(0)]
                 shown[law.name][name] = path.flatten(0, 1)[:: max(1, path[..., 0].numel() // 3000)]
     if args.picture is not None:
         draw(shown, args.picture)

@@ -52,25 +52,31 @@ def to_density(
 ) -> ToDensity:
     """KL(q | p) and total variation of samples `x` `(N, *event)` of q from the law p.
 
-    The interval of the KL is normal about the value less its floor, with the variance of log q - log p over N. Floor
-    and p-value are those of as many exact draws, so the floor is the estimator's bias. That of the total variation is
-    that of `mode_weights`, between the shares of the samples and of 4 N exact draws.
+    The interval of the KL is Student's about the value less its floor. The floor is the mean of as many exact draws,
+    `tests` sets of them: the estimator's bias, and its noise, since there log q - log p is 0 at every draw. Elsewhere
+    that varies too, by what the spread of its estimates has beyond the psi'(k) of a distance to a k-th neighbour:
+
+        error^2 = (var(log q^ - log p) - psi'(k)) / N + var(floor) (1 + 1 / tests).
+
+    The interval of the total variation is that of `mode_weights`, between the shares of the samples and of 4 N exact
+    draws.
 
     Args:
         k: neighbours.
         cells: of the partition; about sqrt(N) unless given.
-        tests: exact sets for the p-value of the KL.
+        tests: exact sets for the floor, the interval and the p-value of the KL.
 
     Raises:
-        ValueError: for less than 2 k + 2 samples, k below 1, or less than two cells.
+        ValueError: for less than 2 k + 2 samples, k below 1, or less than two cells or tests.
 
     References:
         Kozachenko & Leonenko 1987; Berrett, Samworth & Yuan 2019, Efficient multivariate entropy estimation.
     """
     require_batch("x", x)
     n, cells = len(x), max(2, round(len(x) ** 0.5)) if cells is None else cells
-    if k < 1 or n < 2 * k + 2 or cells < 2:
-        raise ValueError(f"k must be at least 1, x at least {2 * k + 2}, cells 2; got {k}, {n}, {cells}")
+    if k < 1 or n < 2 * k + 2 or min(cells, tests) < 2:
+        got = f"{k}, {n}, {cells}, {tests}"
+        raise ValueError(f"k must be at least 1, x at least {2 * k + 2}, cells and tests 2; got {got}")
     excess = _excess(x, law, k)
     draw = generator(seed)
 
@@ -84,12 +90,16 @@ def to_density(
             nulls.append(torch.stack([_excess(exact(n), law, k).mean() for _ in range(tests)]))
         return nulls[0]
 
+    def error() -> float:
+        own = max(float(excess.var()) - float(special.polygamma(1, k)), 0.0) / n
+        return math.sqrt(own + float(null().var()) * (1 + 1 / tests))
+
     value = float(excess.mean())
     kl = Evidence(
         name="kl",
         value=value,
         n=(n,),
-        bounds=lambda level: normal(value - float(null().mean()), float(excess.std()) / math.sqrt(n), low=0.0)(level),
+        bounds=lambda level: normal(value - float(null().mean()), error(), low=0.0, degrees=tests - 1)(level),
         limit=lambda: value - float(null().mean()),
         null=lambda: (float(null().mean()), (n,)),
         p=lambda: rank(value, null()),
