@@ -154,7 +154,7 @@ def judged(law: Law, path: Tensor) -> tuple[float, float, float]:
     """KS of the hard coordinate, its mass in the tail over the exact one, r-hat."""
     hard = path[..., law.hard].double()
     if not bool(torch.isfinite(hard).all()):
-        return (math.nan,) * 3
+        return math.nan, math.nan, math.nan
     flat = hard.flatten().numpy()
     ks = float(stats.kstest(flat, law.cdf).statistic)  # type: ignore[union-attr]
     share = float((flat < law.tail).mean()) / float(law.cdf(np.array(law.tail)))

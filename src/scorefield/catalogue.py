@@ -228,6 +228,7 @@ SOLVERS: Table = {
 METHODS: Table = {
     "bridge": "scorefield.inverse:Bridge",
     "twisted-smc": "scorefield.inverse:TwistedSMC",
+    "laplace-bridge": "scorefield.inverse:LaplaceBridge",
     "moment-matching": "scorefield.inverse:MomentMatching.method",
     "pigdm": "scorefield.inverse:PiGDM.method",
     "diffpir": "scorefield.inverse:DiffPIR.method",

@@ -32,6 +32,7 @@ from scorefield.inverse import (
     GaussianNoise,
     Guidance,
     IsotropicCovariance,
+    LaplaceBridge,
     Likelihood,
     MomentMatching,
     PiGDM,
@@ -422,4 +423,4 @@ def test_bad_input_gets_one_clear_line(call, message):
 
 def test_the_recommended_method_fits_the_likelihood():
     assert recommended(likelihood(gaussian())) == Bridge(covariance=FullCovariance())
-    assert isinstance(recommended(GaussianNoise(Square(), torch.ones(1, 1), 1.0)), TwistedSMC)
+    assert isinstance(recommended(GaussianNoise(Square(), torch.ones(1, 1), 1.0)), LaplaceBridge)

@@ -10,8 +10,8 @@ from scorefield.inverse import (
     FullCovariance,
     GaussianNoise,
     IsotropicCovariance,
+    LaplaceBridge,
     SpectralBridge,
-    TwistedSMC,
     recommended,
 )
 from scorefield.inverse.operators import Mask, PhaseRetrieval
@@ -69,4 +69,4 @@ def test_without_examples_small_events_take_all_of_the_covariance():
 def test_what_is_not_linear_takes_the_twisted_sampler():
     operator = PhaseRetrieval((1, 8, 8))
     given = GaussianNoise(operator, torch.zeros(1, *operator.output_shape), 0.1)
-    assert isinstance(recommended(given), TwistedSMC)
+    assert isinstance(recommended(given), LaplaceBridge)

@@ -3,8 +3,9 @@
     posterior = condition(denoiser, GaussianNoise(operator, y, noise_std))
     samples = posterior.sample(16, nfe=50)      # .x (B, 16, *event), .mean, .std, .interval(0.9), .log_evidence, .chi2
 
-`Bridge` and `TwistedSMC` are particle methods: right as particles and steps grow, and they report p(y) and how many
-particles counted. The others are what the literature uses, each an approximation that no number of steps removes.
+`Bridge`, `LaplaceBridge` (for any noise and operator) and `TwistedSMC` are particle methods: right as particles and
+steps grow, and they report p(y) and how many particles counted. The others are what the literature uses, each an
+approximation that no number of steps removes.
 """
 
 from scorefield._renamed import renamed
@@ -13,9 +14,11 @@ from scorefield.inverse.bridge import Bridge
 from scorefield.inverse.calibration import Calibration, calibration, predictive_p_value
 from scorefield.inverse.guided import DDNM, DiffPIR, Guidance, Guided, MomentMatching, PiGDM
 from scorefield.inverse.heuristics import DAPS, DDRM, DPS, REDDiff
+from scorefield.inverse.laplace import LaplaceBridge
 from scorefield.inverse.measurement import GaussianNoise, Likelihood, simulate
 from scorefield.inverse.method import Method
 from scorefield.inverse.moments import Covariance, FullCovariance, IsotropicCovariance
+from scorefield.inverse.noises import Gamma, Poisson, PoissonGaussian, Rice, Student
 from scorefield.inverse.posterior import Posterior, PosteriorSamples, condition
 from scorefield.inverse.recommended import recommended
 from scorefield.inverse.spectral import ErrorSpectrum, SpectralBridge, calibrate_spectrum
@@ -34,20 +37,26 @@ __all__ = [
     "DiffPIR",
     "ErrorSpectrum",
     "FullCovariance",
+    "Gamma",
     "GaussianNoise",
     "Guidance",
     "Guided",
     "IsotropicCovariance",
+    "LaplaceBridge",
     "Likelihood",
     "Method",
     "MomentMatching",
     "Moments",
     "PiGDM",
+    "Poisson",
+    "PoissonGaussian",
     "Posterior",
     "PosteriorSamples",
     "Quality",
     "REDDiff",
+    "Rice",
     "SpectralBridge",
+    "Student",
     "TwistedSMC",
     "Units",
     "calibrate_spectrum",

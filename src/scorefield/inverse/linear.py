@@ -39,7 +39,7 @@ def linear_gaussian(likelihood: Likelihood, method: str) -> GaussianNoise:
         got = type(likelihood.operator).__name__ if isinstance(likelihood, GaussianNoise) else type(likelihood).__name__
         raise ValueError(
             f"{method} needs a GaussianNoise likelihood with a LinearOperator; got {got}. "
-            "TwistedSMC() and DPS() take any differentiable likelihood."
+            "LaplaceBridge() takes any likelihood with a gradient."
         )
     return likelihood
 

@@ -39,9 +39,14 @@ class Moments(abc.ABC):
 
     mean: Tensor
 
+    @property
+    @abc.abstractmethod
+    def spectrum(self) -> Tensor:
+        """The eigenvalues of C, `(R, D)`."""
+
     @abc.abstractmethod
     def apply(self, f: Function, v: Tensor) -> Tensor:
-        """f(C) v."""
+        """f(C) v, of vectors `(R, D)` or matrices `(R, D, K)`."""
 
     @abc.abstractmethod
     def innovation(self, system: Whitened, f: Function = identity) -> Innovation:
@@ -62,9 +67,14 @@ class Full(Moments):
     def __init__(self, mean: Tensor, values: Tensor, basis: Tensor) -> None:
         self.mean, self.values, self.basis = mean, values, basis
 
+    @property
+    def spectrum(self) -> Tensor:
+        return self.values
+
     def apply(self, f: Function, v: Tensor) -> Tensor:
-        inside = f(self.values) * torch.bmm(self.basis.mT, v[..., None])[..., 0]
-        return torch.bmm(self.basis, inside[..., None])[..., 0]
+        columns = v if v.ndim == 3 else v[..., None]
+        found = torch.bmm(self.basis, f(self.values)[..., None] * torch.bmm(self.basis.mT, columns))
+        return found if v.ndim == 3 else found[..., 0]
 
     def innovation(self, system: Whitened, f: Function = identity) -> Innovation:
         root = torch.bmm(system.matrix, self.basis * f(self.values).sqrt()[:, None])
@@ -82,6 +92,10 @@ class Isotropic(Moments):
 
     def __init__(self, mean: Tensor, c: float) -> None:
         self.mean, self.c = mean, c
+
+    @property
+    def spectrum(self) -> Tensor:
+        return torch.full_like(self.mean, self.c)
 
     def apply(self, f: Function, v: Tensor) -> Tensor:
         return f(torch.tensor(self.c, dtype=torch.float64, device="cpu")).to(v) * v

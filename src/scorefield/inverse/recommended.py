@@ -8,12 +8,12 @@ from torch import Generator, Tensor
 
 from scorefield.denoisers import Denoiser, ExactDenoiser
 from scorefield.inverse.bridge import Bridge
+from scorefield.inverse.laplace import LaplaceBridge
 from scorefield.inverse.measurement import GaussianNoise, Likelihood
 from scorefield.inverse.method import Method
 from scorefield.inverse.moments import FullCovariance, IsotropicCovariance
 from scorefield.inverse.operators.base import LinearOperator
 from scorefield.inverse.spectral import SpectralBridge, calibrate_spectrum
-from scorefield.inverse.twisted import TwistedSMC
 from scorefield.solvers import calibrate
 
 FULL_LIMIT = 128  # numbers in an event up to which all of Tweedie's covariance is taken
@@ -24,27 +24,28 @@ PARTICLES_LIMIT = 1024  # up to which weights still tell particles apart by more
 def recommended(likelihood: Likelihood, denoiser: Denoiser | None = None, examples: Tensor | None = None) -> Method:
     """The best known for that likelihood.
 
-    `TwistedSMC` unless the operator is linear and the noise Gaussian; then `Bridge`, with all of the covariance of x0
-    given x_t where the event is small, else with one variance for all numbers; and for large pictures `SpectralBridge`.
+    `Bridge` where the operator is linear and the noise Gaussian, for large pictures `SpectralBridge`; `LaplaceBridge`
+    for every other. Both bridges take all of the covariance of x0 given x_t where the event is small, else one variance
+    for all numbers.
 
     Args:
         denoiser, examples: what the covariance is measured on where all of it costs too much: some ten to a hundred
             `(N, *event)`, in the model's units, better not those it was trained on. Without them a picture's covariance
             is taken to be that of Gaussian data, which is much too wide.
     """
-    if not isinstance(likelihood, GaussianNoise) or not isinstance(likelihood.operator, LinearOperator):
-        return TwistedSMC()
+    linear = isinstance(likelihood, GaussianNoise) and isinstance(likelihood.operator, LinearOperator)
+    bridge = Bridge if linear else LaplaceBridge
     size = math.prod(likelihood.event_shape)
     measured = denoiser is not None and examples is not None
     costly = measured and not isinstance(denoiser, ExactDenoiser) and size > VJPS_LIMIT
     if size <= FULL_LIMIT and not costly:
-        return Bridge(covariance=FullCovariance())
+        return bridge(covariance=FullCovariance())
     if denoiser is None or examples is None:
-        return Bridge(particles=16, covariance=IsotropicCovariance())
-    if size > PARTICLES_LIMIT and examples.ndim == 4:
+        return bridge(particles=16, covariance=IsotropicCovariance())
+    if linear and size > PARTICLES_LIMIT and examples.ndim == 4:
         return SpectralBridge(calibrate_spectrum(denoiser, examples, generator=_generator()))
     variance = calibrate(denoiser, examples, generator=_generator())
-    return Bridge(particles=64 if size <= FULL_LIMIT else 16, covariance=IsotropicCovariance(variance))
+    return bridge(particles=64 if size <= FULL_LIMIT else 16, covariance=IsotropicCovariance(variance))
 
 
 def _generator() -> Generator:

@@ -1,0 +1,144 @@
+"""Any log-likelihood seen as a Gaussian: Laplace's method, about what x0 may be given x_t.
+
+With x0 = m + S w, w ~ N(0, I), S = C^(1/2) the symmetric root, the integral that a twist stands for is
+
+    int p(y | m + S w) N(w; 0, I) dw ~ exp(l(w*) - |w*|^2 / 2) / sqrt det(I + M),    l(w) = log p(y | m + S w),
+
+w* the maximum of l(w) - |w|^2 / 2 and M = -d2 l / dw2 there; given y, w is about N(w*, (I + M)^-1). For linear
+measurements with Gaussian noise all of it is exact.
+
+M is taken as a difference of gradients over one standard deviation of that Gaussian itself, found by iterating: a
+likelihood with a kink (Laplace noise) or a plateau has the curvature that it has over that width, and no second
+derivative is asked for. Negative curvature counts as none. M is whole where the event has up to DENSE numbers or C is
+a matrix, else its diagonal by one vector of signs: exact where each measurement sees one number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scorefield.denoisers.gradients import differentiable
+from scorefield.inverse.moments import Isotropic, Moments
+
+DENSE = 128
+ROUNDS = 6  # of Newton's method, at most
+HALVINGS = 8
+TIGHT = 1e-2  # nats: less is not looked for, since the weights put right what a site gets wrong
+
+LogProb = Callable[[Tensor, Tensor], Tensor]  # (x0 (n, D), which rows (n,)) -> log p(y | x0), (n,)
+
+
+def root(value: Tensor) -> Tensor:
+    return torch.sqrt(value)
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """The Gaussian of w given y, for R rows of D numbers."""
+
+    w: Tensor  # (R, D), its mode
+    basis: Tensor | None  # (R, D, D): I + M = basis diag(precision) basis^T; None where M is a diagonal
+    precision: Tensor  # (R, D), at least 1
+    log_psi: Tensor  # (R,)
+
+    def narrowed(self, z: Tensor) -> Tensor:
+        """(I + M)^(-1/2) z."""
+        return _scaled(self.basis, self.precision.rsqrt(), z)
+
+    @property
+    def log_det(self) -> Tensor:
+        """log det(I + M), `(R,)`."""
+        return self.precision.log().sum(1)
+
+    def take(self, index: Tensor) -> Site:
+        basis = None if self.basis is None else self.basis[index]
+        return Site(self.w[index], basis, self.precision[index], self.log_psi[index])
+
+
+def site(log_prob: LogProb, moments: Moments, begin: Tensor | None = None) -> Site:
+    """The site of each row; `begin` `(R, D)` is an x0 to look from, beside the mean.
+
+    Where a log-probability is not finite the search does not go.
+    """
+    mean = moments.mean
+    rows = torch.arange(len(mean), device=mean.device)
+    dense = mean.shape[1] <= DENSE or not isinstance(moments, Isotropic)
+
+    def at(w: Tensor) -> Tensor:
+        return mean + moments.apply(root, w)
+
+    def objective(w: Tensor) -> Tensor:
+        value = log_prob(at(w), rows) - w.square().sum(1) / 2
+        return torch.where(torch.isfinite(value), value, -torch.inf)
+
+    def gradient(x0: Tensor, of: Tensor) -> Tensor:
+        """d log p(y | x0) / dx0."""
+        with differentiable():
+            x0 = x0.detach().clone().requires_grad_()
+            (found,) = torch.autograd.grad(log_prob(x0, of).sum(), x0)
+        return found.nan_to_num(0.0, 0.0, 0.0)
+
+    def curvature(w: Tensor, basis: Tensor | None, precision: Tensor) -> tuple[Tensor | None, Tensor]:
+        """I + M, from gradients one standard deviation of the last one to either side."""
+        r, d = w.shape
+        width = precision.rsqrt()
+        if not dense:
+            v = signs(w) * moments.apply(root, width)
+            m = -(gradient(at(w) + v, rows) - gradient(at(w) - v, rows)) / (2 * v)
+            return None, 1 + (m * moments.spectrum).clamp(min=0)
+        along = torch.eye(d, dtype=w.dtype, device=w.device).expand(r, d, d) if basis is None else basis
+        sides = moments.apply(root, along * width[:, None]).mT  # (R, D, D): row i, a width along direction i
+        points = (at(w)[:, None, None] + torch.stack([sides, -sides], 2)).reshape(-1, d)
+        found = gradient(points, rows.repeat_interleave(2 * d)).reshape(r, d, 2, d)
+        m = moments.apply(root, ((found[:, :, 1] - found[:, :, 0]) / (2 * width[..., None])).mT)  # column i: M along_i
+        m = torch.bmm(m, along.mT)
+        values, vectors = torch.linalg.eigh((m + m.mT) / 2)
+        return vectors, 1 + values.clamp(min=0)
+
+    w = torch.zeros_like(mean)
+    value = objective(w)
+    if begin is not None:
+        other = _inverse(moments, begin - mean)
+        there = objective(other)
+        w = torch.where((there > value)[:, None], other, w)
+        value = torch.maximum(there, value)
+    basis, precision = None, torch.ones_like(mean)
+    for _ in range(ROUNDS):
+        basis, precision = curvature(w, basis, precision)
+        step = _scaled(basis, 1 / precision, moments.apply(root, gradient(at(w), rows)) - w)
+        gained = torch.zeros_like(value)
+        for k in range(HALVINGS):
+            tried = w + step / 2**k
+            there = objective(tried)
+            better = (there > value) & (gained == 0)
+            gained = torch.where(better, there - value, gained)
+            w, value = torch.where(better[:, None], tried, w), torch.where(better, there, value)
+            if bool((gained > 0).all()):
+                break
+        if bool((gained < TIGHT).all()):
+            break
+    basis, precision = curvature(w, basis, precision)
+    return Site(w, basis, precision, value - precision.log().sum(1) / 2)
+
+
+def signs(like: Tensor) -> Tensor:
+    """+1 and -1 by the place of a number alone, `(D,)`."""
+    places = torch.arange(like.shape[1], device=like.device)
+    return 1.0 - 2.0 * ((places * 2654435761) % 2**32 >= 2**31).to(like)
+
+
+def _scaled(basis: Tensor | None, by: Tensor, v: Tensor) -> Tensor:
+    """basis diag(by) basis^T v."""
+    if basis is None:
+        return by * v
+    inside = by * torch.bmm(basis.mT, v[..., None])[..., 0]
+    return torch.bmm(basis, inside[..., None])[..., 0]
+
+
+def _inverse(moments: Moments, v: Tensor) -> Tensor:
+    """S^-1 v, 0 where S is."""
+    return moments.apply(lambda c: torch.where(c > 0, c.clamp(min=1e-300).rsqrt(), 0.0), v)
