@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from scorefield.data._columns import CellError, measured
+from scorefield.data._columns import CellError, as_numbers, measured
 from scorefield.data._csv import read_text
 from scorefield.data._kinds import Origin, found_label, label_of, refuse_infinite, refuse_odd
 from scorefield.data.schema import Missing, TableSchema
@@ -99,6 +99,8 @@ def read_parquet(
         frame = pd.read_parquet(path, columns=wanted, dtype_backend="numpy_nullable")
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: damaged, or not a parquet file ({error})") from None
+    for name in frame.columns[[str(kind).startswith("Float") for kind in frame.dtypes]]:
+        frame[name] = frame[name].mask(np.isnan(as_numbers(frame[name])))  # not a number is missing, too
     origin = Origin(str(path), lambda row: f"row {row + 1}", lambda row, column: None)
     return _source(frame, origin, label, columns, drop, categories, missing, schema, ())
 
