@@ -158,6 +158,7 @@ STORED: Table = {
     "HorizontalFlip": "scorefield.data:HorizontalFlip",
     "LatentSpace": "scorefield.data:LatentSpace",
     "PCA": "scorefield.data:PCA",
+    "TableSchema": "scorefield.data:TableSchema",
     "Gaussian": "scorefield.distributions:Gaussian",
     "GaussianMixture": "scorefield.distributions:GaussianMixture",
     "UniformBoxes": "scorefield.distributions:UniformBoxes",

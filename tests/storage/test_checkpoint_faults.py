@@ -1,7 +1,7 @@
 """Faults while saving: processes killed at every step of it, disks that fill up or cannot be written to.
 
-The processes that are killed load `checkpoints.py` by itself: it needs nothing but the standard library, so each starts
-in a moment.
+The processes that are killed load `checkpoints.py` by itself: it needs nothing but the standard library and filelock,
+so each starts in a moment.
 """
 
 import errno
@@ -13,7 +13,9 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import filelock
 import pytest
 
 from scorefield.storage import checkpoints
@@ -21,6 +23,7 @@ from scorefield.storage.checkpoints import latest, prune, read_state, verify, wr
 
 CHILD = """
 import importlib.util, os, signal, sys
+sys.path.append(sys.argv.pop())
 spec = importlib.util.spec_from_file_location("checkpoints", sys.argv[1])
 checkpoints = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(checkpoints)
@@ -34,6 +37,8 @@ def save(step):
     checkpoints.write(root, step, files(step), {"step": step})
 
 """
+
+PACKAGES = str(Path(filelock.__file__).parents[1])
 
 KILL = """
 left = int(sys.argv[3])
@@ -49,7 +54,7 @@ checkpoints._boundary = boundary
 
 
 def child(script, *arguments, **kwargs):
-    command = [sys.executable, "-I", "-S", "-c", CHILD + script, checkpoints.__file__, *map(str, arguments)]
+    command = [sys.executable, "-I", "-S", "-c", CHILD + script, checkpoints.__file__, *map(str, arguments), PACKAGES]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
 
 

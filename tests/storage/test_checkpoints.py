@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+import filelock
 import pytest
 
 from scorefield.storage import checkpoints
@@ -324,3 +325,14 @@ def test_every_content_is_durable_before_the_rename_and_the_rename_before_write_
     temporary = f"{root}/.step-000001.{os.getpid()}.tmp"
     files = [f"{temporary}/{name}" for name in (*FILES, "state.json", "manifest.json")]
     assert calls == [str(tmp_path), str(root.parent), *files, temporary, "rename", str(root)]
+
+
+def test_what_another_writer_holds_is_left_until_it_lets_go(tmp_path):
+    """Of another machine, say: here no process has its number."""
+    folder = tmp_path / ".step-000009.4194305.tmp"  # more than the largest process id there is
+    folder.mkdir()
+    with filelock.FileLock(tmp_path / f"{folder.name}.lock"):
+        save(tmp_path, 1)
+        assert names(tmp_path) == [folder.name, f"{folder.name}.lock", "step-000001"]
+    save(tmp_path, 2)
+    assert names(tmp_path) == ["step-000001", "step-000002"]

@@ -1,4 +1,4 @@
-"""Where a system lacks what POSIX has, as Windows does: everything imports, and a run is saved and goes on."""
+"""Where a system lacks what POSIX has, as Windows does: all imports, a run is saved and goes on, commands work."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import importlib, os, pkgutil, sys
 
 for name in ("fcntl", "grp", "posix_ipc", "pwd", "resource", "termios", "tty"):
     sys.modules[name] = None  # an import of it fails
-del os.O_DIRECTORY, os.pread, os.pwrite, os.fork, os.getuid
+del os.O_DIRECTORY, os.O_NOFOLLOW, os.pread, os.pwrite, os.fork, os.getuid, os.geteuid, os.mkfifo
 
 import filelock
 class Lock(filelock.SoftFileLock):  # filelock's own answer to a system without flock
@@ -26,9 +26,24 @@ for module in pkgutil.walk_packages(scorefield.__path__, "scorefield."):
                 raise
 
 from training_cases import fit
-fit(path := __import__("pathlib").Path(sys.argv[1]), steps=4, checkpoint_every=2)
+path = __import__("pathlib").Path(sys.argv[1])
+fit(path, steps=4, checkpoint_every=2)
 print(fit(path, steps=6, checkpoint_every=2).history.step)
 print(sorted(p.name for p in (path / "checkpoints").iterdir()))
+
+from scorefield.cli import main
+small = ["network.hidden=8", "network.depth=1", "training.batch_size=16", "logging.checkpoint_every=2"]
+for command in (
+    ["train", "--preset", "tabular", "--steps", "4", "--out", "run", *(a for s in small for a in ("--set", s))],
+    ["train", "--resume", "--steps", "6", "--out", "run"],
+    ["sample", "run", "--n", "4", "--out", "a.csv"],
+    ["likelihood", "run", "--n", "4", "--elbo-draws", "2", "--out", "a.png"],
+):
+    try:
+        main(command)
+    except SystemExit as stop:
+        print(command[0], stop.code, file=sys.stderr)
+print(sorted(os.listdir()))
 """
 
 
@@ -36,8 +51,11 @@ def test_a_run_needs_nothing_of_posix(tmp_path):
     cases = str(Path(__file__).parents[1] / "training")
     program = f"import sys; sys.path.append({cases!r}){PROGRAM}"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / "run")],
-        capture_output=True, text=True, check=False,
+        [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / "fit")],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["[1, 2, 3, 4, 5, 6]", "['step-000002', 'step-000004', 'step-000006']"]
+    assert done.stderr.splitlines() == ["train 0", "train 0", "sample 0", "likelihood 0"]
+    first, second, *_, last = done.stdout.splitlines()
+    assert (first, second) == ("[1, 2, 3, 4, 5, 6]", "['step-000002', 'step-000004', 'step-000006']")
+    assert last == "['a.csv', 'a.json', 'a.npz', 'a.png', 'fit', 'run']"

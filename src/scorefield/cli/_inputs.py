@@ -109,6 +109,8 @@ def own(path: Path, fit: str | None, event: tuple[int, ...], transform: Transfor
     if path.suffix.lower() == ".npz" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:  # what `sample` and its like write: the data's own units
             policy |= {"key": "raw"} if "raw.npy" in archive.namelist() else {}
+    if (table := getattr(transform, "table", None)) is not None:
+        policy = data.as_table(path, policy, table)
     source = data.load(path, **policy)
     if isinstance(source, data.Arrays) and source.event_shape == event[1:] and event[0] == 1:  # (N, H, W)
         source = data.Arrays(source.x[:, None], levels=source.levels)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import typer
 
+TABLES = (".csv", ".tsv", ".parquet")  # files of tables
 RESULTS = (".png", ".npz", ".json")  # a picture, arrays, a summary
 
 

@@ -68,6 +68,9 @@ def show(
     on_error: Annotated[str | None, typer.Option("--on-error", help="raise or skip, for unusable pictures.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="Of the array in an .npz file.")] = None,
     label: Annotated[str | None, typer.Option("--label", help="Label's column of a table, or array of .npz.")] = None,
+    missing: Annotated[
+        str | None, typer.Option("--missing", help="Empty cells of a table: refuse, drop, impute or learn.")
+    ] = None,
     layout: Annotated[str | None, typer.Option("--layout", help="HW or HWC, of images in an array.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="PNG to write: the first pictures, in a grid.", show_default=False)
@@ -80,7 +83,15 @@ def show(
         if out.suffix != ".png":
             raise ValueError(f"--out must end in .png; got {out}")
         picture_folder(out.parent, "", [out.name], overwrite)
-    policy = {"size": size, "fit": fit, "on_error": on_error, "key": key, "label": label, "layout": layout}
+    policy = {
+        "size": size,
+        "fit": fit,
+        "on_error": on_error,
+        "key": key,
+        "label": label,
+        "layout": layout,
+        "missing": missing,
+    }
     with _warnings_as_lines():
         source = _source(what, data_dir, split, {k: v for k, v in policy.items() if v is not None})
 

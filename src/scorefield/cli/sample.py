@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scorefield.catalogue import SOLVERS, unknown
-from scorefield.cli._output import at_a_terminal, note, picture_folder, warn
+from scorefield.cli._output import TABLES, at_a_terminal, note, picture_folder, warn
 
 if TYPE_CHECKING:
     from scorefield.runs import Trained
@@ -65,14 +65,18 @@ def sample(
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="PNG to write, with an .npz beside it. [default: in the run]", show_default=False),
+        typer.Option(
+            "--out",
+            help="PNG to write, with an .npz beside it; or .csv, .tsv or .parquet, of a table. [default: in the run]",
+            show_default=False,
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
     tuned: Annotated[
         bool, typer.Option("--tuned/--no-tuned", help="Use what `scorefield tune` kept in the run.")
     ] = True,
 ) -> None:
-    """Sample a trained model with any solver: a PNG grid, and the numbers as .npz."""
+    """Sample a trained model with any solver: a PNG, and the numbers as .npz; of a table, a table as it came."""
     if solver is not None and solver not in SOLVERS:
         raise unknown("solver", solver, SOLVERS)
     if clip is not None and clip not in _CLIPS:
@@ -82,18 +86,24 @@ def sample(
     if out is None:
         stem = "-".join(["samples", solver or "recommended", *([f"nfe{nfe}"] if nfe else []), f"seed{seed}"])
         out = (run if run.is_dir() else run.parent) / f"{stem}.png"
-    if out.suffix != ".png":
-        raise ValueError(f"--out must end in .png; got {out}")
+    as_table = out.suffix.lower() in TABLES
+    if out.suffix != ".png" and not as_table:
+        raise ValueError(f"--out must end in .png, or for a table in {', '.join(TABLES)}; got {out}")
     arrays = out.with_suffix(".npz")
-    picture_folder(out.parent, "", [out.name, arrays.name], overwrite)
+    picture_folder(out.parent, "", [out.name] if as_table else [out.name, arrays.name], overwrite)
 
     from scorefield import plots
     from scorefield.cli._results import save_npz
     from scorefield.plots import samples
-    from scorefield.runs import captions, labels, load
+    from scorefield.runs import captions, labels, load, tables
     from scorefield.solvers import Tuned
 
     loaded = load(run, warn=warn)
+    if as_table and loaded.table is None:
+        raise ValueError(
+            f"--out {out}: this run's samples are of shape {loaded.event_shape}, and no table; give a .png, which gets "
+            "an .npz beside it"
+        )
     model = _guided(loaded, guidance, guidance_interval, classifier, bool(label), bool(text)).to(device)
     guided = model.model is not loaded.model
     if clip is not None:
@@ -105,12 +115,16 @@ def sample(
     drawn = model.sample(
         n, label=asked, cond=told, solver=solver, nfe=nfe, seed=seed, tuned=tuned, progress=at_a_terminal(), warn=note
     )
-    figure = samples.of_samples(drawn.raw, loaded.transform)
-    if figure is not None:
-        plots.save(figure, out)
-    numbers = {"samples": drawn.x, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}
-    save_npz(arrays, **numbers, **({} if asked is None else {"label": asked}))
-    written = arrays if figure is None else f"{out}, {arrays.name}"
+    if as_table:
+        tables.write(out, drawn.table)
+        written = str(out)
+    else:
+        figure = samples.of_samples(drawn.raw, loaded.transform)
+        if figure is not None:
+            plots.save(figure, out)
+        numbers = {"samples": drawn.x, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}
+        save_npz(arrays, **numbers, **({} if drawn.label is None else {"label": drawn.label}))
+        written = str(arrays) if figure is None else f"{out}, {arrays.name}"
     how = (
         ", tuned"
         if drawn.stepped and isinstance(drawn.solver, Tuned)

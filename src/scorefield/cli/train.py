@@ -19,6 +19,10 @@ def train(
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A recipe of yours, TOML.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Other data: a name, a file or a folder.")] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option("--missing", help="Empty cells of a table: refuse, drop, impute or learn. [default: refuse]"),
+    ] = None,
     task: Annotated[
         str | None, typer.Option("--task", help="classifier: of the recipe's noisy data, for classifier guidance.")
     ] = None,
@@ -64,6 +68,7 @@ def train(
     from scorefield.training import distributed
 
     changes = [f"data.source={json.dumps(data)}"] if data is not None else []
+    changes += [f"data.policy.missing={json.dumps(missing)}"] if missing is not None else []
     changes += set_ or []
     changes += [f"training.steps={steps}"] if steps is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
@@ -89,7 +94,9 @@ def train(
         if folder is None and first:
             folder = run_folder(None, f"runs/{recipe.name}")
         folder = distributed.from_first(folder)
-        run = runs.train(folder, recipe, device=where, data_dir=data_dir, progress=at_a_terminal(), warn=warn)
+        run = runs.train(
+            folder, recipe, device=where, data_dir=data_dir, progress=at_a_terminal(), say=typer.echo, warn=warn
+        )
         if run is None:  # not the first process
             return
         report = run.report(data_dir=data_dir)

@@ -7,13 +7,15 @@ from scorefield.data import captions, phantoms, text, units
 from scorefield.data._moments import Moments, moments
 from scorefield.data.digits import LEVELS, Split, digits
 from scorefield.data.download import fetch
-from scorefield.data.files import load
+from scorefield.data.files import as_table, load
 from scorefield.data.images import ImageFolder
 from scorefield.data.latent_space import PCA, LatentSpace
 from scorefield.data.published import named
+from scorefield.data.schema import TableSchema
 from scorefield.data.sources import Arrays, Batch, Mapped, Requantised, Source, in_memory
 from scorefield.data.summary import Summary, summarize
 from scorefield.data.synthetic import series, series_law, tabular
+from scorefield.data.tables import from_frame
 from scorefield.data.transforms import HorizontalFlip, Scale, Standardize, Transform, bits_per_dim, dequantize, quantize
 
 __all__ = [
@@ -32,12 +34,15 @@ __all__ = [
     "Split",
     "Standardize",
     "Summary",
+    "TableSchema",
     "Transform",
+    "as_table",
     "bits_per_dim",
     "captions",
     "dequantize",
     "digits",
     "fetch",
+    "from_frame",
     "in_memory",
     "load",
     "moments",

@@ -6,7 +6,7 @@ import inspect
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,9 @@ from torch import Tensor
 from scorefield.data._decode import SUFFIXES, Fit, Policy, decode, header
 from scorefield.data.idx import labels_beside, read_idx
 from scorefield.data.images import MAX_PIXELS, ImageFolder, target_size
+from scorefield.data.schema import TableSchema
 from scorefield.data.sources import Arrays
+from scorefield.data.tables import SUFFIXES as TABLES
 from scorefield.data.tables import read_csv, read_parquet
 
 Layout = Literal["HW", "HWC"]
@@ -52,6 +54,16 @@ def load(path: str | os.PathLike[str], **policy: Any) -> Arrays | ImageFolder:
         if name not in known:
             raise ValueError(f"{path}: no policy {name!r} for such data; there are {', '.join(known) or 'none'}")
     return reader(path, **policy)
+
+
+def as_table(path: str | os.PathLike[str], policy: Mapping[str, Any], table: TableSchema) -> dict[str, Any]:
+    """The policy by which `load` reads another file as the `table` that a model was trained on.
+
+    Only how the file is written is taken of `policy`; that of what is no table stays as it is.
+    """
+    if Path(path).suffix.lower() not in TABLES:
+        return dict(policy)
+    return {**{k: v for k, v in policy.items() if k in ("header", "delimiter", "decimal")}, "schema": table}
 
 
 def read_npy(path: str | os.PathLike[str], *, levels: int | None = None, layout: Layout | None = None) -> Arrays:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from scorefield.data._columns import Label
 from scorefield.data.sources import Arrays
+from scorefield.data.tables import from_frame
 from scorefield.distributions import Gaussian
 from scorefield.randomness import Noise
 
@@ -81,13 +85,19 @@ def tabular(name: Table = "wine") -> Arrays:
     loaders = {
         "wine": datasets.load_wine,
         "breast-cancer": datasets.load_breast_cancer,
-        "diabetes": lambda: datasets.load_diabetes(scaled=False),
+        "diabetes": partial(datasets.load_diabetes, scaled=False),
     }
     if name not in loaders:
         raise ValueError(f"name must be one of {', '.join(get_args(Table))}; got {name!r}")
-    table = loaders[name]()
-    x, target = torch.from_numpy(table.data), torch.from_numpy(table.target)
-    columns = tuple(map(str, table.feature_names))
+    table = loaders[name](as_frame=True)
+    plain, target = from_frame(table.data, label=""), torch.from_numpy(table.target.to_numpy(copy=True))
+    schema = plain.table
+    assert schema is not None
     if "target_names" not in table:
-        return Arrays(x, cond={"target": target.float()[:, None]}, columns=columns)
-    return Arrays(x, target, class_names=tuple(map(str, table.target_names)), columns=columns)
+        cond = {"target": target.float()[:, None]}
+        return Arrays(plain.x, cond=cond, columns=plain.columns, table=schema, said=(f"{name}: {schema}",))
+    counts = tuple(torch.bincount(target).tolist())
+    label = Label("target", "int64", tuple(range(len(counts))), counts)
+    schema = replace(schema, label=label, order=(*schema.order, "target"))
+    names, said = tuple(map(str, table.target_names)), (f"{name}: {len(target)} rows; {schema}",)
+    return Arrays(plain.x, target, class_names=names, columns=plain.columns, table=schema, said=said)

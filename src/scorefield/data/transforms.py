@@ -11,7 +11,7 @@ the right-hand side is an upper bound on the code length in bits per dimension. 
 changes with the scaling. The uniform density on [0, levels) scores log2(levels).
 
 Continuous data, `levels=None`, are their own y. In a table each column has its own unit: x_j = (y_j - mean_j) / std_j,
-and log |dx / dy| = -sum_j log std_j (`Standardize`).
+and log |dx / dy| = -sum_j log std_j (`Standardize`); what is discrete in it is dequantised as `TableSchema` says.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from scorefield.data._moments import moments
+from scorefield.data.schema import TableSchema
 from scorefield.data.sources import Source
 from scorefield.randomness import Randomness, rand
 
@@ -167,6 +168,7 @@ class Standardize:
     Args:
         column_mean, column_std: d numbers each, raw units.
         columns: their names, or none.
+        table: what the columns are, where some are discrete: these get noise, and `quantize` takes it away.
 
     In model units every column has mean 0 and standard deviation 1, hence `mean` and `sigma_data`.
 
@@ -178,6 +180,7 @@ class Standardize:
     column_mean: tuple[float, ...]
     column_std: tuple[float, ...]
     columns: tuple[str, ...] = ()
+    table: TableSchema | None = None
 
     def __post_init__(self) -> None:
         for name in ("column_mean", "column_std", "columns"):  # a checkpoint gives lists
@@ -196,6 +199,8 @@ class Standardize:
     def measured(cls, x: Tensor | Source, *, columns: Sequence[str] = ()) -> Standardize:
         """The transform that gives each column of `x` mean 0 and standard deviation 1; a source is read in chunks.
 
+        A source's `table` is kept.
+
         Raises:
             ValueError: for events that are not (d,), or a constant column, by name: a density on it would be infinite.
         """
@@ -208,11 +213,13 @@ class Standardize:
         if constant:
             names = ", ".join(columns[j] if columns else f"column {j}" for j in constant)
             raise ValueError(f"Standardize needs columns that vary; leave out the constant {names}")
-        return cls(tuple(m.mean.tolist()), tuple(m.var.sqrt().tolist()), columns)
+        table: TableSchema | None = getattr(x, "table", None)
+        mean, var = (m.mean, m.var) if table is None else table.noised_moments(m.mean, m.var)
+        return cls(tuple(mean.tolist()), tuple(var.sqrt().tolist()), columns, table)
 
     @property
     def levels(self) -> None:
-        """None: the columns are continuous."""
+        """None: not all the columns have levels of one number, and most have none."""
         return None
 
     @property
@@ -242,8 +249,12 @@ class Standardize:
         return -math.fsum(map(math.log, self.column_std))
 
     def dequantize(self, x_raw: Tensor, generator: Randomness = None) -> Tensor:
-        """The same as calling it: continuous data take no noise."""
-        return self(x_raw)
+        """Model units; what is discrete in a table gets uniform noise first, and continuous data none."""
+        return self(x_raw if self.table is None else self.table.noised(x_raw.float(), generator))
+
+    def quantize(self, x: Tensor) -> Tensor:
+        """Model units to raw ones, without the noise of `dequantize`: what is discrete in a table is itself again."""
+        return self.inverse(x) if self.table is None else self.table.snap(self.inverse(x))
 
     def _like(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if x.shape[-1:] != (len(self.column_mean),):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from scorefield.data.transforms import Transform, quantize
+from scorefield.data.transforms import Standardize, Transform, quantize
 
 
 def raw(x: Tensor, transform: Transform | None) -> Tensor:
-    """Model units to the data's: integers where they have levels."""
+    """Model units to the data's: integers where they have levels, and what is discrete in a table."""
     if transform is None:
         return x
+    if isinstance(transform, Standardize):
+        return transform.quantize(x)
     continuous = transform.inverse(x)
     return continuous if transform.levels is None else quantize(continuous, transform.levels)
 

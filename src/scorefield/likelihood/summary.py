@@ -1,7 +1,8 @@
 """The likelihood of many data in one account: what each is worth, the mean, and how far off either may be.
 
 `per_datum` gives a number for each: bits per dimension where data are integers, else log p in nats, in the units of
-the data; beside it the parts of its error and the ELBO. `over_data` makes one line of them. The mean m over n data
+the data (of a table's row: of its mass, in what is discrete, times its density); beside it the parts of its error and
+the ELBO. `over_data` makes one line of them. The mean m over n data
 drawn from a law is off by their spread, which the noise of probes and draws is part of, and by what the solver and the
 ends of the integral may be off by, which does not average out:
 
@@ -24,6 +25,7 @@ from scorefield.denoisers import Denoiser
 from scorefield.likelihood.bits import bits_per_dim, dequantized
 from scorefield.likelihood.bound import Elbo, elbo
 from scorefield.likelihood.density import log_prob
+from scorefield.randomness import Stream
 
 EXACT_UP_TO = 16  # dimensions, where nothing else is asked for
 PROBES = 8
@@ -95,14 +97,18 @@ def _part(
     solved: dict[str, Any] = {"probes": effort.probes, "tolerance": effort.tolerance, **common}
     bounded: dict[str, Any] = {"draws": effort.elbo_draws, "transform": transform, **common}
     if transform is None or transform.levels is None:
-        r = log_prob(denoiser, x.float(), transform=transform, **solved)
-        bound = _bound(denoiser, x.float(), bounded)
+        table, x, width = getattr(transform, "table", None), x.float(), 0.0
+        if table is not None:
+            index = torch.arange(first, first + len(x), device=x.device)
+            x, width = table.noised(x, Stream(effort.seed, index)), table.log_width
+        r = log_prob(denoiser, x, transform=transform, **solved)
+        bound = _bound(denoiser, x, bounded)
         return {
-            "log_prob": r.log_prob,
+            "log_prob": r.log_prob + width,
             "probe": r.probe,
             "solver": r.solver,
             "truncation": r.truncation,
-            "elbo": bound.elbo,
+            "elbo": bound.elbo + width,
             "elbo_stderr": bound.stderr,
             "evaluations": r.evaluations,
         }

@@ -27,6 +27,7 @@ from scorefield.metrics.neighbours import Neighbours, memorization, nearest
 from scorefield.metrics.optimal import wasserstein, wasserstein_distance
 from scorefield.metrics.sliced import Floor, sliced, sliced_wasserstein, sliced_wasserstein_floor
 from scorefield.metrics.stein import kernel_stein, stein_operator
+from scorefield.metrics.tables import marginals
 
 __all__ = [
     "Coverage",
@@ -54,6 +55,7 @@ __all__ = [
     "kernel_distance",
     "kernel_stein",
     "likelihood_gap",
+    "marginals",
     "memorization",
     "mmd",
     "mode_weights",

@@ -11,6 +11,7 @@ from scorefield.plots.curves import bars, curves, curves_colors, loss_by_level, 
 from scorefield.plots.fields import arrows, density, limits, mesh, particles, quiver, shades, square, trails
 from scorefield.plots.images import filmstrip, image_grid, neighbours, to_pixels
 from scorefield.plots.style import COLORS, DENSITY, clean, figure, png_bytes, save
+from scorefield.plots.tables import of_table
 
 __all__ = [
     "COLORS",
@@ -31,6 +32,7 @@ __all__ = [
     "loss_curve",
     "mesh",
     "neighbours",
+    "of_table",
     "particles",
     "png_bytes",
     "quiver",

@@ -11,16 +11,24 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from scorefield import plots
-from scorefield.data import Transform
+from scorefield.data import TableSchema, Transform
 from scorefield.data.units import unit
 from scorefield.plots.style import axes_of_curves
+from scorefield.plots.tables import of_table
 
 SERIES_SHOWN = 12
 
 
-def of_samples(x_raw: Tensor, transform: Transform | None) -> Figure | None:
-    """A grid of images, a cloud of points, or some series; None for events of any other shape."""
+def of_samples(x_raw: Tensor, transform: Transform | None, data: Tensor | None = None) -> Figure | None:
+    """A grid of images, a cloud of points, some series, or a table's columns; None for events of any other shape.
+
+    Args:
+        data: of the same kind, to compare a table's columns with.
+    """
     event = x_raw.shape[1:]
+    table: TableSchema | None = getattr(transform, "table", None)
+    if table is not None:
+        return of_table(table.decode(x_raw), None if data is None else table.decode(data))
     if len(event) == 3 and transform is not None and transform.levels is not None:
         return plots.image_grid(unit(x_raw, transform), math.ceil(math.sqrt(len(x_raw))))
     if tuple(event) == (2,):

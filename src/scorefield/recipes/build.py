@@ -165,6 +165,7 @@ class _Chosen:
         self.event_shape, self.levels = source.event_shape, source.levels
         self.num_classes = source.num_classes if conditional else None
         self.class_names = getattr(source, "class_names", ()) if conditional else ()
+        self.table, self.said = getattr(source, "table", None), getattr(source, "said", ())
 
     def __len__(self) -> int:
         return len(self.source)
@@ -184,7 +185,11 @@ def _sources(spec: Data, data_dir: Path | None) -> tuple[Source, Source | None]:
     if not Path(name).exists():
         known = [*catalogue.SOURCES, *catalogue.SHAPES]
         raise ValueError(f"data.source: {name!r} is no path, and no name. {catalogue.nearest(name, known)}")
-    return data.load(name, **policy), data.load(spec.test, **policy) if spec.test else None
+    source = data.load(name, **policy)
+    if not spec.test:
+        return source, None
+    table = getattr(source, "table", None)  # what is held out is read as what is trained on was
+    return source, data.load(spec.test, **(policy if table is None else data.as_table(spec.test, policy, table)))
 
 
 def _transform(spec: Data, source: Source) -> Transform | None:

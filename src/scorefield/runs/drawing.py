@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,11 +12,15 @@ from torch import Tensor
 from scorefield import recipes
 from scorefield.baselines import Generative
 from scorefield.catalogue import SOLVERS, make
-from scorefield.data import Transform, units
+from scorefield.data import Standardize, TableSchema, Transform, units
+from scorefield.data.schema import plain
 from scorefield.denoisers import Denoiser
 from scorefield.recipes.schema import Part
 from scorefield.sampling import Samples, sample
 from scorefield.solvers import Bias, Solver
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +29,19 @@ class Drawn:
 
     raw: Tensor  # (N, *event), the data's own units: grey values, int64, where the data have levels
     made: Samples  # the same in the model's units, on the CPU
+    label: Tensor | None = None  # (N,) int64, the classes they are of
+    schema: TableSchema | None = None  # of a table
+
+    @property
+    def table(self) -> DataFrame:
+        """A table of pandas, with the columns, types and units of the one that was trained on.
+
+        Raises:
+            ValueError: for samples of what is no table.
+        """
+        if self.schema is None:
+            raise ValueError(f"these samples are of shape {tuple(self.raw.shape[1:])}, and no table")
+        return self.schema.decode(self.raw, self.label)
 
     @property
     def x(self) -> Tensor:
@@ -83,6 +100,7 @@ def draw(
     Raises:
         ValueError: for an unknown solver; as `sample`; for a choice of what a VAE or a GAN has not.
     """
+    schema = table_of(transform)
     if isinstance(denoiser, Generative):
         given = {"solver": solver, "nfe": options.get("nfe"), "conditions": cond or None}
         if wrong := [name for name, value in given.items() if value is not None]:
@@ -91,7 +109,7 @@ def draw(
         own = {name: value for name, value in options.items() if name in ("seed", "first_index", "chunk")}
         made = denoiser.sample(shape[0], **own)
         x = made.x.cpu()
-        return Drawn(units.raw(x, transform), made._replace(x=x))
+        return Drawn(units.raw(x, transform), made._replace(x=x), None, schema)
     device = next(denoiser.parameters()).device
     made = sample(
         denoiser,
@@ -100,8 +118,15 @@ def draw(
         cond={name: value.to(device) for name, value in (cond or {}).items()},
         **options,
     )
-    x = made.x.cpu()
-    return Drawn(units.raw(x, transform), made._replace(x=x))
+    x, label = made.x.cpu(), (cond or {}).get("label")
+    return Drawn(units.raw(x, transform), made._replace(x=x), None if label is None else label.cpu(), schema)
+
+
+def table_of(transform: Transform | None) -> TableSchema | None:
+    """What the columns of a table are; real numbers, where a checkpoint says no more than their names."""
+    if not isinstance(transform, Standardize):
+        return None
+    return transform.table or (plain(transform.columns) if transform.columns else None)
 
 
 def labels(

@@ -17,15 +17,16 @@ from scorefield import inverse, recipes
 from scorefield._caller import warn as warn_caller
 from scorefield.baselines import Generative
 from scorefield.catalogue import METHODS, make
-from scorefield.data import Source, Transform
+from scorefield.data import Source, Standardize, TableSchema, Transform, as_table
 from scorefield.denoisers import ClippedDenoiser, Denoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
 from scorefield.inverse import Likelihood, Method, Posterior
+from scorefield.randomness import Stream
 from scorefield.recipes import Data, Recipe
 from scorefield.runs import data, guiding, reporting, tunings
 from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
-from scorefield.runs.drawing import Drawn, captions, draw, labels
+from scorefield.runs.drawing import Drawn, captions, draw, labels, table_of
 from scorefield.sampling import sample
 from scorefield.sampling.tuning import Tuning, tune
 from scorefield.solvers import Solver, Tuned
@@ -114,6 +115,11 @@ class Trained:
         return tuple(self.meta.get("class_names", ()))
 
     @property
+    def table(self) -> TableSchema | None:
+        """What the columns of its data are, of a table."""
+        return table_of(self.transform)
+
+    @property
     def knows_null(self) -> bool:
         """Whether its network learned to do without its conditions, as far as one can tell: the recipe says so."""
         return self.recipe is None or self.recipe.training.condition_dropout > 0
@@ -156,7 +162,8 @@ class Trained:
         """`n` samples: `.raw` in the units of the data, `.x` in the model's.
 
         Args:
-            label: classes, in turn; no class is asked for unless given.
+            label: classes, in turn; no class is asked for unless given, but for a table, whose rows are then of the
+                classes in the data's proportions.
             text: captions, in turn, for a model trained on text.
             cond: other conditions, a row for each sample.
             nfe: network evaluations a sample; 30 unless given.
@@ -170,7 +177,11 @@ class Trained:
             ValueError: for a label or text that the model does not take, an unknown solver; as `sf.sample`.
         """
         told = {**(cond or {}), **captions(text, n, self.meta.get("text"))}
-        if (classes := labels(label, n, self.num_classes)) is not None:
+        classes = labels(label, n, self.num_classes)
+        if classes is None and "label" not in told and self.num_classes is not None and self.table is not None:
+            rows = torch.arange(first_index, first_index + n, device="cpu")
+            classes = self.table.drawn_classes(n, Stream(seed + 1, rows))
+        if classes is not None:
             told["label"] = classes
         if tuned and solver is None and nfe is not None:
             solver = self.tuned(nfe, warn=warn)
@@ -267,6 +278,9 @@ class Trained:
             spec = Data(source=named)
         else:
             raise ValueError(f"{self.name} has no {RECIPE} to say which data")
+        if isinstance(self.transform, Standardize) and self.transform.table is not None:
+            policy = as_table(spec.source, spec.policy, self.transform.table)
+            spec = spec.model_copy(update={"policy": policy})
         found = data.held_out(spec, data_dir)
         self.check(*found)
         return found

@@ -20,6 +20,7 @@ from scorefield.baselines import Generative
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.flowmaps import FlowMap
 from scorefield.plots import samples
+from scorefield.randomness import Stream
 from scorefield.recipes import Experiment, Recipe, build, difference, dumps
 from scorefield.recipes import load as load_recipe
 from scorefield.runs.device import device_of
@@ -29,6 +30,7 @@ from scorefield.storage.files import replace as replace_file
 from scorefield.training import Fit, Logger, Run, TensorBoard, WandB, distributed, fit
 
 SHOWN = 64  # samples in a picture drawn during training
+ROWS = 512  # of a table
 
 
 class Interrupted(Exception):
@@ -50,6 +52,7 @@ def train(
     device: torch.device | str | None = None,
     data_dir: Path | None = None,
     progress: bool = False,
+    say: Callable[[str], None] | None = None,
     warn: Callable[[str], None] = warn_caller,
 ) -> Trained | None:
     """Trains `recipe` in `folder`, going on from its last checkpoint if there is one.
@@ -64,6 +67,7 @@ def train(
         device: the best there is unless given.
         data_dir: where downloaded sets lie.
         progress: show a bar.
+        say: takes what there is to say of the data that were read, a line at a time.
         warn: takes a line about a damaged checkpoint that was passed over.
 
     Raises:
@@ -76,6 +80,9 @@ def train(
     check(folder, recipe)
     experiment = build(recipe, data_dir=data_dir)
     first = distributed.rank() == 0
+    if first and say is not None:
+        for line in getattr(experiment.source, "said", ()):
+            say(line)
     logging = recipe.logging
     run = Run(
         folder,
@@ -133,19 +140,25 @@ def _loggers(folder: Path, recipe: Recipe) -> list[Logger]:
 
 def _sample_into(folder: Path, denoiser: NetworkDenoiser | Generative, experiment: Experiment, step: int) -> None:
     """The same noise at every step, so that the pictures are of one growing up."""
-    source = experiment.source
-    if source.num_classes:
-        cond = {"label": torch.arange(SHOWN) % source.num_classes}
+    source, table = experiment.source, getattr(experiment.transform, "table", None)
+    shown = SHOWN if table is None else ROWS
+    real = source.batch(torch.arange(shown) * len(source) // shown if table is None else _spread(len(source), shown))
+    if source.num_classes and table is not None:
+        cond = {"label": table.drawn_classes(shown, Stream(0, torch.arange(shown)))}
     else:
-        cond = source.batch(torch.arange(SHOWN) * len(source) // SHOWN).cond
+        cond = {"label": torch.arange(shown) % source.num_classes} if source.num_classes else real.cond
     how = (
         {} if isinstance(denoiser, Generative) else {"nfe": None if isinstance(denoiser, FlowMap) else 20, "cond": cond}
     )
-    drawn = draw(denoiser, experiment.transform, (SHOWN, *source.event_shape), **how)
-    figure = samples.of_samples(drawn.raw, experiment.transform)
+    drawn = draw(denoiser, experiment.transform, (shown, *source.event_shape), **how)
+    figure = samples.of_samples(drawn.raw, experiment.transform, real.x)
     if figure is not None and distributed.rank() == 0:
         folder.mkdir(exist_ok=True)
         plots.save(figure, folder / f"step-{step:06d}.png")
+
+
+def _spread(n: int, most: int) -> torch.Tensor:
+    return torch.arange(min(n, most)) * n // min(n, most)
 
 
 def _draw_curves(folder: Path, result: Fit) -> None:

@@ -25,10 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-try:
-    import fcntl
-except ImportError:  # Windows, which opens no folders: none is made durable or locked there
-    fcntl = None
+from filelock import FileLock, Timeout
 
 FORMAT = 1
 STATE, MANIFEST = "state.json", "manifest.json"
@@ -37,9 +34,10 @@ CHUNK = 1 << 24  # bytes handed to one write()
 Content = bytes | Callable[[BinaryIO], object]
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows would write other line ends
+_FOLDERS = hasattr(os, "O_DIRECTORY")  # Windows opens no folders: none is made durable there
 _FILE = re.compile(r"[\w-][\w.-]*\.(safetensors|json)")
 _NAME = re.compile(r"step-(\d{6,})")
-_TEMPORARY = re.compile(r"\.step-\d{6,}\.(\d+)(\.old)?\.tmp")
+_TEMPORARY = re.compile(r"\.step-\d{6,}\.(\d+)(\.old)?\.tmp(\.lock)?")
 
 
 def write(root: Path, step: int, files: Mapping[str, Content], state: Mapping[str, Any]) -> Path:
@@ -71,6 +69,7 @@ def write(root: Path, step: int, files: Mapping[str, Content], state: Mapping[st
         raise ValueError(f"state must be plain values that JSON can hold: {error}") from None
     target = root / _name(step)
     if os.path.lexists(target) and not _damage(target):
+        _sweep(root)
         return target
     need = _size(root, contents)
     try:
@@ -287,53 +286,69 @@ class _Sink(io.RawIOBase):
 
 @contextlib.contextmanager
 def _being_written(folder: Path) -> Iterator[Path]:
-    """A new folder, locked against `_sweep`; it is gone again if the block fails before renaming it."""
-    _boundary("mkdir")
-    folder.mkdir()
+    """A new folder, locked against `_sweep` before it is there; it is gone again if the block fails before renaming it.
+
+    The lock is a file beside it: on Windows no folder can be renamed that has an open file in it.
+    """
+    lock = FileLock(_lock_of(folder))
     try:
-        with contextlib.ExitStack() as held:
-            with contextlib.suppress(OSError):  # a file system without locks: then the process id has to do
-                held.enter_context(_locked(folder))
+        _boundary("lock")
+        with contextlib.suppress(OSError, NotImplementedError):  # no locks here: then the process id has to do
+            lock.acquire(timeout=1)  # a sweep may have it for a moment
+        _boundary("mkdir")
+        folder.mkdir()
+        try:
             yield folder
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    finally:
+        lock.release()
+        _remove(_lock_of(folder))
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
 
 
 def _sweep(root: Path) -> None:
     """Removes what writers that have died left behind."""
-    for path in root.glob(".step-*.tmp"):
+    for path in sorted(root.glob(".step-*.tmp*")):  # a folder before its lock
         match = _TEMPORARY.fullmatch(path.name)
-        if match and _abandoned(path, int(match[1])):
+        if match and _abandoned(path if match[3] else _lock_of(path), int(match[1])):
             _boundary("sweep")
             _remove(path)
 
 
-def _abandoned(path: Path, pid: int) -> bool:
-    """Nobody holds `path`, and its process is gone or is this one: in a container ids come again after a restart.
+def _abandoned(lock: Path, pid: int) -> bool:
+    """Nobody holds `lock`, and its process is gone or is this one: in a container ids come again after a restart.
 
-    The lock alone would leave the moment between making a folder and locking it; the id alone says nothing of a
-    process on another machine.
+    The lock alone would leave the moment between making its file and locking it; the id alone says nothing of a process
+    on another machine.
     """
-    if path.is_dir():
+    free = False
+    if lock.is_file():
+        held = FileLock(lock)
         try:
-            with _locked(path):
-                pass
-        except BlockingIOError:
+            held.acquire(timeout=0)
+            free = True
+        except Timeout:
             return False
-        except OSError:
+        except (OSError, NotImplementedError):
             pass
-    if pid != os.getpid():
-        if fcntl is None:  # os.kill asks nothing on Windows, it kills: what others left stays
-            return False
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return True
-        except OSError:  # it lives, and is someone else's
-            return False
+        finally:
+            held.release()
+    if pid == os.getpid():
+        return True
+    if os.name == "nt":  # os.kill asks nothing there, it kills
+        return free
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it lives, and is someone else's
         return False
-    return True
+    return False
 
 
 def _discard(folder: Path) -> None:
@@ -366,34 +381,12 @@ def _make(folder: Path) -> None:
 
 def _sync(folder: Path) -> None:
     _boundary("sync folder")
-    if fcntl is not None:
-        with _open_folder(folder) as descriptor:
+    if _FOLDERS:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
             os.fsync(descriptor)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds a folder for the length of the block; where folders can't be locked, the process id has to do.
-
-    Raises:
-        BlockingIOError: if another process holds it.
-        OSError: for a file system without locks.
-    """
-    if fcntl is None:
-        yield
-        return
-    with _open_folder(folder) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-
-
-@contextlib.contextmanager
-def _open_folder(folder: Path) -> Iterator[int]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _boundary(name: str) -> None:

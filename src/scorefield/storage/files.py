@@ -23,7 +23,7 @@ def replace(path: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if os.name == "nt":  # which opens no folders
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folders
         return
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from scorefield._caller import warn
 from scorefield.catalogue import MODELS, Entry, find, stored_classes
-from scorefield.data import Transform
+from scorefield.data import Standardize, Transform
 from scorefield.data.latent_space import LatentSpace
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
@@ -385,7 +385,9 @@ def _plain(value: Any, inside: Any = None) -> Any:
         return value.tolist()
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
-    whole = isinstance(inside, LatentSpace) or (inside is not None and class_of(inside).__name__ in _models())
+    whole = isinstance(inside, LatentSpace | Standardize) or (
+        inside is not None and class_of(inside).__name__ in _models()
+    )
     if whole and (isinstance(value, nn.Module) or dataclasses.is_dataclass(value)):
         return describe(value)  # its weights are among those of the whole
     if isinstance(value, nn.Module) or not isinstance(value, str | int | float | bool | None):

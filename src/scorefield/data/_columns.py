@@ -1,0 +1,184 @@
+"""One column of a table: what it is found to be, into an event, and out of one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+Kind = Literal["number", "boolean", "category"]
+
+DIGITS = 6  # after the point, beyond which a number is taken to have all it can
+FEW = 10  # whole numbers, no more than these, and as many rows of each, are taken for categories
+
+
+class CellError(ValueError):
+    """A cell that cannot be used; who read the table says in which line it stands.
+
+    Attributes:
+        row: from 0.
+    """
+
+    def __init__(self, row: int, column: str, reason: str) -> None:
+        super().__init__(f"row {row + 1}, column {column!r}: {reason}")
+        self.row, self.column, self.reason = row, column, reason
+
+
+class Column(NamedTuple):
+    """A column of the table, as plain values."""
+
+    name: str
+    kind: Kind
+    dtype: str  # pandas' name of its type; "category" and "text" for text
+    values: tuple[Any, ...] = ()  # of a category, in order
+    decimals: int | None = None  # of a number: digits after the point, 0 for whole numbers; None for any
+    low: float = 0.0  # of a number
+    high: float = 1.0
+    fill: Any = None  # what stands for a missing cell: the median, or the most frequent value
+    missing: bool = False  # whether missing cells have an entry of their own
+
+    @property
+    def whole(self) -> bool:
+        """Whether a number has no digits after the point."""
+        return self.kind == "number" and self.decimals == 0
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Their names in the event, as scikit-learn calls them."""
+        if self.kind == "category":
+            return tuple(f"{self.name}_{value}" for value in self.values) + (f"{self.name}_missing",) * self.missing
+        return (self.name, *(f"missingindicator_{self.name}",) * self.missing)
+
+
+class Label(NamedTuple):
+    """The column of classes."""
+
+    name: str
+    dtype: str
+    values: tuple[Any, ...]  # of the classes 0, 1, ...
+    counts: tuple[int, ...]  # how many of each
+
+
+def measured(series: Any, name: str, *, category: bool, missing: bool) -> Column:
+    """A column as it is in the data: its kind, categories, digits, range, and what stands for a missing cell.
+
+    Args:
+        series: of pandas' nullable types, at least one cell of it there.
+        category: whether numbers in it are names.
+        missing: whether missing cells are learned.
+    """
+    import pandas as pd
+
+    # types that know no missing cells are what users expect where there are none
+    dtype = _type_name(series.dtype, missing)
+    if pd.api.types.is_bool_dtype(series.dtype) and not category:
+        return Column(name, "boolean", dtype, fill=bool(series.mode().iloc[0]), missing=missing)
+    if category or not pd.api.types.is_numeric_dtype(series.dtype):
+        counts = Counter(_item(value) for value in series.dropna().tolist())
+        values = tuple(sorted(counts))
+        fill = max(values, key=lambda value: counts[value])  # the first of several, as scikit-learn
+        return Column(name, "category", dtype, values, fill=fill, missing=missing)
+    numbers = as_numbers(series)
+    numbers = numbers[~np.isnan(numbers)]
+    decimals = _decimals(numbers)
+    if decimals == 0 and _are_codes(numbers):
+        return measured(series, name, category=True, missing=missing)
+    fill = float(np.median(numbers)) if decimals != 0 else float(np.sort(numbers)[(len(numbers) - 1) // 2])
+    low, high = float(numbers.min()), float(numbers.max())
+    return Column(name, "number", dtype, (), decimals, low, high, fill, missing)
+
+
+def _are_codes(numbers: np.ndarray) -> bool:
+    """Whether whole numbers are few enough to count each; of two that follow each other rounding makes the same."""
+    values = np.unique(numbers)
+    return len(values) <= min(FEW, len(numbers) // FEW) and not (len(values) <= 2 and np.ptp(values) <= 1)
+
+
+def as_numbers(series: Any) -> np.ndarray:
+    """Float64, NaN where a cell is missing."""
+    return series.to_numpy(np.float64, na_value=np.nan)
+
+
+def _type_name(dtype: Any, missing: bool) -> str:
+    import pandas as pd
+
+    if isinstance(dtype, pd.CategoricalDtype):
+        return "category"
+    if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)):
+        return "text"
+    name = str(dtype)
+    return name if missing else {"boolean": "bool"}.get(name, name.lower())
+
+
+def _decimals(numbers: np.ndarray) -> int | None:
+    for digits in range(DIGITS + 1):
+        if np.array_equal(np.round(numbers, digits), numbers):
+            return digits
+    return None
+
+
+def encoded(column: Column, series: Any, absent: np.ndarray) -> np.ndarray:
+    """`(N, entries)` float64."""
+    missing = absent[:, None].astype(np.float64)[:, : int(column.missing)]
+    if column.kind == "category":
+        filled = series.astype(object).where(~absent, None if column.missing else column.fill).tolist()
+        number = {value: k for k, value in enumerate(column.values)} | ({None: -1} if column.missing else {})
+        for row, cell in enumerate(filled):
+            if cell not in number:
+                reason = f"{_item(cell)!r} is not among its categories, {listed(column.values)}"
+                raise CellError(row, column.name, reason)
+        codes = np.array([number[cell] for cell in filled])
+        return np.concatenate([(codes[:, None] == np.arange(len(column.values))).astype(np.float64), missing], axis=1)
+    try:
+        numbers = np.where(absent, 0.0 if column.fill is None else column.fill, as_numbers(series))
+    except (TypeError, ValueError):
+        raise ValueError(f"column {column.name!r}: expected numbers; got {series.dtype}") from None
+    if not np.isfinite(numbers).all():
+        row = int(np.isfinite(numbers).argmin())
+        raise CellError(row, column.name, f"expected a finite number; got {numbers[row]}")
+    return np.concatenate([numbers[:, None], missing], axis=1)
+
+
+def decoded(column: Column, x: np.ndarray) -> Any:
+    import pandas as pd
+
+    if column.kind == "category":
+        best = x.argmax(1)
+        return of_values(column.values, [k if k < len(column.values) else None for k in best], column.dtype)
+    absent = x[:, 1] > 0.5 if column.missing else np.zeros(len(x), bool)
+    if column.kind == "boolean":
+        numbers = (x[:, 0] > 0.5).astype(np.float64)
+    else:
+        numbers = x[:, 0].clip(column.low, column.high)
+        numbers = numbers if column.decimals is None else np.round(numbers, column.decimals)
+    series = pd.Series(numbers, dtype="Float64")
+    series[absent] = pd.NA
+    return series.astype(column.dtype)
+
+
+def of_values(values: Sequence[Any], codes: Sequence[int | None], dtype: str) -> Any:
+    import pandas as pd
+
+    cells = [None if k is None else values[k] for k in codes]
+    if dtype == "category":
+        return pd.Series(pd.Categorical(cells, categories=list(values)))
+    if dtype == "text":
+        return pd.Series(cells, dtype=pd.Series(["text"]).dtype)
+    return pd.Series(cells, dtype=dtype)
+
+
+def _item(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def is_missing(cell: Any) -> bool:
+    import pandas as pd
+
+    return cell is None or cell is pd.NA or cell != cell
+
+
+def listed(values: Sequence[Any], most: int = 8) -> str:
+    shown = ", ".join(map(str, values[:most]))
+    return shown if len(values) <= most else f"{shown}, ... ({len(values)} in all)"

@@ -1,0 +1,144 @@
+"""What a table's columns are, and which of them cannot be used, in a line that says where."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from scorefield.data._columns import Column, Label, as_numbers, measured
+from scorefield.data._csv import is_number
+
+LABELS = ("label", "labels", "class", "target", "y", "species", "category", "diagnosis", "outcome")  # looked for
+MOST_VALUES = 200  # of a category: one entry of an event each
+MOST_CLASSES = 1000
+FEW_ROWS = 20  # in which all values may differ and still be categories
+
+_DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})( .*)?")
+
+
+class Origin(NamedTuple):
+    """Where a table comes from, as messages say it."""
+
+    name: str
+    where: Callable[[int], str]  # of a row from 0: "line 3"
+    cell: Callable[[int, str], str | None]  # as it is written, where that is known
+
+    def at(self, row: int, column: str, reason: str) -> ValueError:
+        return ValueError(f"{self.name}, {self.where(row)}, column {column!r}: {reason}")
+
+    def column(self, column: str, reason: str) -> ValueError:
+        return ValueError(f"{self.name}, column {column!r}: {reason}")
+
+
+def found_label(frame: Any, names: list[str]) -> str | None:
+    """A column that is called as labels are, and has classes. y beside x is a coordinate."""
+    lower = {name.lower(): name for name in names}
+    for candidate in LABELS:
+        name = lower.get(candidate)
+        if name is None or (len(names) == 1 and candidate != "label") or (candidate == "y" and "x" in lower):
+            continue
+        values = frame[name].dropna()
+        distinct = values.nunique()
+        few = len(values) <= FEW_ROWS or distinct <= min(len(values) // 2, MOST_CLASSES)
+        if _is_text(values):
+            numbers = False
+        else:
+            numbers, few = True, few and _whole(values) and (candidate == "label" or distinct <= FEW_ROWS)
+        if few and (not numbers or candidate == "label" or len(values) > FEW_ROWS):
+            return name
+    return None
+
+
+def label_of(origin: Origin, series: Any, name: str) -> Label:
+    """What the classes are; whole numbers from 0 that leave few out are the classes' own."""
+    import pandas as pd
+
+    values = sorted({v.item() if isinstance(v, np.generic) else v for v in series.tolist()})
+    many = len(values) > MOST_CLASSES or (len(values) > FEW_ROWS and 2 * len(values) > len(series))
+    if many:
+        raise origin.column(name, f"{len(values):,} different values in {len(series):,} rows are no classes")
+    refuse_odd(origin, series, name, True)
+    numeric = not _is_text(series)
+    dtype = measured(series, name, category=True, missing=False).dtype
+    if numeric and not pd.api.types.is_bool_dtype(series.dtype) and _whole(series):
+        values = [int(v) for v in values]
+        if values[0] >= 0 and values[-1] < max(FEW_ROWS, 4 * len(values)):
+            values = list(range(values[-1] + 1))
+    counts = series.astype(object).map(lambda v: int(v) if numeric and float(v).is_integer() else v).value_counts()
+    return Label(name, dtype, tuple(values), tuple(int(counts.get(v, 0)) for v in values))
+
+
+def _is_text(series: Any) -> bool:
+    import pandas as pd
+
+    return not (pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype))
+
+
+def _whole(series: Any) -> bool:
+    numbers = series.to_numpy(np.float64)
+    return bool((np.isfinite(numbers) & (numbers == np.round(numbers))).all())
+
+
+def refuse_odd(origin: Origin, series: Any, name: str, category: bool) -> None:
+    """Refuses dates, what is neither numbers nor text, numbers with a typo, and text that is no category."""
+    import pandas as pd
+
+    kind = series.dtype
+    if pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
+        raise origin.column(name, _dates(str(series.dropna().iloc[0])))
+    if not _is_text(series):
+        if category and not pd.api.types.is_bool_dtype(kind):
+            _refuse_many(origin, series, name)
+        return
+    cells = series.dropna()
+    if not all(isinstance(cell, str | int | bool) for cell in cells):
+        other = next(cell for cell in cells if not isinstance(cell, str | int | bool))
+        if hasattr(other, "isoformat"):
+            raise origin.column(name, _dates(str(other)))
+        raise origin.column(
+            name, f"expected numbers or text; got {type(other).__name__}; leave it out: drop = [{name!r}]"
+        )
+    if isinstance(kind, pd.CategoricalDtype):
+        return
+    words = cells.astype(str)
+    dated = words.map(lambda cell: _DATE.fullmatch(cell) is not None)
+    if dated.mean() > 0.5:
+        raise origin.column(name, _dates(str(words.iloc[0])))
+    numbers = words.map(is_number)
+    if not category and numbers.mean() >= 0.5 and not numbers.all():
+        row = int(words.index[int((~numbers).to_numpy().argmax())])
+        way_out = f"; or is it a category? Then say categories = [{name!r}]"
+        raise origin.at(row, name, f"expected a finite number; got {words.loc[row]!r}{way_out}")
+    _refuse_many(origin, words, name)
+
+
+def _refuse_many(origin: Origin, series: Any, name: str) -> None:
+    distinct, n = series.nunique(), len(series)
+    if distinct > MOST_VALUES or (n > FEW_ROWS and 2 * distinct > n):
+        some = ", ".join(repr(cell) for cell in series.unique()[:2].tolist())
+        raise origin.column(
+            name,
+            f"{distinct:,} different values in {n:,} rows ({some}, ...) are no category; "
+            f"leave it out: drop = [{name!r}]",
+        )
+
+
+def refuse_infinite(origin: Origin, series: Any, column: Column) -> None:
+    if column.kind != "number" or _is_text(series):
+        return
+    wrong = np.isinf(as_numbers(series))
+    if wrong.any():
+        row = int(series.index[int(wrong.argmax())])
+        cell = origin.cell(row, column.name)
+        got = f"{series.loc[row]}" if cell is None else repr(cell)
+        raise origin.at(row, column.name, f"expected a finite number; got {got}")
+
+
+def _dates(example: str) -> str:
+    return (
+        f"expected numbers or categories; got dates ({example!r}): put numbers in their place, such as days since the "
+        "first, or the month, or leave the column out (drop)"
+    )
