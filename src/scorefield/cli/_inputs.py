@@ -83,10 +83,16 @@ def model(wanted: Wanted) -> Trained:
 
 
 def held_out(run: Trained, named: str | None, data_dir: Path | None, way_out: str) -> HeldOut:
-    """The run's held-out data, or those `named`; `way_out` ends the message where nothing says which."""
+    """The run's held-out data, or those `named`, and says what is to know of them.
+
+    `way_out` ends the message where nothing says which.
+    """
     if run.recipe is None and named is None:
         raise ValueError(f"{run.name} has no {RECIPE} to say {way_out}")
-    return run.held_out(named, data_dir=data_dir)
+    found = run.held_out(named, data_dir=data_dir)
+    for line in found.notes:
+        note(line)
+    return found
 
 
 def own(path: Path, fit: str | None, event: tuple[int, ...], transform: Transform | None, option: str) -> Source:

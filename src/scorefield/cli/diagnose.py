@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorefield.cli._output import at_a_terminal, picture_folder, result_files, warn
+from scorefield.cli._output import at_a_terminal, note, picture_folder, result_files, warn
 
 
 def diagnose(
@@ -53,7 +53,9 @@ def diagnose(
     trained = load(run, warn=warn).to(device)
     quiet = not at_a_terminal()
     with Console(stderr=True, quiet=quiet).status("reading") as status:
-        found = examine(trained, data, n=n, nfe=nfe, solver=solver, seed=seed, data_dir=data_dir, report=status.update)
+        found = examine(
+            trained, data, n=n, nfe=nfe, solver=solver, seed=seed, data_dir=data_dir, report=status.update, warn=note
+        )
     plots.save(of_diagnosis(found), out)
     page(found, out.with_suffix(".html"), out, title=f"Diagnosis: {trained.name}")
     files.replace(out.with_suffix(".json"), found.to_json().encode())

@@ -12,6 +12,7 @@ from scorefield.data.images import ImageFolder
 from scorefield.data.latent_space import PCA, LatentSpace
 from scorefield.data.published import named
 from scorefield.data.sources import Arrays, Batch, Mapped, Requantised, Source, in_memory
+from scorefield.data.splitting import Parts, Subset, row_keys, split
 from scorefield.data.summary import Summary, summarize
 from scorefield.data.synthetic import series, series_law, tabular
 from scorefield.data.transforms import HorizontalFlip, Scale, Standardize, Transform, bits_per_dim, dequantize, quantize
@@ -26,11 +27,13 @@ __all__ = [
     "LatentSpace",
     "Mapped",
     "Moments",
+    "Parts",
     "Requantised",
     "Scale",
     "Source",
     "Split",
     "Standardize",
+    "Subset",
     "Summary",
     "Transform",
     "bits_per_dim",
@@ -44,8 +47,10 @@ __all__ = [
     "named",
     "phantoms",
     "quantize",
+    "row_keys",
     "series",
     "series_law",
+    "split",
     "summarize",
     "tabular",
     "text",

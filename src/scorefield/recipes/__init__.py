@@ -2,16 +2,20 @@
 
 from scorefield.recipes import presets
 from scorefield.recipes.build import Experiment, build, held_out, text_condition, training_data
-from scorefield.recipes.files import difference, dumps, load, loads, override
+from scorefield.recipes.files import begun, difference, dumps, load, loads, override
+from scorefield.recipes.reading import absolute, going_on
 from scorefield.recipes.schema import Data, Recipe
 
 __all__ = [
     "Data",
     "Experiment",
     "Recipe",
+    "absolute",
+    "begun",
     "build",
     "difference",
     "dumps",
+    "going_on",
     "held_out",
     "load",
     "loads",

@@ -14,7 +14,6 @@ from scorefield._caller import warn as warn_caller
 from scorefield.data import Source
 from scorefield.evaluation import LEVEL, Evaluation
 from scorefield.evaluation import evaluate as judged
-from scorefield.runs.data import HeldOut
 from scorefield.runs.drawing import Drawn
 from scorefield.runs.trained import Trained, load
 
@@ -57,8 +56,10 @@ def evaluate(
         ValueError: for unknown features; as `Trained.held_out` and `evaluation.evaluate`.
     """
     said = progress or (lambda _: None)
-    source, what = run.held_out(against, data_dir=data_dir)
-    train = _training(run, data_dir) if against is None and HeldOut(source, what).what.startswith("held-out") else None
+    source, what = found = run.held_out(against, data_dir=data_dir)
+    for line in found.notes:
+        warn(line)
+    train = _training(run, data_dir) if against is None and found.apart else None
     real, labels = _some(run, source, n, seed)
     of_train = (None, None) if train is None else _some(run, train, 2 * n, seed)
     by = _features(features, run, of_train[0] if of_train[0] is not None else real, warn)

@@ -21,7 +21,7 @@ from scorefield.data import Source, Transform
 from scorefield.denoisers import ClippedDenoiser, Denoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
 from scorefield.inverse import Likelihood, Method, Posterior
-from scorefield.recipes import Data, Recipe
+from scorefield.recipes import Recipe
 from scorefield.runs import data, guiding, reporting, tunings
 from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
@@ -59,7 +59,7 @@ class Trained:
     def recipe(self) -> Recipe | None:
         """What was trained, read from the folder; None for a checkpoint by itself."""
         path = None if self.folder is None else self.folder / RECIPE
-        return recipes.load(path) if path is not None and path.is_file() else None
+        return recipes.begun(path) if path is not None and path.is_file() else None
 
     @property
     def name(self) -> str:
@@ -250,7 +250,7 @@ class Trained:
     # Data, and posteriors
 
     def held_out(self, named: str | None = None, *, data_dir: Path | None = None) -> HeldOut:
-        """Data that the run did not train on, where there are any, and what to call them.
+        """Data that the run did not train on, where there are any, what to call them, and what is to know of them.
 
         Args:
             named: other data, a name or a path, read as the recipe says.
@@ -260,15 +260,14 @@ class Trained:
             ValueError: without a recipe and a name; for data of another shape or other levels than the run's.
             FileNotFoundError: for data that are not there.
         """
-        if self.recipe is not None:
-            spec = self.recipe.data
-            spec = spec if named is None else spec.model_copy(update={"source": named, "test": None})
-        elif named is not None:
-            spec = Data(source=named)
-        else:
+        if self.recipe is None and named is None:
             raise ValueError(f"{self.name} has no {RECIPE} to say which data")
-        found = data.held_out(spec, data_dir)
-        self.check(*found)
+        if named is None:
+            assert self.recipe is not None
+            found = data.held_out(self.recipe, data_dir)
+        else:
+            found = data.other(named, self.recipe, self.folder, data_dir)
+        self.check(found.source, found.what)
         return found
 
     def check(self, source: Source, what: str) -> None:
