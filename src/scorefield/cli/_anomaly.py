@@ -21,6 +21,7 @@ from scorefield.anomaly.detector import REFERENCE_FIRST
 from scorefield.anomaly.summary import OF_LIKELIHOOD
 from scorefield.catalogue import SHAPES, SOURCES, STATISTICS, make
 from scorefield.cli import _results
+from scorefield.cli._options import Reading
 from scorefield.cli._output import at_a_terminal, note, warn
 from scorefield.data import Source, Transform, units
 from scorefield.plots.detection import Scored, detection
@@ -42,6 +43,7 @@ class Job:
     fdr: float
     elbo: bool
     seed: int
+    reading: Reading  # of the data
 
 
 def run(folder: Path, job: Job, out: Path, *, device: str | None, data_dir: Path | None) -> None:
@@ -49,8 +51,8 @@ def run(folder: Path, job: Job, out: Path, *, device: str | None, data_dir: Path
     trained = load(folder, warn=warn).to(device)
     denoiser, transform = trained.denoiser, trained.transform
     console = Console(highlight=False)
-    source, of = judging = _source(trained, job.data, data_dir)
-    usual, of_usual = reference = _source(trained, job.reference, data_dir)
+    source, of = judging = _source(trained, job.data, data_dir, job.reading.policy)
+    usual, of_usual = reference = _source(trained, job.reference, data_dir, {})
     for line in dict.fromkeys((*judging.notes, *reference.notes)):
         note(line)
     if trained.num_classes is not None and not trained.knows_null:
@@ -113,12 +115,12 @@ def run(folder: Path, job: Job, out: Path, *, device: str | None, data_dir: Path
     console.print(f"{out}, {out.with_suffix('.npz').name}, {out.with_suffix('.json').name}", soft_wrap=True)
 
 
-def _source(trained: Trained, named: str | None, data_dir: Path | None) -> HeldOut:
+def _source(trained: Trained, named: str | None, data_dir: Path | None, policy: Mapping[str, Any]) -> HeldOut:
     recipe = trained.recipe
     own = recipe is not None and named is not None and _same(named, recipe.data.source)
     if recipe is None and named is None:
         raise ValueError(f"{trained.name} has no {RECIPE} to say which data are normal: give --reference")
-    found = trained.held_out(None if own else named, data_dir=data_dir)
+    found = trained.held_out(None if own else named, policy=policy, data_dir=data_dir)
     if own and found.apart and recipe is not None and recipe.data.source not in (*SOURCES, *SHAPES):
         line = (
             f"{named} is what this run was trained on: what is used are the {len(found.source):,} rows held out of it"

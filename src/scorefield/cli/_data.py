@@ -23,6 +23,8 @@ def show(name: str, source: data.Source, out: Path | None, n: int) -> None:
         )
     console = Console(highlight=False)
     console.print(name, soft_wrap=True)
+    for line in getattr(source, "said", ()):
+        console.print(line, soft_wrap=True, markup=False)
     found = data.summarize(source)
     table = Table(show_header=False, show_edge=False, pad_edge=False)
     for row in _rows(source, found):

@@ -11,9 +11,11 @@ from typing import Annotated
 import typer
 
 from scorefield.catalogue import PRESETS, make, unknown
+from scorefield.cli import _options as opt
 from scorefield.cli._output import at_a_terminal, free_folder, note, unused, warn, writable
 
 
+@opt.reads
 def train(
     preset: Annotated[
         str | None, typer.Option("--preset", help=f"One of: {', '.join(PRESETS)}. [default: digits]")
@@ -42,6 +44,8 @@ def train(
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where mnist and fashion lie.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe and do nothing.")] = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """Train a model. Ctrl-C or SIGTERM saves what is trained so far, for --resume, and exits with 75.
 
@@ -67,6 +71,7 @@ def train(
     from scorefield.training import distributed
 
     changes = [f"data.source={json.dumps(data)}"] if data is not None else []
+    changes += [f"data.policy.{name}={json.dumps(value)}" for name, value in reading.policy.items()]
     changes += set_ or []
     changes += [f"training.steps={steps}"] if steps is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
@@ -74,7 +79,10 @@ def train(
     if config is not None:
         recipe = recipes.load(config, changes)
     elif preset is not None or kept is None:
-        recipe = recipes.override(make("preset", preset or "digits", PRESETS), changes)
+        recipe = make("preset", preset or "digits", PRESETS)
+        if data is not None:
+            recipe = recipes.without_policy(recipe, data)
+        recipe = recipes.override(recipe, changes)
     else:
         recipe = recipes.override(kept, changes)
     if task is not None and task != recipe.task:

@@ -7,7 +7,7 @@ from scorefield.data import captions, phantoms, text, units
 from scorefield.data._moments import Moments, moments
 from scorefield.data.digits import LEVELS, Split, digits
 from scorefield.data.download import fetch
-from scorefield.data.files import load
+from scorefield.data.files import load, policies
 from scorefield.data.images import ImageFolder
 from scorefield.data.latent_space import PCA, LatentSpace
 from scorefield.data.published import named
@@ -46,6 +46,7 @@ __all__ = [
     "moments",
     "named",
     "phantoms",
+    "policies",
     "quantize",
     "row_keys",
     "series",

@@ -65,6 +65,7 @@ class Arrays:
         num_classes: where `label` may lack the last classes; else as many as `class_names`, or the largest label + 1.
         class_names: of the labels 0, 1, ...
         columns: names of the entries of a `(d,)` event: a table's.
+        said: what its reader has to say of what was read, in lines.
         dtype: of continuous data.
 
     Raises:
@@ -81,6 +82,7 @@ class Arrays:
         num_classes: int | None = None,
         class_names: Sequence[str] = (),
         columns: Sequence[str] = (),
+        said: Sequence[str] = (),
         dtype: torch.dtype = torch.float32,
     ) -> None:
         x, levels, num_classes = as_tensor("x", x), _count(levels), _count(num_classes)
@@ -90,6 +92,7 @@ class Arrays:
         self.x = _stored(x, self.levels, dtype)
         self.event_shape = tuple(x.shape[1:])
         self.class_names, self.columns = tuple(class_names), tuple(columns)
+        self.said = tuple(said)
         if self.columns and self.event_shape != (len(self.columns),):
             raise ValueError(f"columns must name the entries of an event; got {len(self.columns)} for {x.shape[1:]}")
         self.cond = {name: as_tensor(name, value) for name, value in (cond or {}).items()}
@@ -203,7 +206,7 @@ def in_memory(source: Source) -> Arrays:
     """The same data as one tensor: read once, then as fast as indexing."""
     batches = [source.batch(rows) for rows in chunks(source)]
     cond = {name: torch.cat([b.cond[name] for b in batches]) for name in batches[0].cond}
-    names: dict[str, Any] = {name: getattr(source, name, ()) for name in ("class_names", "columns")}
+    names: dict[str, Any] = {name: getattr(source, name, ()) for name in ("class_names", "columns", "said")}
     label = cond.pop("label", None)
     x = torch.cat([b.x for b in batches])
     return Arrays(x, label, cond=cond, levels=source.levels, num_classes=source.num_classes, **names)

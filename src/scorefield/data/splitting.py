@@ -29,7 +29,7 @@ class Subset:
     def __init__(self, source: Source, rows: Tensor) -> None:
         self.source, self.rows = source, rows
         self.event_shape, self.levels, self.num_classes = source.event_shape, source.levels, source.num_classes
-        self.class_names, self.columns = getattr(source, "class_names", ()), getattr(source, "columns", ())
+        self.class_names, self.columns, self.said = (getattr(source, n, ()) for n in ("class_names", "columns", "said"))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -19,7 +19,7 @@ from scorefield.losses import Stratified, Uncertainty
 from scorefield.recipes import few_steps, one_pass
 from scorefield.recipes.one_pass import IN_ONE_PASS
 from scorefield.recipes.presets import ENCODERS
-from scorefield.recipes.reading import read
+from scorefield.recipes.reading import for_network, read
 from scorefield.recipes.schema import Data, Part, Recipe
 from scorefield.recipes.tables import choose, function, made
 from scorefield.schedules import Schedule
@@ -45,7 +45,7 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
     Raises:
         ValueError, FileNotFoundError: in one line, by the recipe's key.
     """
-    found = read(recipe.data, data_dir)
+    found = for_network(read(recipe.data, data_dir), recipe.network.type, data_dir)
     source, test, recipe = found.train, found.test, recipe.model_copy(update={"data": found.spec})
     _check_task(recipe, source)
     source = _captioned(source, recipe.data)
@@ -112,12 +112,21 @@ def held_out(spec: Data, *, data_dir: Path | None = None) -> tuple[Source, bool]
         ValueError: for a source that is no path and no name, or captions without an encoder.
     """
     source, test = read(spec, data_dir)[:2]
-    return _Chosen(_captioned(test if test is not None else source, spec), spec.conditional), test is not None
+    return seen(test if test is not None else source, spec), test is not None
 
 
 def training_data(spec: Data, *, data_dir: Path | None = None) -> Source:
     """What a recipe with those data trains on."""
-    return _Chosen(_captioned(read(spec, data_dir).train, spec), spec.conditional)
+    return seen(read(spec, data_dir).train, spec)
+
+
+def seen(source: Source, spec: Data) -> Source:
+    """`source` with the conditions that a network of such a recipe is told.
+
+    Raises:
+        ValueError: for captions without an encoder.
+    """
+    return _Chosen(_captioned(source, spec), spec.conditional)
 
 
 def text_condition(encoder: Part | None) -> TextCondition | None:
@@ -169,6 +178,7 @@ class _Chosen:
         self.event_shape, self.levels = source.event_shape, source.levels
         self.num_classes = source.num_classes if conditional else None
         self.class_names = getattr(source, "class_names", ()) if conditional else ()
+        self.said = getattr(source, "said", ())
 
     def __len__(self) -> int:
         return len(self.source)

@@ -42,10 +42,7 @@ def read(spec: Data, data_dir: Path | None = None) -> Read:
         train, test = drawn(name, policy)
         return Read(train, test, spec, "")
     if not Path(name).exists():
-        known = [*catalogue.SOURCES, *catalogue.SHAPES]
-        if os.path.isabs(name) or len(Path(name).parts) > 1:
-            raise FileNotFoundError(f"data.source: there is no {name}")
-        raise ValueError(f"data.source: {name!r} is no path, and no name. {catalogue.nearest(name, known)}")
+        raise missing(name)
     if spec.test is not None:
         if spec.groups is not None:
             raise ValueError("data.groups is of what is held out by share, and data.test says what is: give one")
@@ -56,6 +53,39 @@ def read(spec: Data, data_dir: Path | None = None) -> Read:
     groups, policy = _groups(Path(name), spec.groups, policy)
     source = data.load(name, **policy)
     return _divided(spec, source, source.groups() if groups is None and isinstance(source, ImageFolder) else groups)
+
+
+def missing(name: str, key: str = "data.source") -> Exception:
+    """The error for data that are no path and no name."""
+    if os.path.isabs(name):
+        return FileNotFoundError(f"{key}: there is no {name}")
+    near = "" if Path(name).suffix else f". {catalogue.nearest(name, [*catalogue.SOURCES, *catalogue.SHAPES])}"
+    return ValueError(f"{key}: {name!r} is no path, and no name{near}")
+
+
+def for_network(found: Read, network: str, data_dir: Path | None) -> Read:
+    """Rows of numbers in an array as series of one channel, where the `network` is one that reads channels."""
+    flat = len(found.train.event_shape) == 1 and network.startswith(_OF_CHANNELS)
+    if not flat or "layout" in found.spec.policy or not found.spec.source.lower().endswith((".npy", ".npz")):
+        return found
+    again = read(found.spec.model_copy(update={"policy": {**found.spec.policy, "layout": "L"}}), data_dir)
+    taken = f"taken for series of one channel, (N, L), as a {network} reads them. --layout says otherwise"
+    return again._replace(said=f"{again.said}; {taken}")
+
+
+_OF_CHANNELS = ("UNet", "DiT", "Conv")
+
+
+def without_policy(recipe: Recipe, source: str) -> Recipe:
+    """A preset with another `source`, less what it says of how its own is read and another kind of data has not."""
+    if source in catalogue.SOURCES or source in catalogue.SHAPES:
+        known: Sequence[str] = ()
+    elif Path(source).exists():
+        known = data.policies(source)
+    else:
+        return recipe
+    policy = {name: value for name, value in recipe.data.policy.items() if name in known}
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"source": source, "policy": policy})})
 
 
 def _divided(spec: Data, source: Source, groups: Sequence[object] | None) -> Read:
@@ -138,6 +168,8 @@ def going_on(there: Recipe, given: Recipe) -> Recipe:
         one, other = getattr(there.data, key), getattr(given.data, key)
         if one is not None and other is not None and os.path.abspath(one) == os.path.abspath(other):
             kept[key] = one
+    if "layout" in there.data.policy and "layout" not in given.data.policy:  # found by `for_network`
+        kept["policy"] = {**given.data.policy, "layout": there.data.policy["layout"]}
     if given.data.held_out == HELD_OUT:
         kept["held_out"] = there.data.held_out
     return given.model_copy(update={"data": given.data.model_copy(update=kept)})

@@ -17,7 +17,7 @@ from torch import Tensor
 from scorefield import catalogue, data, recipes
 from scorefield.data import Source, Transform
 from scorefield.randomness import Stream
-from scorefield.recipes import Data, Recipe
+from scorefield.recipes import Recipe
 from scorefield.storage import files
 
 ROWS = "training-rows.npy"
@@ -51,25 +51,18 @@ def held_out(recipe: Recipe, data_dir: Path | None) -> HeldOut:
     return HeldOut(source, f"data it was trained on, {name}", False, (line,))
 
 
-def other(named: str, recipe: Recipe | None, folder: Path | None, data_dir: Path | None) -> HeldOut:
-    """The data `named`, a name or a path, read as the run's; of a named set what it holds out.
+def other(named: str, source: Source, apart: bool, known: NDArray[np.uint64] | None) -> HeldOut:
+    """The `source` that was `named`, where `known` are the hashes of what the run was trained on.
 
-    Rows that the run was trained on are counted.
+    `apart` says that it is what a set holds out.
     """
-    spec = Data(source=named) if recipe is None else recipe.data.model_copy(update={"source": named, "test": None})
-    if named in catalogue.SOURCES or named in catalogue.SHAPES:
-        source, apart = recipes.held_out(spec.model_copy(update={"held_out": 0.0}), data_dir=data_dir)
-        what = f"{'held-out data' if apart else 'data'} of {named}"
-    else:
-        update = {"held_out": 0.0, "groups": None}
-        source, what = recipes.held_out(spec.model_copy(update=update), data_dir=data_dir)[0], f"data of {named}"
-    known = None if recipe is None else trained_on(recipe, folder, data_dir)
+    what, said = f"{'held-out data' if apart else 'data'} of {named}", tuple(getattr(source, "said", ()))
     seen, of = (0, 0) if known is None else overlap(source, known)
     if not seen:
-        return HeldOut(source, what)
+        return HeldOut(source, what, notes=said)
     some = f"{seen:,} of the {of:,} rows of {named}" + (" looked up" if of < len(source) else "")
     line = f"{some} are among the data this run was trained on, and say nothing of how it does on new ones"
-    return HeldOut(source, what, False, (line,))
+    return HeldOut(source, what, False, (*said, line))
 
 
 def called(source: str) -> str:

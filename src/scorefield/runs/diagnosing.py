@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def examine(
     run: Trained,
     named: str | None = None,
     *,
+    policy: Mapping[str, Any] | None = None,
     n: int | None = None,
     nfe: int | None = None,
     solver: str | None = None,
@@ -37,6 +38,7 @@ def examine(
 
     Args:
         named: data to judge by, a name or a path; the recipe's held-out data unless given.
+        policy: of the reader of named data, before the recipe's own.
         n: data looked at, of each kind; as many as it takes unless given.
         nfe, solver: that samples are made with; the default ones unless given.
         seed: of the choice of data and the noise.
@@ -48,7 +50,7 @@ def examine(
         ValueError: for a classifier or a flow; without a recipe and named data; as `sf.diagnose`.
         FileNotFoundError: for data that are not there.
     """
-    found = run.held_out(named, data_dir=data_dir)
+    found = run.held_out(named, policy=policy, data_dir=data_dir)
     source, apart = found.source, found.apart
     for line in found.notes:
         warn(line)

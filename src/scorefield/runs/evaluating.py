@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ def evaluate(
     run: Trained,
     *,
     against: str | None = None,
+    policy: Mapping[str, Any] | None = None,
     n: int = 1000,
     nfe: int | None = None,
     features: str | Callable[[Tensor], Tensor] | None = None,
@@ -46,6 +47,7 @@ def evaluate(
 
     Args:
         against: other data, a name or a path; then the training data are left aside.
+        policy: of the reader of other data, before the recipe's own.
         n: samples, and at most as many held-out data.
         nfe: network evaluations a sample.
         features: "raw", "pca:K", the folder of a classifier's run, a .pt2 file of torch.export, or any callable; see
@@ -56,7 +58,7 @@ def evaluate(
         ValueError: for unknown features; as `Trained.held_out` and `evaluation.evaluate`.
     """
     said = progress or (lambda _: None)
-    source, what = found = run.held_out(against, data_dir=data_dir)
+    source, what = found = run.held_out(against, policy=policy, data_dir=data_dir)
     for line in found.notes:
         warn(line)
     train = _training(run, data_dir) if against is None and found.apart else None

@@ -21,11 +21,12 @@ from scorefield.data import Source, Transform
 from scorefield.denoisers import ClippedDenoiser, Denoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
 from scorefield.inverse import Likelihood, Method, Posterior
-from scorefield.recipes import Recipe
+from scorefield.recipes import Data, Recipe
 from scorefield.runs import data, guiding, reporting, tunings
 from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
 from scorefield.runs.drawing import Drawn, captions, draw, labels
+from scorefield.runs.named import read as read_named
 from scorefield.sampling import sample
 from scorefield.sampling.tuning import Tuning, tune
 from scorefield.solvers import Solver, Tuned
@@ -249,11 +250,18 @@ class Trained:
 
     # Data, and posteriors
 
-    def held_out(self, named: str | None = None, *, data_dir: Path | None = None) -> HeldOut:
+    def held_out(
+        self,
+        named: str | None = None,
+        *,
+        policy: Mapping[str, Any] | None = None,
+        data_dir: Path | None = None,
+    ) -> HeldOut:
         """Data that the run did not train on, where there are any, what to call them, and what is to know of them.
 
         Args:
-            named: other data, a name or a path, read as the recipe says.
+            named: other data, a name or a path, read as the recipe says, with the axes and classes of the run's.
+            policy: of the reader, before the recipe's own.
             data_dir: where downloaded sets lie.
 
         Raises:
@@ -266,7 +274,12 @@ class Trained:
             assert self.recipe is not None
             found = data.held_out(self.recipe, data_dir)
         else:
-            found = data.other(named, self.recipe, self.folder, data_dir)
+            spec = Data(source=named) if self.recipe is None else self.recipe.data
+            like = (self.event_shape, self.transform, self.class_names)
+            source, apart = read_named(named, spec, policy or {}, *like, data_dir)
+            self.check(source, f"data of {named}")  # before they are looked at
+            known = None if self.recipe is None else data.trained_on(self.recipe, self.folder, data_dir)
+            found = data.other(named, source, apart, known)
         self.check(found.source, found.what)
         return found
 

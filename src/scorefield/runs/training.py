@@ -84,8 +84,9 @@ def train(
     experiment = recipes.build(recipe, data_dir=data_dir)
     recipe = check(folder, experiment.recipe)  # again, now that is known whether there is enough to hold some out
     first = distributed.rank() == 0
-    if say is not None and first and experiment.read:
-        say(experiment.read)
+    if first and say is not None:
+        for line in (*getattr(experiment.source, "said", ()), *([experiment.read] if experiment.read else [])):
+            say(line)
     logging = recipe.logging
     run = Run(
         folder,
