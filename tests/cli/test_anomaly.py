@@ -106,7 +106,6 @@ def test_it_goes_into_the_run_and_does_not_overwrite(runs, cli, mine):
         ("moons", ("--data", "two-moons", "--fdr", 0), "--fdr must lie in (0, 1); got 0"),
         ("moons", ("--data", "two-moons", "--statistic", "complexity", "--n", 9), "a code length is of integers"),
         ("moons", ("--data", "two-moons", "--n", 4), "GaussianLaw needs at least 12 reference data; got 2"),
-        ("digits", ("--data", "digits", "--n", 898), "--n 898 takes all 898 for the reference and leaves none"),
         ("bare", ("--data", "digits", "--statistic", "likelihood", "--n", 9), "this one saw the bare integers"),
     ],
 )

@@ -9,8 +9,8 @@ from PIL import Image
 
 import scorefield as sf
 from scorefield import data, recipes
-from scorefield.cli._inputs import chosen, own
-from scorefield.cli._options import Wanted, numbers, places
+from scorefield.cli._inputs import chosen
+from scorefield.cli._options import Reading, Wanted, numbers, places
 from scorefield.recipes import presets
 from scorefield.storage import checkpoints, models
 
@@ -106,7 +106,7 @@ def test_a_run_without_a_transform_takes_numbers_as_they_are(runs, ran, mine, tm
     _, arrays, _ = ran("encode", runs / "bare", "--nfe", 4, "--index", "0-3")
     assert np.array_equal(arrays["x"], arrays["raw"])
     with pytest.raises(ValueError, match=r"the run has no transform of grey values to read .*: give numbers"):
-        own(tmp_path / "folder", None, (1, 8, 8), None, "--images")
+        sf.load(runs / "bare").held_out(str(tmp_path / "folder"))
 
 
 def test_decoding_standard_normals_needs_no_more_than_z(runs, ran, tmp_path):
@@ -157,7 +157,7 @@ def test_a_move_is_the_librarys(runs, ran, tmp_path):
     np.testing.assert_allclose(arrays["direction"], direction, atol=1e-5)
     np.testing.assert_allclose(arrays["x"][1], sf.move(given.denoiser, given.x, direction, 0.5, nfe=12), atol=1e-4)
     assert summary["distances"][0] < 0.01 < summary["distances"][1]
-    assert summary["with"] == "4 of with.npy"
+    assert summary["with"] == "4 data of with.npy"
     assert f"{summary['direction_rms'] / 2:.3f}" in stdout
 
 
@@ -243,21 +243,21 @@ def mine(tmp_path):
 
 def test_pictures_take_the_runs_grey_values(runs, mine, tmp_path):
     run = runs / "digits"
-    folder = chosen(Wanted(run, tmp_path / "folder"))
+    folder = chosen(Wanted(run, str(tmp_path / "folder")))
     assert torch.equal(folder.raw, torch.from_numpy(mine.astype(np.int64) * 17 // 256)[:, None])
     assert folder.label is None
-    one = chosen(Wanted(run, tmp_path / "folder" / "0.png", label=[4]))
+    one = chosen(Wanted(run, str(tmp_path / "folder" / "0.png"), label=[4]))
     assert torch.equal(one.raw, folder.raw[:1])
     assert one.cond["label"].tolist() == [4]
-    assert torch.equal(chosen(Wanted(run, tmp_path / "mine.npz")).raw, folder.raw)
-    fitted = chosen(Wanted(run, tmp_path / "wide.png", fit="resize"))
+    assert torch.equal(chosen(Wanted(run, str(tmp_path / "mine.npz"))).raw, folder.raw)
+    fitted = chosen(Wanted(run, str(tmp_path / "wide.png"), reading=Reading(fit="resize")))
     assert fitted.raw.shape == (1, 1, 8, 8)
 
 
 def test_what_sample_wrote_is_read_again(runs, invoke, tmp_path):
     command = ("sample", runs / "digits", "--n", 2, "--nfe", 4, "--out", "s.png")
     assert invoke(tmp_path, *command).returncode == 0
-    given = chosen(Wanted(runs / "digits", tmp_path / "s.npz"))
+    given = chosen(Wanted(runs / "digits", str(tmp_path / "s.npz")))
     assert np.array_equal(given.raw, np.load(tmp_path / "s.npz")["raw"])
 
 
@@ -279,14 +279,14 @@ def test_model_units_are_what_the_model_was_trained_to_see(runs):
         (("encode", "digits", "--label", 10), "--label must lie in 0..9; got 10"),
         (("encode", "digits", "--label", 1, "--no-label"), "--label and --no-label exclude each other"),
         (("encode", "moons", "--label", 1), "--label was given, but this model was trained without labels"),
-        (("encode", "digits", "--images", "none.png"), "--images: no file or folder at none.png"),
-        (("encode", "digits", "--images", "wide.png"), "16 x 24 pixels, the run's pictures have 8 x 8: say how to "
+        (("encode", "digits", "--data", "none.png"), "error: data: 'none.png' is no path, and no name\n"),
+        (("encode", "digits", "--data", "wide.png"), "16 x 24 pixels, the run's pictures have 8 x 8: say how to "
          "make it fit with --fit crop (scale, keep the centre), resize (stretch) or pad"),
-        (("encode", "digits", "--images", "wide.png", "--fit", "squeeze"), "--fit must be crop, resize or pad; got "),
-        (("encode", "digits", "--images", "mine.npz", "--fit", "pad"), "--fit is for pictures; mine.npz holds numbers"),
-        (("encode", "digits", "--fit", "pad"), "--fit is for the pictures of --images"),
-        (("encode", "moons", "--images", "wide.png"), "holds pictures; the run's data have events of shape (2,)"),
-        (("encode", "moons", "--images", "mine.npz"), "events of shape (8, 8) and continuous values; the run's"),
+        (("encode", "digits", "--data", "wide.png", "--fit", "squeeze"), "--fit must be crop, resize or pad; got "),
+        (("encode", "digits", "--data", "mine.npz", "--fit", "pad"), "--fit is for pictures; mine.npz holds numbers"),
+        (("encode", "digits", "--fit", "pad"), "--fit says how --data is read: give one"),
+        (("encode", "moons", "--data", "wide.png"), "holds pictures; the run's data have events of shape (2,)"),
+        (("encode", "moons", "--data", "mine.npz"), "events of shape (8, 8) and continuous values; the run's"),
         (("encode", "digits", "--device", "abacus"), "device 'abacus' can't be used here"),
         (("decode", "digits", "none.npz"), "no latents at none.npz"),
         (("decode", "digits", "wide.png"), "wide.png: expected an .npz of latents"),

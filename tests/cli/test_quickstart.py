@@ -16,7 +16,7 @@ import scorefield as sf
 from scorefield.storage import models
 
 PICTURES = {"samples.png", "forward.png", "reverse.png", "training.png", "levels.png", "neighbours.png"}
-TRAINED = {".lock", "recipe.toml", "checkpoints", "metrics.jsonl", "training.png", "levels.png"}
+TRAINED = {".lock", "recipe.toml", "checkpoints", "metrics.jsonl", "training.png", "levels.png", "training-rows.npy"}
 FILES = PICTURES | TRAINED | {"report.html", "metrics.json", "samples.npz"}
 
 

@@ -88,7 +88,7 @@ def test_every_method_has_a_name(run, ran, name):
         (("--operator", "blur", "--noise-std", 0), "--noise-std must be positive and finite; got 0"),
         ((*HALF, "--method", "bridg"), "Did you mean 'bridge'?"),
         ((*HALF, "--measurement", "y.npy"), "--measurement: no file at y.npy"),
-        ((*HALF, "--measurement", "y.npy", "--index", "3"), "--measurement takes the place of --images and --index"),
+        ((*HALF, "--measurement", "y.npy", "--index", "3"), "--measurement takes the place of --data and --index"),
     ],
 )
 def test_mistakes_are_one_line(run, refused, arguments, message):

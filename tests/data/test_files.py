@@ -32,12 +32,13 @@ def refusal(path, **policy):
 @pytest.mark.parametrize(
     ("array", "layout", "shape"),
     [
-        (IMAGES, None, (4, 6)),
+        (IMAGES, None, (1, 4, 6)),
+        (IMAGES, "as-is", (4, 6)),
         (IMAGES, "HW", (1, 4, 6)),
         (IMAGES[..., None].repeat(3, -1), "HWC", (3, 4, 6)),
         (IMAGES.astype(np.uint16) * 257, "HW", (1, 4, 6)),
-        (IMAGES.astype(">f8"), None, (4, 6)),
-        (np.asfortranarray(IMAGES), None, (4, 6)),
+        (IMAGES.astype(">f8"), None, (1, 4, 6)),
+        (np.asfortranarray(IMAGES), "CL", (4, 6)),
     ],
 )
 def test_npy_round_trip(tmp_path, array, layout, shape):
@@ -61,7 +62,7 @@ def test_npz_takes_the_named_array_or_the_obvious_one(tmp_path):
     assert data.load(path, label="y").num_classes == 3
     assert "no array 'z'; there are x, other, y" in refusal(path, key="z")
     np.savez(path, a=IMAGES, b=IMAGES)
-    assert "several arrays, a, b: choose one with key" in refusal(path)
+    assert "several arrays, a, b, and none is called x, images, data, arr_0: choose one with key" in refusal(path)
 
 
 class Bomb:
@@ -172,5 +173,5 @@ def test_nothing_there(tmp_path):
 
 def test_any_choice_of_rows_is_that_of_the_array(tmp_path):
     np.save(tmp_path / "a.npy", IMAGES)
-    source, rows = data.load(tmp_path / "a.npy"), torch.tensor([4, 4, 0])
+    source, rows = data.load(tmp_path / "a.npy", layout="as-is"), torch.tensor([4, 4, 0])
     np.testing.assert_array_equal(source.batch(rows).x.numpy(), IMAGES[rows.numpy()])

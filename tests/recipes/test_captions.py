@@ -11,6 +11,7 @@ from scorefield import catalogue, recipes
 from scorefield.cli import main
 from scorefield.data import Arrays, captions
 from scorefield.recipes import presets
+from scorefield.recipes.reading import Read
 
 building = importlib.import_module("scorefield.recipes.build")  # the package has a function of that name
 
@@ -34,7 +35,7 @@ def _tables(monkeypatch):
     x = (label[:, None, None, None] * 255).to(torch.uint8).expand(64, 1, 4, 4).clone()  # cats are black, dogs white
     x[:, 0, 0, 0] = torch.arange(64) * 4  # or nothing would vary within a class
     own = Arrays(x, label, class_names=NAMES)
-    monkeypatch.setattr(building, "_sources", lambda spec, data_dir: (own, own))
+    monkeypatch.setattr(building, "read", lambda spec, data_dir=None: Read(own, own, spec, ""))
 
 
 def recipe(*more):
@@ -70,7 +71,7 @@ def test_the_preset_has_the_captions_of_digits_and_clothes(monkeypatch):
     assert preset.data.text.type == "MiniLM"
     assert preset.training.condition_dropout > 0  # or there would be no null to guide away from
     own = Arrays(torch.randint(0, 256, (40, 1, 28, 28), dtype=torch.uint8), torch.arange(40) % 20)
-    monkeypatch.setattr(building, "_sources", lambda spec, data_dir: (own, own))
+    monkeypatch.setattr(building, "read", lambda spec, data_dir=None: Read(own, own, spec, ""))
     source = recipes.build(recipes.override(preset, ["data.text=Letters", "network.width=8"])).source
     assert len(source) == 2 * sum(map(len, captions.TRAINING))
 

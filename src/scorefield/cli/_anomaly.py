@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from scorefield import plots
 from scorefield.anomaly import Detector, Judged, NegativeElbo, Statistic, applicable, compare, judge, measured
 from scorefield.anomaly.detector import REFERENCE_FIRST
 from scorefield.anomaly.summary import OF_LIKELIHOOD
-from scorefield.catalogue import STATISTICS, make
-from scorefield.cli import _inputs, _results
-from scorefield.cli._output import at_a_terminal, warn
+from scorefield.catalogue import SHAPES, SOURCES, STATISTICS, make
+from scorefield.cli import _results
+from scorefield.cli._options import Reading
+from scorefield.cli._output import at_a_terminal, note, warn
 from scorefield.data import Source, Transform, units
 from scorefield.plots.detection import Scored, detection
-from scorefield.runs import HeldOut, Trained, load
+from scorefield.runs import RECIPE, HeldOut, Trained, load
 
 DETECTORS = "detectors"
 SHOWN = 12  # most and least anomalous images
@@ -41,6 +43,7 @@ class Job:
     fdr: float
     elbo: bool
     seed: int
+    reading: Reading  # of the data
 
 
 def run(folder: Path, job: Job, out: Path, *, device: str | None, data_dir: Path | None) -> None:
@@ -48,13 +51,16 @@ def run(folder: Path, job: Job, out: Path, *, device: str | None, data_dir: Path
     trained = load(folder, warn=warn).to(device)
     denoiser, transform = trained.denoiser, trained.transform
     console = Console(highlight=False)
-    source, of = _source(trained, job.data, data_dir)
-    usual, of_usual = _source(trained, job.reference, data_dir)
+    source, of = judging = _source(trained, job.data, data_dir, job.reading.policy)
+    usual, of_usual = reference = _source(trained, job.reference, data_dir, {})
+    for line in dict.fromkeys((*judging.notes, *reference.notes)):
+        note(line)
     if trained.num_classes is not None and not trained.knows_null:
         console.print("note: this model never saw data without a label, which it is asked about here", soft_wrap=True)
-    of_reference = _chosen(usual, job, skip=0)
     # the same data on both sides: other rows, so that nothing is compared with itself
-    rows = _chosen(source, job, skip=len(of_reference) if of == of_usual else 0)
+    same = of == of_usual
+    of_reference = _chosen(usual, job.n if job.n < len(usual) or not same else len(usual) // 2, job.seed)
+    rows = _chosen(source, job.n, job.seed, skip=len(of_reference) if same else 0)
     console.print(
         f"{len(rows)} of {len(source):,} {of}, against {len(of_reference)} of {len(usual):,} {of_usual}", soft_wrap=True
     )
@@ -109,16 +115,29 @@ def run(folder: Path, job: Job, out: Path, *, device: str | None, data_dir: Path
     console.print(f"{out}, {out.with_suffix('.npz').name}, {out.with_suffix('.json').name}", soft_wrap=True)
 
 
-def _source(trained: Trained, named: str | None, data_dir: Path | None) -> HeldOut:
-    own = trained.recipe is not None and named == trained.recipe.data.source  # then with its own held-out data
-    return _inputs.held_out(trained, None if own else named, data_dir, "which data are normal: give --reference")
+def _source(trained: Trained, named: str | None, data_dir: Path | None, policy: Mapping[str, Any]) -> HeldOut:
+    recipe = trained.recipe
+    own = recipe is not None and named is not None and _same(named, recipe.data.source)
+    if recipe is None and named is None:
+        raise ValueError(f"{trained.name} has no {RECIPE} to say which data are normal: give --reference")
+    found = trained.held_out(None if own else named, policy=policy, data_dir=data_dir)
+    if own and found.apart and recipe is not None and recipe.data.source not in (*SOURCES, *SHAPES):
+        line = (
+            f"{named} is what this run was trained on: what is used are the {len(found.source):,} rows held out of it"
+        )
+        return replace(found, notes=(line,))
+    return found
 
 
-def _chosen(source: Source, job: Job, skip: int) -> Tensor:
-    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(job.seed))
-    chosen = order[skip : skip + job.n]
+def _same(named: str, source: str) -> bool:
+    return named == source or (Path(named).exists() and os.path.abspath(named) == os.path.abspath(source))
+
+
+def _chosen(source: Source, n: int, seed: int, skip: int = 0) -> Tensor:
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
+    chosen = order[skip : skip + n]
     if not len(chosen):
-        raise ValueError(f"--n {job.n} takes all {len(source)} for the reference and leaves none to judge; lower it")
+        raise ValueError(f"{len(source)} are too few: there must be one for the reference and one to judge")
     return chosen  # in random order: the first half of the reference fits, the second calibrates
 
 

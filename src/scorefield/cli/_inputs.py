@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from scorefield import data, runs
-from scorefield.cli._options import Wanted, places
+from scorefield.cli._options import Reading, Wanted, places
 from scorefield.cli._output import note, warn
-from scorefield.data import Requantised, Source, Transform
-from scorefield.data.images import SUFFIXES
+from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
 from scorefield.runs import RECIPE, HeldOut, Trained
-from scorefield.runs.data import check
+from scorefield.runs.named import is_pictures
 
 FEW, MANY = 10, 256  # of held-out data: pictures and series, points
 
@@ -55,12 +53,10 @@ def chosen(wanted: Wanted, *, labelled: bool = True) -> Inputs:
         ValueError: for data that are not of the run's shape and levels; places or labels that are not there.
     """
     run = model(wanted)
-    if wanted.images is None:
-        source, what = held_out(run, None, wanted.data_dir, "which data: give --images")
-        default = range(MANY if len(run.event_shape) == 1 else FEW)
-    else:
-        source, what = own(wanted.images, wanted.fit, run.event_shape, run.transform, "--images"), f"of {wanted.images}"
-        default = range(len(source))
+    found = held_out(run, wanted.data, wanted.data_dir, "which data: give --data", wanted.reading)
+    source, what = found
+    some = MANY if len(run.event_shape) == 1 else FEW
+    default = range(some if wanted.data is None else len(source))
     rows = places(wanted.index) if wanted.index is not None else list(default)[: len(source)]
     if wrong := [row for row in rows if row >= len(source)]:
         raise ValueError(f"--index must lie in 0..{len(source) - 1}, the {len(source):,} {what}; got {wrong[0]}")
@@ -82,40 +78,19 @@ def model(wanted: Wanted) -> Trained:
     return run
 
 
-def held_out(run: Trained, named: str | None, data_dir: Path | None, way_out: str) -> HeldOut:
-    """The run's held-out data, or those `named`; `way_out` ends the message where nothing says which."""
+def held_out(
+    run: Trained, named: str | None, data_dir: Path | None, way_out: str, reading: Reading | None = None
+) -> HeldOut:
+    """The run's held-out data, or those `named`, and says what is to know of them.
+
+    `way_out` ends the message where nothing says which.
+    """
     if run.recipe is None and named is None:
         raise ValueError(f"{run.name} has no {RECIPE} to say {way_out}")
-    return run.held_out(named, data_dir=data_dir)
-
-
-def own(path: Path, fit: str | None, event: tuple[int, ...], transform: Transform | None, option: str) -> Source:
-    """A user's file or folder as a source of the run's shape and levels; errors call it by the `option`."""
-    if not path.exists():
-        raise FileNotFoundError(f"{option}: no file or folder at {path}")
-    levels = None if transform is None else transform.levels
-    if _pictures_at(path):
-        if len(event) != 3:
-            raise ValueError(f"{option}: {path} holds pictures; the run's data have events of shape {event}")
-        if levels is None:
-            raise ValueError(f"{option}: the run has no transform of grey values to read {path} with: give numbers")
-        source = _fitted(path, fit, event)
-        return Requantised(source, levels)
-    if fit is not None:
-        raise ValueError(f"--fit is for pictures; {path} holds numbers")
-    policy: dict[str, Any] = {}
-    if path.suffix.lower() in (".npy", ".npz") and levels is not None:
-        policy["levels"] = levels
-    if path.suffix.lower() == ".npz" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:  # what `sample` and its like write: the data's own units
-            policy |= {"key": "raw"} if "raw.npy" in archive.namelist() else {}
-    if (table := getattr(transform, "table", None)) is not None:
-        policy = data.as_table(path, policy, table)
-    source = data.load(path, **policy)
-    if isinstance(source, data.Arrays) and source.event_shape == event[1:] and event[0] == 1:  # (N, H, W)
-        source = data.Arrays(source.x[:, None], levels=source.levels)
-    check(source, event, transform, str(path))
-    return source
+    found = run.held_out(named, policy=None if reading is None else reading.policy, data_dir=data_dir)
+    for line in found.notes:
+        note(line)
+    return found
 
 
 def mask(path: Path, axes: tuple[int, ...]) -> Tensor:
@@ -124,30 +99,12 @@ def mask(path: Path, axes: tuple[int, ...]) -> Tensor:
     Raises:
         ValueError: for another size.
     """
-    picture = _pictures_at(path)
+    picture = is_pictures(path)
     source = data.load(path, channels=1) if picture else data.load(path)
     x = source.batch(torch.arange(len(source))).x
     if x.numel() != torch.Size(axes).numel() or (picture and tuple(x.shape[2:]) != axes):
         raise ValueError(f"--mask: {path} has shape {tuple(x.shape)}; the run's data need {axes}")
     return (x > 127 if picture else x != 0).reshape(axes)
-
-
-def _pictures_at(path: Path) -> bool:
-    return path.is_dir() or path.suffix.lower() in SUFFIXES
-
-
-def _fitted(path: Path, fit: str | None, event: tuple[int, ...]) -> Source:
-    channels, height, width = event
-    if fit is not None:
-        return data.load(path, size=(height, width), fit=fit, channels=channels)
-    found = data.load(path, channels=channels)
-    if tuple(found.event_shape) != event:
-        h, w = found.event_shape[1:]
-        raise ValueError(
-            f"{path}: {h} x {w} pixels, the run's pictures have {height} x {width}: say how to make it fit with "
-            "--fit crop (scale, keep the centre), resize (stretch) or pad"
-        )
-    return found
 
 
 def label_of(wanted: Wanted, run: Trained, n: int, given: Tensor | None) -> Tensor | None:

@@ -135,7 +135,7 @@ def interpolate(wanted: Wanted, ends: tuple[str, str], steps: int, nfe: int, out
 def move(wanted: Wanted, having: Path, lacking: Path, amounts: list[float], nfe: int, out: Path) -> None:
     """Data moved by so much of the mean difference between the latents of two sets."""
     given = _inputs.chosen(wanted)
-    sets = [_inputs.chosen(replace(wanted, images=path, index=None), labelled=False) for path in (having, lacking)]
+    sets = [_inputs.chosen(replace(wanted, data=str(path), index=None), labelled=False) for path in (having, lacking)]
     options: dict[str, Any] = {"nfe": nfe, "progress": at_a_terminal()}
     direction = latents.attribute_direction(given.denoiser, sets[0].x, sets[1].x, **options)
     z = latents.encode(given.denoiser, given.x, cond=given.cond, **options).z

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from scorefield import data, plots
 from scorefield.cli import _inputs, _results
+from scorefield.cli._options import Reading
 from scorefield.cli._output import at_a_terminal, warn
 from scorefield.data import Source, Transform, units
 from scorefield.likelihood import Effort, default_probes, over_data, per_datum
@@ -29,6 +30,7 @@ SHOWN = 8  # most and least likely images
 def run(
     folder: Path,
     named: str | None,
+    reading: Reading,
     n: int,
     probes: int | None,
     effort: Effort,
@@ -44,7 +46,7 @@ def run(
         data.bits_per_dim(torch.zeros(1), transform, d)  # refuses a model of bare integers
     elif effort.draws > 1:
         raise ValueError("--draws is of dequantisation noise, and these data are continuous")
-    source, what = _inputs.held_out(trained, named, data_dir, "which data: give --data")
+    source, what = _inputs.held_out(trained, named, data_dir, "which data: give --data", reading)
     chosen = torch.randperm(len(source), generator=torch.Generator().manual_seed(effort.seed))[:n]
     chosen = chosen.sort().values
     effort = replace(effort, probes=default_probes(d) if probes is None else probes or None)

@@ -29,26 +29,35 @@ def note(line: str) -> None:
 
 
 def run_folder(out: Path | None, default: str) -> Path:
-    """A new or empty folder for a run, created and writable.
-
-    Without `out` it is the next free one of `default`, `default`-2, ..., announced in a line; a folder the user names
-    is taken or refused.
+    """A new or empty folder for a run, created and writable: `out`, or the next free one of `default`.
 
     Raises:
         ValueError: if `out` is a folder that already holds something.
         OSError: if it cannot be created or written to.
     """
-    if out is not None:
-        if out.is_dir() and any(out.iterdir()):
-            raise ValueError(f"{out} is not empty, and nothing there is overwritten: choose another --out")
-        return writable(out)
+    return writable(free_folder(default) if out is None else unused(out))
+
+
+def unused(out: Path) -> Path:
+    """`out`, which the user named, if it is not there or empty.
+
+    Raises:
+        ValueError: if it is a folder that already holds something.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty, and nothing there is overwritten: choose another --out")
+    return out
+
+
+def free_folder(default: str) -> Path:
+    """The first of `default`, `default`-2, ... that holds nothing; another than `default` is announced in a line."""
     folder, number = Path(default), 1
     while folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         number += 1
         folder = Path(f"{default}-{number}")
     if number > 1:
         typer.echo(f"{default} exists: writing to {folder}")
-    return writable(folder)
+    return folder
 
 
 def picture_folder(out: Path | None, default: str, names: Iterable[str], overwrite: bool) -> Path:

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from scorefield.catalogue import STATISTICS, unknown
+from scorefield.cli import _options as opt
 from scorefield.cli._output import picture_folder
 
 
+@opt.reads
 def anomaly(
     run: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint file.", show_default=False)],
     data: Annotated[str, typer.Option("--data", help="What to judge: a name, a file or a folder.", show_default=False)],
@@ -40,6 +42,8 @@ def anomaly(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """Rank data by how little they are like the reference: p-values, discoveries at a rate, AUROC of set against set.
 
@@ -61,5 +65,5 @@ def anomaly(
 
     from scorefield.cli import _anomaly
 
-    job = _anomaly.Job(data, reference, tuple(dict.fromkeys(statistic or ())), n, fdr, elbo, seed)
+    job = _anomaly.Job(data, reference, tuple(dict.fromkeys(statistic or ())), n, fdr, elbo, seed, reading)
     _anomaly.run(run, job, out, device=device, data_dir=data_dir)

@@ -38,6 +38,7 @@ def audit(
 
     from scorefield import plots
     from scorefield.auditing import audit as held
+    from scorefield.cli import _inputs
     from scorefield.flowmaps import FlowMap
     from scorefield.plots.few_steps import of_audit
     from scorefield.runs import load
@@ -50,7 +51,7 @@ def audit(
     if named is None and "velocity" in student.model.lacks:
         raise ValueError(f"{run} knows jumps to the data alone, and needs a --teacher to be held to")
     by = student.model.field() if named is None else load(named, warn=warn).to(device).denoiser
-    source, how = student.held_out(data_dir=data_dir)[:2]
+    source, how = _inputs.held_out(student, None, data_dir, "which data")
     rows = torch.arange(min(n, len(source))) * len(source) // min(n, len(source))
     raw, cond = source.batch(rows)
     x0 = student.to_model(raw, rows, seed=seed)

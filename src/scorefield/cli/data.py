@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scorefield.catalogue import unknown
+from scorefield.cli import _options as opt
 from scorefield.cli._output import picture_folder
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def fetch(
 
 
 @app.command("show")
+@opt.reads(old={"--label": "--label-column"})
 def show(
     what: Annotated[
         str,
@@ -61,39 +63,21 @@ def show(
     ],
     data_dir: DataDir = None,
     split: Annotated[str, typer.Option("--split", help="train or test, of a named set.")] = "train",
-    size: Annotated[
-        int | None, typer.Option("--size", min=1, help="Of pictures in a folder: height and width.")
-    ] = None,
-    fit: Annotated[str | None, typer.Option("--fit", help="crop, resize or pad pictures of other sizes.")] = None,
-    on_error: Annotated[str | None, typer.Option("--on-error", help="raise or skip, for unusable pictures.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="Of the array in an .npz file.")] = None,
-    label: Annotated[str | None, typer.Option("--label", help="Label's column of a table, or array of .npz.")] = None,
-    missing: Annotated[
-        str | None, typer.Option("--missing", help="Empty cells of a table: refuse, drop, impute or learn.")
-    ] = None,
-    layout: Annotated[str | None, typer.Option("--layout", help="HW or HWC, of images in an array.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="PNG to write: the first pictures, in a grid.", show_default=False)
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Pictures in the grid.")] = 64,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of the same name.")] = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """Count, shape, levels, classes and moments of a data set, raw and as a model sees it."""
     if out is not None:
         if out.suffix != ".png":
             raise ValueError(f"--out must end in .png; got {out}")
         picture_folder(out.parent, "", [out.name], overwrite)
-    policy = {
-        "size": size,
-        "fit": fit,
-        "on_error": on_error,
-        "key": key,
-        "label": label,
-        "layout": layout,
-        "missing": missing,
-    }
     with _warnings_as_lines():
-        source = _source(what, data_dir, split, {k: v for k, v in policy.items() if v is not None})
+        source = _source(what, data_dir, split, reading.policy)
 
     from scorefield.cli import _data
 
@@ -110,7 +94,8 @@ def _source(what: str, data_dir: Path | None, split: str, policy: dict[str, Any]
     if what not in FETCHED + BUILT_IN:
         return data.load(what, **policy)
     if policy:
-        raise ValueError(f"--{next(iter(policy)).replace('_', '-')} is for files and folders; {what} is a named set")
+        first = "label-column" if "label" in policy else next(iter(policy)).replace("_", "-")
+        raise ValueError(f"--{first} is for files and folders; {what} is a named set")
     if what in FETCHED:
         return data.named(what, data_dir=data_dir, split=split)  # type: ignore[arg-type]
     if what == "digits":

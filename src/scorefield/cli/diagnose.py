@@ -7,15 +7,18 @@ from typing import Annotated
 
 import typer
 
-from scorefield.cli._output import at_a_terminal, picture_folder, result_files, warn
+from scorefield.cli import _options as opt
+from scorefield.cli._output import at_a_terminal, note, picture_folder, result_files, warn
 
 
+@opt.reads
 def diagnose(
     run: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint file.", show_default=False)],
     data: Annotated[
         str | None,
         typer.Argument(help="A name, a file or a folder to judge by. [default: held-out data]", show_default=False),
     ] = None,
+    also: Annotated[str | None, typer.Option("--data", help="The same, as other commands take it.")] = None,
     n: Annotated[
         int | None, typer.Option("--n", min=8, help="Data looked at, of each kind. [default: 256, more of small ones]")
     ] = None,
@@ -36,8 +39,14 @@ def diagnose(
         str | None, typer.Option("--json", help="'-' prints the JSON, and nothing else.", show_default=False)
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """What is wrong with a model in one sentence: at which noise level, what it costs, what to change. Then a page."""
+    if also is not None and data is not None:
+        raise ValueError(f"data were named twice, {data} and --data {also}: give one")
+    data = data or also
+    reading.needs(data, "--data")
     if json not in (None, "-"):
         raise ValueError(f"--json takes '-', for the standard output; got {json!r}: the file goes where --out says")
     out = result_files(out, run, f"diagnosis-seed{seed}", overwrite)
@@ -53,7 +62,18 @@ def diagnose(
     trained = load(run, warn=warn).to(device)
     quiet = not at_a_terminal()
     with Console(stderr=True, quiet=quiet).status("reading") as status:
-        found = examine(trained, data, n=n, nfe=nfe, solver=solver, seed=seed, data_dir=data_dir, report=status.update)
+        found = examine(
+            trained,
+            data,
+            policy=reading.policy,
+            n=n,
+            nfe=nfe,
+            solver=solver,
+            seed=seed,
+            data_dir=data_dir,
+            report=status.update,
+            warn=note,
+        )
     plots.save(of_diagnosis(found), out)
     page(found, out.with_suffix(".html"), out, title=f"Diagnosis: {trained.name}")
     files.replace(out.with_suffix(".json"), found.to_json().encode())

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from scorefield.catalogue import unknown
-from scorefield.cli._output import at_a_terminal, run_folder, warn, writable
+from scorefield.cli._output import at_a_terminal, note, unused, warn, writable
 
 METHODS = ("lagrangian", "mean_flow", "consistency", "distribution_matching")
 
@@ -45,7 +45,8 @@ def distill(
         raise FileNotFoundError(f"no run folder at {run}")
     out = out or run.parent / f"{run.name}-{method}"
     going_on = resume and (out / "recipe.toml").is_file()
-    folder = writable(out) if going_on else run_folder(out, "")
+    if not going_on:
+        unused(out)
 
     from scorefield import recipes, runs
 
@@ -58,11 +59,13 @@ def distill(
         recipes.presets.distilled(teacher.recipe, str(run.resolve()), method, jumps=jumps), changes
     )
     if going_on:
-        runs.check(out, recipe)
-    student = runs.train(
-        folder, recipe, device=runs.device_of(device), data_dir=data_dir, progress=at_a_terminal(), warn=warn
-    )
+        recipe = runs.check(out, recipe)
+    where = runs.device_of(device)
+    with runs.or_nothing(out):
+        student = runs.train(
+            writable(out), recipe, device=where, data_dir=data_dir, progress=at_a_terminal(), warn=warn, say=note
+        )
     if student is not None:
         report = student.report(data_dir=data_dir)
         typer.echo(f"{student.history.step[-1]} steps in {student.history.seconds[-1]:.1f} s: {report}")
-        typer.echo(f"next: scorefield audit {folder}; scorefield sample {folder}")
+        typer.echo(f"next: scorefield audit {out}; scorefield sample {out}")

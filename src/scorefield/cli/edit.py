@@ -12,11 +12,11 @@ from scorefield.cli._options import Wanted, numbers
 from scorefield.cli._output import result_files
 
 
+@opt.reads(old={"--images": "--data"})
 def edit(
     run: opt.Run,
-    images: opt.Images = None,
+    data: opt.Data = None,
     index: opt.Index = None,
-    fit: opt.Fit = None,
     strength: Annotated[
         list[str] | None,
         typer.Option("--strength", help="In [0, 1], several with commas between. [default: 0.2,0.4,0.6,0.8,1]"),
@@ -35,12 +35,14 @@ def edit(
     data_dir: opt.DataDir = None,
     out: opt.Out = None,
     overwrite: opt.Overwrite = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """Data given with noise, and without it again: another like it, or with another --label one of that class.
 
     Strength 0 returns what is given, 1 a fresh sample. To make only a part anew, see `inpaint`.
     """
-    wanted = Wanted(run, images, index, fit, label, no_label, seed, device, data_dir)
+    wanted = Wanted(run, data, index, reading, label, no_label, seed, device, data_dir)
     strengths = numbers("--strength", strength or ["0.2,0.4,0.6,0.8,1"], 0, 1)
     if solver is not None and solver not in SOLVERS:
         raise unknown("solver", solver, SOLVERS)

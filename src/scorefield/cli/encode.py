@@ -11,11 +11,11 @@ from scorefield.cli._options import Wanted
 from scorefield.cli._output import result_files
 
 
+@opt.reads(old={"--images": "--data"})
 def encode(
     run: opt.Run,
-    images: opt.Images = None,
+    data: opt.Data = None,
     index: opt.Index = None,
-    fit: opt.Fit = None,
     label: opt.Label = None,
     no_label: opt.NoLabel = False,
     nfe: Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations, there and again back.")] = 64,
@@ -24,9 +24,11 @@ def encode(
     data_dir: opt.DataDir = None,
     out: opt.Out = None,
     overwrite: opt.Overwrite = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """Latents of data, about N(0, I), by the probability-flow ODE; says how far from the data a round trip ends."""
-    wanted = Wanted(run, images, index, fit, label, no_label, seed, device, data_dir)
+    wanted = Wanted(run, data, index, reading, label, no_label, seed, device, data_dir)
     out = result_files(out, run, f"latents-seed{seed}", overwrite)
 
     from scorefield.cli import _latents

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scorefield.cli import _options as opt
 from scorefield.cli._output import at_a_terminal, note, result_files, warn
 
 if TYPE_CHECKING:
     from scorefield.evaluation import Evaluation
 
 
+@opt.reads
 def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint file.", show_default=False)],
     against: Annotated[
-        str | None, typer.Option("--against", help="A name, a file or a folder. [default: the run's held-out data]")
+        str | None,
+        typer.Option("--against", "--data", help="A name, a file or a folder. [default: the run's held-out data]"),
     ] = None,
     n: Annotated[int, typer.Option("--n", min=20, help="Samples, and at most as many held-out data.")] = 1000,
     nfe: Annotated[int | None, typer.Option("--nfe", min=1, help="Network evaluations a sample. [default: 30]")] = None,
@@ -50,8 +53,11 @@ def evaluate(
         str | None, typer.Option("--json", help="Where the numbers go; - prints them in place of the table.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """How good a run's samples are: distances, fidelity, diversity, modes, copies; each with interval and floor."""
+    reading.needs(against, "--against")
     if not 0 < level < 1:
         raise ValueError(f"--level must lie in (0, 1); got {level:g}")
     out = result_files(out, run, f"evaluation-seed{seed}", overwrite)
@@ -69,8 +75,9 @@ def evaluate(
     with Progress(transient=True, disable=not at_a_terminal() or json == "-") as bar:
         task = bar.add_task("evaluating", total=1.0)
         found, drawn, what = judged(
-            model, against=against, n=n, nfe=nfe, features=features, likelihoods=likelihoods, level=level, seed=seed,
-            data_dir=data_dir, progress=lambda fraction: bar.update(task, completed=fraction), warn=note,
+            model, against=against, policy=reading.policy, n=n, nfe=nfe, features=features, likelihoods=likelihoods,
+            level=level, seed=seed, data_dir=data_dir,
+            progress=lambda fraction: bar.update(task, completed=fraction), warn=note,
         )  # fmt: skip
     seconds = time.perf_counter() - start
     plots.save(of_evaluation(found), out)

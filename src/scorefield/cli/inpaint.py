@@ -11,6 +11,7 @@ from scorefield.cli._options import Wanted
 from scorefield.cli._output import result_files
 
 
+@opt.reads(old={"--images": "--data"})
 def inpaint(
     run: opt.Run,
     mask: Annotated[
@@ -21,9 +22,8 @@ def inpaint(
             show_default=False,
         ),
     ],
-    images: opt.Images = None,
+    data: opt.Data = None,
     index: opt.Index = None,
-    fit: opt.Fit = None,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Attempts at each.")] = 4,
     label: opt.Label = None,
     no_label: opt.NoLabel = False,
@@ -37,12 +37,14 @@ def inpaint(
     data_dir: opt.DataDir = None,
     out: opt.Out = None,
     overwrite: opt.Overwrite = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """Keep a part of each datum, to the bit, and make the rest anew, by replacement and resampling (RePaint).
 
     For pictures. It is biased: the attempts are no posterior samples, and their spread is no uncertainty.
     """
-    wanted = Wanted(run, images, index, fit, label, no_label, seed, device, data_dir)
+    wanted = Wanted(run, data, index, reading, label, no_label, seed, device, data_dir)
     out = result_files(out, run, f"inpaint-seed{seed}", overwrite)
 
     from scorefield.cli import _editing

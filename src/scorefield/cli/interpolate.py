@@ -11,6 +11,7 @@ from scorefield.cli._options import Wanted, places
 from scorefield.cli._output import result_files
 
 
+@opt.reads(old={"--images": "--data"})
 def interpolate(
     run: opt.Run,
     index: Annotated[
@@ -19,8 +20,7 @@ def interpolate(
             "--index", help="Two ends, or as many first as last: 3 8, or 0-4 5-9. [default: 0-4 5-9; of your own, 0 1]"
         ),
     ] = None,
-    images: opt.Images = None,
-    fit: opt.Fit = None,
+    data: opt.Data = None,
     steps: Annotated[int, typer.Option("--steps", min=2, help="Data on a path, both ends among them.")] = 9,
     label: Annotated[
         list[int] | None,
@@ -32,10 +32,12 @@ def interpolate(
     data_dir: opt.DataDir = None,
     out: opt.Out = None,
     overwrite: opt.Overwrite = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """From one datum to another by way of data: the decoded arc between their latents."""
-    wanted = Wanted(run, images, None, fit, label, False, seed, device, data_dir)
-    ends = index or (("0-4", "5-9") if images is None else ("0", "1"))
+    wanted = Wanted(run, data, None, reading, label, False, seed, device, data_dir)
+    ends = index or (("0-4", "5-9") if data is None else ("0", "1"))
     if len(places(ends[0])) != len(places(ends[1])):
         raise ValueError(f"--index must give as many first ends as last; got {ends[0]} and {ends[1]}")
     out = result_files(out, run, f"interpolation-seed{seed}", overwrite)

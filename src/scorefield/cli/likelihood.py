@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from scorefield.cli import _options as opt
 from scorefield.cli._output import result_files
 
 
+@opt.reads
 def likelihood(
     run: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint file.", show_default=False)],
     data: Annotated[
@@ -35,8 +37,11 @@ def likelihood(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """Bits per dimension (integers) or log-density (continuous data) of data, and where the error comes from."""
+    reading.needs(data, "--data")
     if not tolerance > 0:
         raise ValueError(f"--tolerance must be positive; got {tolerance:g}")
     if elbo_draws % 2:
@@ -47,4 +52,4 @@ def likelihood(
     from scorefield.likelihood import Effort
 
     effort = Effort(tolerance=tolerance, draws=draws, elbo_draws=elbo_draws, seed=seed)
-    _likelihood.run(run, data, n, probes, effort, out, device=device, data_dir=data_dir)
+    _likelihood.run(run, data, reading, n, probes, effort, out, device=device, data_dir=data_dir)

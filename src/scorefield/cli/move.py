@@ -12,6 +12,7 @@ from scorefield.cli._options import Wanted, numbers
 from scorefield.cli._output import result_files
 
 
+@opt.reads(old={"--images": "--data"})
 def move(
     run: opt.Run,
     having: Annotated[Path, typer.Option("--with", help="Data that have the attribute.", show_default=False)],
@@ -20,9 +21,8 @@ def move(
         list[str] | None,
         typer.Option("--amount", help="Of the mean difference, with commas between. [default: -1,-0.5,0,0.5,1]"),
     ] = None,
-    images: opt.Images = None,
+    data: opt.Data = None,
     index: opt.Index = None,
-    fit: opt.Fit = None,
     label: opt.Label = None,
     nfe: Annotated[int, typer.Option("--nfe", min=1, help="Network evaluations, there and again back.")] = 64,
     seed: opt.Seed = 0,
@@ -30,12 +30,14 @@ def move(
     data_dir: opt.DataDir = None,
     out: opt.Out = None,
     overwrite: opt.Overwrite = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """Add to the latents of data the mean difference between the latents of two sets: those with, those without.
 
     1 is the whole difference; a negative amount takes the attribute away. No class is asked for, unless --label is.
     """
-    wanted = Wanted(run, images, index, fit, label, not label, seed, device, data_dir)
+    wanted = Wanted(run, data, index, reading, label, not label, seed, device, data_dir)
     amounts = numbers("--amount", amount or ["-1,-0.5,0,0.5,1"], -10, 10)
     out = result_files(out, run, f"move-seed{seed}", overwrite)
 

@@ -13,6 +13,7 @@ from scorefield.cli._options import Wanted
 from scorefield.cli._output import result_files
 
 
+@opt.reads(old={"--images": "--data"})
 def reconstruct(
     run: opt.Run,
     operator: Annotated[
@@ -30,9 +31,8 @@ def reconstruct(
             "--noise-std", help="Standard deviation of the measurement's noise, in its units.", show_default=False
         ),
     ],
-    images: opt.Images = None,
+    data: opt.Data = None,
     index: opt.Index = None,
-    fit: opt.Fit = None,
     measurement: Annotated[
         Path | None,
         typer.Option("--measurement", help="An .npy or .npz (array `y`) of real measurements, instead of pictures."),
@@ -50,6 +50,8 @@ def reconstruct(
     data_dir: opt.DataDir = None,
     out: opt.Out = None,
     overwrite: opt.Overwrite = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """Posterior samples, mean, standard deviation and intervals of what was measured, with the run as the prior.
 
@@ -57,13 +59,13 @@ def reconstruct(
     side; with --measurement there is no truth. Grey values run from 0 (black) to 1 (white); numbers are as they are.
     No class is asked for unless --label says so: whoever measures does not know it.
     """
-    wanted = Wanted(run, images, index, fit, label, no_label, seed, device, data_dir)
+    wanted = Wanted(run, data, index, reading, label, no_label, seed, device, data_dir)
     if not 0 < noise_std < float("inf"):
         raise ValueError(f"--noise-std must be positive and finite; got {noise_std:g}")
     if method is not None and method not in METHODS:
         raise unknown("method", method, METHODS)
-    if measurement is not None and (images is not None or index is not None):
-        raise ValueError("--measurement takes the place of --images and --index: give one or the other")
+    if measurement is not None and (data is not None or index is not None):
+        raise ValueError("--measurement takes the place of --data and --index: give one or the other")
     out = result_files(out, run, f"reconstruct-{operator.partition(':')[0]}-seed{seed}", overwrite)
 
     from scorefield.cli import _reconstruct

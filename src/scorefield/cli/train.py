@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -10,19 +11,17 @@ from typing import Annotated
 import typer
 
 from scorefield.catalogue import PRESETS, make, unknown
-from scorefield.cli._output import at_a_terminal, run_folder, warn, writable
+from scorefield.cli import _options as opt
+from scorefield.cli._output import at_a_terminal, free_folder, note, unused, warn, writable
 
 
+@opt.reads
 def train(
     preset: Annotated[
         str | None, typer.Option("--preset", help=f"One of: {', '.join(PRESETS)}. [default: digits]")
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="A recipe of yours, TOML.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Other data: a name, a file or a folder.")] = None,
-    missing: Annotated[
-        str | None,
-        typer.Option("--missing", help="Empty cells of a table: refuse, drop, impute or learn. [default: refuse]"),
-    ] = None,
     task: Annotated[
         str | None, typer.Option("--task", help="classifier: of the recipe's noisy data, for classifier guidance.")
     ] = None,
@@ -36,7 +35,8 @@ def train(
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Go on with the run in --out; begin it if there is none. More --steps may be given."
+            "--resume",
+            help="Go on with the run in --out, for more --steps if given. With --preset or --config: or begin it.",
         ),
     ] = False,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Instead of the recipe's own number.")] = None,
@@ -44,6 +44,8 @@ def train(
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where mnist and fashion lie.")] = None,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe and do nothing.")] = False,
+    *,
+    reading: opt.Reading,
 ) -> None:
     """Train a model. Ctrl-C or SIGTERM saves what is trained so far, for --resume, and exits with 75.
 
@@ -58,25 +60,29 @@ def train(
     if resume and out is None:
         raise ValueError("--resume needs --out, the run to go on with")
     going_on = resume and out is not None and (out / "recipe.toml").is_file()
+    if resume and not going_on and preset is None and config is None:
+        raise ValueError(f"--resume: there is no run in {out}. To begin one there, say which: --preset or --config")
     first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes
-    folder = out
-    if out is not None and first and not show:
-        folder = writable(out) if going_on else run_folder(out, "")
+    if out is not None and first and not going_on and not show:
+        unused(out)
 
     from scorefield import recipes, runs
     from scorefield.runs.reporting import recent
     from scorefield.training import distributed
 
     changes = [f"data.source={json.dumps(data)}"] if data is not None else []
-    changes += [f"data.policy.missing={json.dumps(missing)}"] if missing is not None else []
+    changes += [f"data.policy.{name}={json.dumps(value)}" for name, value in reading.policy.items()]
     changes += set_ or []
     changes += [f"training.steps={steps}"] if steps is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
-    kept = recipes.load(out / "recipe.toml") if going_on and out is not None else None
+    kept = recipes.begun(out / "recipe.toml") if going_on and out is not None else None
     if config is not None:
         recipe = recipes.load(config, changes)
     elif preset is not None or kept is None:
-        recipe = recipes.override(make("preset", preset or "digits", PRESETS), changes)
+        recipe = make("preset", preset or "digits", PRESETS)
+        if data is not None:
+            recipe = recipes.without_policy(recipe, data)
+        recipe = recipes.override(recipe, changes)
     else:
         recipe = recipes.override(kept, changes)
     if task is not None and task != recipe.task:
@@ -85,18 +91,19 @@ def train(
         recipe = recipes.presets.classifier(recipe)
     # the command that began a run may be repeated, by torchrun after a fault, say; but a run keeps its recipe
     if kept is not None and out is not None:
-        runs.check(out, recipe)
+        recipe = runs.check(out, recipe)
     if show:
         typer.echo(recipes.dumps(recipe), nl=False)
         return
     where = runs.device_of(device)
-    with distributed.process_group():
-        if folder is None and first:
-            folder = run_folder(None, f"runs/{recipe.name}")
+    with distributed.process_group(), contextlib.ExitStack() as stack:
+        folder = out
+        if first:
+            folder = free_folder(f"runs/{recipe.name}") if out is None else out
+            stack.enter_context(runs.or_nothing(folder))
+            writable(folder)
         folder = distributed.from_first(folder)
-        run = runs.train(
-            folder, recipe, device=where, data_dir=data_dir, progress=at_a_terminal(), say=typer.echo, warn=warn
-        )
+        run = runs.train(folder, recipe, device=where, data_dir=data_dir, progress=at_a_terminal(), warn=warn, say=note)
         if run is None:  # not the first process
             return
         report = run.report(data_dir=data_dir)

@@ -7,12 +7,13 @@ from scorefield.data import captions, phantoms, text, units
 from scorefield.data._moments import Moments, moments
 from scorefield.data.digits import LEVELS, Split, digits
 from scorefield.data.download import fetch
-from scorefield.data.files import as_table, load
+from scorefield.data.files import as_table, load, policies
 from scorefield.data.images import ImageFolder
 from scorefield.data.latent_space import PCA, LatentSpace
 from scorefield.data.published import named
 from scorefield.data.schema import TableSchema
 from scorefield.data.sources import Arrays, Batch, Mapped, Requantised, Source, in_memory
+from scorefield.data.splitting import Parts, Subset, row_keys, split
 from scorefield.data.summary import Summary, summarize
 from scorefield.data.synthetic import series, series_law, tabular
 from scorefield.data.tables import from_frame
@@ -28,11 +29,13 @@ __all__ = [
     "LatentSpace",
     "Mapped",
     "Moments",
+    "Parts",
     "Requantised",
     "Scale",
     "Source",
     "Split",
     "Standardize",
+    "Subset",
     "Summary",
     "TableSchema",
     "Transform",
@@ -48,9 +51,12 @@ __all__ = [
     "moments",
     "named",
     "phantoms",
+    "policies",
     "quantize",
+    "row_keys",
     "series",
     "series_law",
+    "split",
     "summarize",
     "tabular",
     "text",

@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scorefield.data._decode import SUFFIXES, Fit, Policy, decode, header
+from scorefield.data.arrays import Layout, Named, arranged, classes, line, named, of_classes
 from scorefield.data.idx import labels_beside, read_idx
 from scorefield.data.images import MAX_PIXELS, ImageFolder, target_size
 from scorefield.data.schema import TableSchema
 from scorefield.data.sources import Arrays
 from scorefield.data.tables import SUFFIXES as TABLES
 from scorefield.data.tables import read_csv, read_parquet
-
-Layout = Literal["HW", "HWC"]
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK"
 
@@ -48,12 +47,20 @@ def load(path: str | os.PathLike[str], **policy: Any) -> Arrays | ImageFolder:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    reader = ImageFolder if path.is_dir() else _reader(path)
-    known = [name for name in inspect.signature(reader).parameters if name != "path"]
+    known = policies(path)
     for name in policy:
         if name not in known:
             raise ValueError(f"{path}: no policy {name!r} for such data; there are {', '.join(known) or 'none'}")
-    return reader(path, **policy)
+    return _reader(path)(path, **policy)
+
+
+def policies(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The names of what may be said of how that file or folder is read.
+
+    Raises:
+        ValueError: for a file of no known kind.
+    """
+    return tuple(name for name in inspect.signature(_reader(Path(path))).parameters if name != "path")
 
 
 def as_table(path: str | os.PathLike[str], policy: Mapping[str, Any], table: TableSchema) -> dict[str, Any]:
@@ -71,8 +78,10 @@ def read_npy(path: str | os.PathLike[str], *, levels: int | None = None, layout:
 
     Args:
         levels: as of `Arrays`: uint8 has 256, uint16 65536.
-        layout: of images: "HW" adds the channel axis to (N, H, W), "HWC" moves it to the front of (N, H, W, C).
-            Without it, events are as they are stored.
+        layout: which axis is which: of pictures "HW", "HWC" or "CHW", of series "L", "LC" or "CL"; the channels come to
+            the front, or are added. "as-is" leaves events as they are stored. Without it (N, A, B) are pictures of one
+            channel, but series where numbers are not whole and one axis is short; (N, H, W, C) with 1, 3 or 4 channels
+            has them last; other shapes are as they are. A guess is in `said`.
 
     Raises:
         ValueError: for a file that is no .npy, is damaged or holds no real numbers (pickles are never loaded), or a
@@ -92,24 +101,18 @@ def read_npz(
     """An array (N, *event) of several, and its labels; `levels` and `layout` as in `read_npy`.
 
     Args:
-        key: the array's name; without it, "x", or the only one that is not the label.
-        label: the labels' name; without it, "label" if there is one.
+        key: the array's name; without it the only one that is not the labels, or x, images, data or arr_0.
+        label: the labels' name; without it label, labels or y, where they are classes. They may be of any type:
+            text is numbered in sorted order and kept in `class_names`.
 
     Raises:
-        ValueError: as `read_npy`; for an array that is not there, or not named where there are several.
+        ValueError: as `read_npy`; for an array that is not there, or not named where there are several; labels that
+            are no classes.
     """
     with _loaded(path, _ZIP) as arrays:
-        names = list(arrays)
-        label = label if label is not None or "label" not in names else "label"
-        others = [name for name in names if name != label]
-        key = key or ("x" if "x" in names else others[0] if len(others) == 1 else None)
-        if key is None:
-            raise ValueError(f"{path}: several arrays, {', '.join(names)}: choose one with key")
-        for name in (key, *([] if label is None else [label])):
-            if name not in names:
-                raise ValueError(f"{path}: no array {name!r}; there are {', '.join(names)}")
-        labels = None if label is None else _member(path, arrays, label)
-        return _arrays(path, _member(path, arrays, key), labels, levels, layout)
+        chosen = named(path, list(arrays), key, label)
+        labels = None if chosen.label is None else _member(path, arrays, chosen.label)
+        return _arrays(path, _member(path, arrays, chosen.key), labels, levels, layout, chosen)
 
 
 def read_idx_images(path: str | os.PathLike[str], *, levels: int | None = None) -> Arrays:
@@ -139,7 +142,9 @@ def read_picture(
     return Arrays(torch.from_numpy(decode(path, policy).copy())[None])
 
 
-def _reader(path: Path) -> Callable[..., Arrays]:
+def _reader(path: Path) -> Callable[..., Arrays | ImageFolder]:
+    if path.is_dir():
+        return ImageFolder
     name = path.name.lower()
     if name.removesuffix(".gz").endswith(("-ubyte", ".ubyte", ".idx")):
         return read_idx_images
@@ -180,23 +185,40 @@ def _member(path: str | os.PathLike[str], arrays: Any, name: str) -> NDArray:
 
 def _reason(error: Exception) -> str:
     if "pickle" in str(error):
-        return "holds Python objects, whose pickles are never loaded, since they can run code; save numbers"
+        return (
+            "holds Python objects, whose pickles are never loaded, since they can run code; save numbers, or text as "
+            "text, a.astype(str)"
+        )
     return f"damaged, or not a NumPy file ({error})"
 
 
 def _arrays(
-    path: str | os.PathLike[str], array: Any, labels: NDArray | None, levels: int | None, layout: Layout | None
+    path: str | os.PathLike[str],
+    array: Any,
+    labels: NDArray | None,
+    levels: int | None,
+    layout: Layout | None,
+    names: Named | None = None,
 ) -> Arrays:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or array.ndim < 1:
         raise ValueError(f"{path}: expected one array of real numbers (N, ...); got {_kind(array)}")
-    if layout is not None:
-        if layout not in ("HW", "HWC"):
-            raise ValueError(f"layout must be 'HW', 'HWC' or None; got {layout!r}")
-        if array.ndim != len(layout) + 1:
-            raise ValueError(f"{path}: layout {layout} needs {len(layout) + 1} dimensions; got shape {array.shape}")
-        array = array[:, None] if layout == "HW" else np.moveaxis(array, -1, 1)
+    arranged_, taken = arranged(str(path), array, layout)
+    label, class_names, of = None, (), ""
+    if labels is not None and (names is None or names.asked):
+        label, class_names = classes(str(path) if names is None else f"{path}, array {names.label!r}", labels)
+    elif labels is not None and names is not None:  # a guess
+        try:
+            if labels.shape[:1] != array.shape[:1]:
+                raise ValueError(f"it has {len(np.atleast_1d(labels)):,} entries")
+            label, class_names = classes(str(names.label), labels)
+            of = of_classes(str(names.label), label, class_names)
+        except ValueError as error:
+            label, of = None, f"{names.label!r} is left aside ({error})"
+    guesses = {"" if names is None else names.said: "--key", of: "--label-column", taken: "--layout"}
     try:
-        return Arrays(_tensor(array), None if labels is None else _tensor(labels), levels=levels)
+        return Arrays(
+            _tensor(arranged_), label, levels=levels, class_names=class_names, said=line(path, guesses, array)
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

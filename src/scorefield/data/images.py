@@ -15,14 +15,17 @@ from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from scorefield._caller import warn
 from scorefield.data._decode import SUFFIXES, Fit, Header, Policy, decode, header
 from scorefield.data.sources import Batch, check_rows, take
+from scorefield.data.splitting import key_of_file
 
 MEMORY = 4 << 30  # bytes
 MAX_PIXELS = 64_000_000
+_ENDS = 64 << 10  # bytes of a file, at either end, that it is known by
 _NAMED = 5  # skipped files that a warning names
 
 K = TypeVar("K")
@@ -118,6 +121,31 @@ class ImageFolder:
             return Batch(take(self._pixels, rows), cond)
         return Batch(self._held([self.files[i] for i in rows.tolist()], None)[0], cond)
 
+    def row_keys(self, rows: Tensor) -> NDArray[np.uint64]:
+        """`(n,)` a hash of each file's content: its size, its first and its last 64 KB, so that large ones cost little.
+
+        Renamed or moved a picture keeps it; read at another size too.
+        """
+        with ThreadPoolExecutor(self.workers) as pool:
+            return np.frombuffer(b"".join(pool.map(_key, (self.files[i] for i in rows.tolist()))), dtype="<u8").astype(
+                np.uint64
+            )
+
+    def groups(self) -> list[str]:
+        """Of each picture the folder it lies in, from `path` or from its class's folder on.
+
+        Raises:
+            ValueError: if the folders are the classes themselves.
+        """
+        parents = [file.relative_to(self.path).parent.parts[1 if self.class_names else 0 :] for file in self.files]
+        if self.class_names and not all(parents):
+            raise ValueError(
+                f"{self.path}: its subfolders are classes, and held out by folder whole classes would be: put the "
+                "pictures that belong together in a folder within their class's, or say that folders are no classes, "
+                "policy.labels = false"
+            )
+        return ["/".join(parts) for parts in parents]
+
     def __repr__(self) -> str:
         where = "on demand" if self._pixels is None else "in memory"
         return f"ImageFolder({str(self.path)!r}, {len(self)} x {self.event_shape}, {where})"
@@ -132,6 +160,14 @@ class ImageFolder:
 
         kept = list(_each(fill, range(len(files)), self.workers, faults))
         return torch.from_numpy(x if len(kept) == len(files) else x[kept]), [files[i] for i in kept]
+
+
+def _key(path: Path) -> bytes:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_ENDS)
+        file.seek(max(len(head), size - _ENDS))
+        return key_of_file((size.to_bytes(8, "little"), head, file.read(_ENDS)))
 
 
 def _check(name: str, value: Any, known: Iterable[Any]) -> None:

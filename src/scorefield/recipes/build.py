@@ -7,7 +7,9 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from scorefield import catalogue, data
@@ -17,8 +19,8 @@ from scorefield.losses import Stratified, Uncertainty
 from scorefield.recipes import few_steps, one_pass
 from scorefield.recipes.one_pass import IN_ONE_PASS
 from scorefield.recipes.presets import ENCODERS
+from scorefield.recipes.reading import for_network, read
 from scorefield.recipes.schema import Data, Part, Recipe
-from scorefield.recipes.sources import drawn
 from scorefield.recipes.tables import choose, function, made
 from scorefield.schedules import Schedule
 
@@ -34,6 +36,7 @@ class Experiment(NamedTuple):
     test: Source | None
     transform: Transform | None
     fit: dict[str, Any]
+    read: str = ""  # where the data were found, how many, and what is held out of them
 
 
 def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
@@ -42,13 +45,14 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
     Raises:
         ValueError, FileNotFoundError: in one line, by the recipe's key.
     """
-    source, test = _sources(recipe.data, data_dir)
+    found = for_network(read(recipe.data, data_dir), recipe.network.type, data_dir)
+    source, test, recipe = found.train, found.test, recipe.model_copy(update={"data": found.spec})
     _check_task(recipe, source)
     source = _captioned(source, recipe.data)
     transform = _transform(recipe.data, source)
     if recipe.task in IN_ONE_PASS:
         objective = one_pass.objective(recipe, source.event_shape, transform)
-        return Experiment(recipe, objective, _Chosen(source, False), test, transform, _how(recipe))
+        return Experiment(recipe, objective, _Chosen(source, False), test, transform, _how(recipe), found.said)
     sd, mean = (transform.sigma_data, transform.mean) if transform else (1.0, 0.0)
     schedule = made("schedule", recipe.schedule, catalogue.SCHEDULES)
     shape = source.event_shape
@@ -87,7 +91,7 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
     }
     if recipe.objective.loss == "distribution_matching":
         denoiser, options = few_steps.matching(denoiser, loss, options)
-    return Experiment(recipe, denoiser, _Chosen(source, recipe.data.conditional), test, transform, options)
+    return Experiment(recipe, denoiser, _Chosen(source, recipe.data.conditional), test, transform, options, found.said)
 
 
 def _how(recipe: Recipe) -> dict[str, Any]:
@@ -107,13 +111,22 @@ def held_out(spec: Data, *, data_dir: Path | None = None) -> tuple[Source, bool]
     Raises:
         ValueError: for a source that is no path and no name, or captions without an encoder.
     """
-    source, test = _sources(spec, data_dir)
-    return _Chosen(_captioned(test if test is not None else source, spec), spec.conditional), test is not None
+    source, test = read(spec, data_dir)[:2]
+    return seen(test if test is not None else source, spec), test is not None
 
 
 def training_data(spec: Data, *, data_dir: Path | None = None) -> Source:
     """What a recipe with those data trains on."""
-    return _Chosen(_captioned(_sources(spec, data_dir)[0], spec), spec.conditional)
+    return seen(read(spec, data_dir).train, spec)
+
+
+def seen(source: Source, spec: Data) -> Source:
+    """`source` with the conditions that a network of such a recipe is told.
+
+    Raises:
+        ValueError: for captions without an encoder.
+    """
+    return _Chosen(_captioned(source, spec), spec.conditional)
 
 
 def text_condition(encoder: Part | None) -> TextCondition | None:
@@ -174,22 +187,8 @@ class _Chosen:
         x, cond = self.source.batch(rows)
         return Batch(x, {n: v for n, v in cond.items() if n in CONDITIONS} if self.conditional else {})
 
-
-def _sources(spec: Data, data_dir: Path | None) -> tuple[Source, Source | None]:
-    """(training data, held-out data where there are any)."""
-    name, policy = spec.source, spec.policy
-    if name in catalogue.SOURCES:
-        return catalogue.make("data.source", name, catalogue.SOURCES, policy=policy, data_dir=data_dir)
-    if name in catalogue.SHAPES:
-        return drawn(name, policy)
-    if not Path(name).exists():
-        known = [*catalogue.SOURCES, *catalogue.SHAPES]
-        raise ValueError(f"data.source: {name!r} is no path, and no name. {catalogue.nearest(name, known)}")
-    source = data.load(name, **policy)
-    if not spec.test:
-        return source, None
-    table = getattr(source, "table", None)  # what is held out is read as what is trained on was
-    return source, data.load(spec.test, **(policy if table is None else data.as_table(spec.test, policy, table)))
+    def row_keys(self, rows: Tensor) -> NDArray[np.uint64]:
+        return data.row_keys(self.source, rows)
 
 
 def _transform(spec: Data, source: Source) -> Transform | None:

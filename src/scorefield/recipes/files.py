@@ -13,12 +13,13 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from scorefield.catalogue import nearest
+from scorefield.recipes.reading import absolute
 from scorefield.recipes.schema import Part, Recipe
 from scorefield.training import record
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a TOML file.
+    """The recipe in a TOML file. Relative paths in it are those of its folder or, not there, of the working directory.
 
     Raises:
         FileNotFoundError: if there is none.
@@ -27,7 +28,19 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no recipe at {path}")
-    return loads(path.read_text(encoding="utf-8"), str(path), overrides)
+    return absolute(loads(path.read_text(encoding="utf-8"), str(path), overrides), path.resolve().parent, Path())
+
+
+def begun(path: str | os.PathLike[str]) -> Recipe:
+    """The recipe that a run keeps. One written before data were held out says nothing of it: then none were.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load`.
+    """
+    recipe, values = load(path), tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    if "held_out" in values["data"]:
+        return recipe
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"held_out": 0.0})})
 
 
 def loads(text: str, name: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:

@@ -11,6 +11,8 @@ Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+HELD_OUT = 0.1  # of data that have no split of their own
+
 
 class Section(BaseModel):
     """A table of the file: these keys and no others."""
@@ -46,7 +48,9 @@ class Data(Section):
     """Where the data come from, and how they become the model's."""
 
     source: str  # a name ("mnist", "two-moons", ...) or a path
-    test: str | None = None  # a path to held-out data; named sets have their own
+    test: str | None = None  # a path to held-out data; some named sets have their own
+    held_out: Annotated[float, Field(ge=0, lt=1)] = HELD_OUT  # else so many of the rows, chosen by a hash of each
+    groups: str | None = None  # rows that belong together: a column, an array's name, or "folder" of pictures
     transform: str = "standard"  # or unit-range, columns, none
     dequantize: bool = True  # add uniform noise to integers: what likelihoods need
     flip: Share = 0.0  # probability of a mirror image

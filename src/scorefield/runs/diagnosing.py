@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from scorefield import recipes
+from scorefield._caller import warn as warn_caller
 from scorefield.catalogue import SOLVERS, make
 from scorefield.data import Source
 from scorefield.denoisers import Denoiser
@@ -24,29 +25,35 @@ def examine(
     run: Trained,
     named: str | None = None,
     *,
+    policy: Mapping[str, Any] | None = None,
     n: int | None = None,
     nfe: int | None = None,
     solver: str | None = None,
     seed: int = 0,
     data_dir: Path | None = None,
     report: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] = warn_caller,
 ) -> Diagnosis:
     """What is wrong with the run's denoiser: see `sf.diagnose`.
 
     Args:
         named: data to judge by, a name or a path; the recipe's held-out data unless given.
+        policy: of the reader of named data, before the recipe's own.
         n: data looked at, of each kind; as many as it takes unless given.
         nfe, solver: that samples are made with; the default ones unless given.
         seed: of the choice of data and the noise.
         data_dir: where downloaded sets lie.
         report: told what is being done.
+        warn: takes a line about data that the run was trained on.
 
     Raises:
         ValueError: for a classifier or a flow; without a recipe and named data; as `sf.diagnose`.
         FileNotFoundError: for data that are not there.
     """
-    source, what = run.held_out(named, data_dir=data_dir)
-    apart = what.startswith("held-out") or named is not None
+    found = run.held_out(named, policy=policy, data_dir=data_dir)
+    source, apart = found.source, found.apart
+    for line in found.notes:
+        warn(line)
     training = recipes.training_data(run.recipe.data, data_dir=data_dir) if run.recipe is not None else source
     x, cond = _read(run, training, seed)
     other, other_cond = _read(run, source, seed + 1) if apart and run.recipe is not None else (None, {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,6 @@ from scorefield.evaluation import LEVEL, Evaluation, judge
 from scorefield.evaluation import evaluate as judged
 from scorefield.likelihood import Effort, default_probes, over_data, per_datum
 from scorefield.metrics import Evidence
-from scorefield.runs.data import HeldOut
 from scorefield.runs.drawing import Drawn
 from scorefield.runs.trained import Trained, load
 
@@ -36,6 +35,7 @@ def evaluate(
     run: Trained,
     *,
     against: str | None = None,
+    policy: Mapping[str, Any] | None = None,
     n: int = 1000,
     nfe: int | None = None,
     features: str | Callable[[Tensor], Tensor] | None = None,
@@ -53,6 +53,7 @@ def evaluate(
 
     Args:
         against: other data, a name or a path; then the training data are left aside.
+        policy: of the reader of other data, before the recipe's own.
         n: samples, and at most as many held-out data.
         nfe: network evaluations a sample.
         features: "raw", "pca:K", the folder of a classifier's run, a .pt2 file of torch.export, or any callable; see
@@ -65,8 +66,10 @@ def evaluate(
         ValueError: for unknown features; as `Trained.held_out` and `evaluation.evaluate`.
     """
     said = progress or (lambda _: None)
-    source, what = run.held_out(against, data_dir=data_dir)
-    train = _training(run, data_dir) if against is None and HeldOut(source, what).what.startswith("held-out") else None
+    source, what = found = run.held_out(against, policy=policy, data_dir=data_dir)
+    for line in found.notes:
+        warn(line)
+    train = _training(run, data_dir) if against is None and found.apart else None
     real, labels = _some(run, source, n, seed)
     of_train = (None, None) if train is None else _some(run, train, 2 * n, seed)
     by = _features(features, run, of_train[0] if of_train[0] is not None else real, warn)

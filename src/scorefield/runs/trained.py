@@ -17,7 +17,7 @@ from scorefield import inverse, recipes
 from scorefield._caller import warn as warn_caller
 from scorefield.baselines import Generative
 from scorefield.catalogue import METHODS, make
-from scorefield.data import Source, Standardize, TableSchema, Transform, as_table
+from scorefield.data import Source, TableSchema, Transform
 from scorefield.denoisers import ClippedDenoiser, Denoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
 from scorefield.inverse import Likelihood, Method, Posterior
@@ -27,6 +27,7 @@ from scorefield.runs import data, guiding, reporting, tunings
 from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
 from scorefield.runs.drawing import Drawn, captions, draw, labels, table_of
+from scorefield.runs.named import read as read_named
 from scorefield.sampling import sample
 from scorefield.sampling.tuning import Tuning, tune
 from scorefield.solvers import Solver, Tuned
@@ -60,7 +61,7 @@ class Trained:
     def recipe(self) -> Recipe | None:
         """What was trained, read from the folder; None for a checkpoint by itself."""
         path = None if self.folder is None else self.folder / RECIPE
-        return recipes.load(path) if path is not None and path.is_file() else None
+        return recipes.begun(path) if path is not None and path.is_file() else None
 
     @property
     def name(self) -> str:
@@ -260,29 +261,37 @@ class Trained:
 
     # Data, and posteriors
 
-    def held_out(self, named: str | None = None, *, data_dir: Path | None = None) -> HeldOut:
-        """Data that the run did not train on, where there are any, and what to call them.
+    def held_out(
+        self,
+        named: str | None = None,
+        *,
+        policy: Mapping[str, Any] | None = None,
+        data_dir: Path | None = None,
+    ) -> HeldOut:
+        """Data that the run did not train on, where there are any, what to call them, and what is to know of them.
 
         Args:
-            named: other data, a name or a path, read as the recipe says.
+            named: other data, a name or a path, read as the recipe says, with the axes and classes of the run's.
+            policy: of the reader, before the recipe's own.
             data_dir: where downloaded sets lie.
 
         Raises:
             ValueError: without a recipe and a name; for data of another shape or other levels than the run's.
             FileNotFoundError: for data that are not there.
         """
-        if self.recipe is not None:
-            spec = self.recipe.data
-            spec = spec if named is None else spec.model_copy(update={"source": named, "test": None})
-        elif named is not None:
-            spec = Data(source=named)
-        else:
+        if self.recipe is None and named is None:
             raise ValueError(f"{self.name} has no {RECIPE} to say which data")
-        if isinstance(self.transform, Standardize) and self.transform.table is not None:
-            policy = as_table(spec.source, spec.policy, self.transform.table)
-            spec = spec.model_copy(update={"policy": policy})
-        found = data.held_out(spec, data_dir)
-        self.check(*found)
+        if named is None:
+            assert self.recipe is not None
+            found = data.held_out(self.recipe, data_dir, getattr(self.transform, "table", None))
+        else:
+            spec = Data(source=named) if self.recipe is None else self.recipe.data
+            like = (self.event_shape, self.transform, self.class_names)
+            source, apart = read_named(named, spec, policy or {}, *like, data_dir)
+            self.check(source, f"data of {named}")  # before they are looked at
+            known = None if self.recipe is None else data.trained_on(self.recipe, self.folder, data_dir)
+            found = data.other(named, source, apart, known)
+        self.check(found.source, found.what)
         return found
 
     def check(self, source: Source, what: str) -> None:

@@ -6,28 +6,32 @@ trained, `training.png` and `levels.png`.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from scorefield import plots
+from scorefield import plots, recipes
 from scorefield._caller import warn as warn_caller
 from scorefield.baselines import Generative
+from scorefield.catalogue import SHAPES
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.flowmaps import FlowMap
 from scorefield.plots import samples
 from scorefield.randomness import Stream
-from scorefield.recipes import Experiment, Recipe, build, difference, dumps
-from scorefield.recipes import load as load_recipe
+from scorefield.recipes import Experiment, Recipe
+from scorefield.runs import data
 from scorefield.runs.device import device_of
 from scorefield.runs.drawing import draw
 from scorefield.runs.trained import RECIPE, Trained, load
 from scorefield.storage.files import replace as replace_file
 from scorefield.training import Fit, Logger, Run, TensorBoard, WandB, distributed, fit
+from scorefield.training.run import METRICS
 
 SHOWN = 64  # samples in a picture drawn during training
 ROWS = 512  # of a table
@@ -58,7 +62,8 @@ def train(
     """Trains `recipe` in `folder`, going on from its last checkpoint if there is one.
 
     A run goes on with its own recipe, but for its length, its machine and its logging: those the folder's recipe takes
-    over.
+    over. The folder's recipe has absolute paths, so that its data are found from any working directory, and says what
+    was held out. A start that fails leaves nothing behind.
 
     Under torchrun every process calls this alike; those that are not the first write nothing and get None.
 
@@ -67,7 +72,7 @@ def train(
         device: the best there is unless given.
         data_dir: where downloaded sets lie.
         progress: show a bar.
-        say: takes what there is to say of the data that were read, a line at a time.
+        say: takes what there is to say of the data that were read and of what is held out of them, a line at a time.
         warn: takes a line about a damaged checkpoint that was passed over.
 
     Raises:
@@ -77,11 +82,12 @@ def train(
         FloatingPointError: as `fit`.
     """
     folder, device = Path(folder), device_of(device)
-    check(folder, recipe)
-    experiment = build(recipe, data_dir=data_dir)
+    recipe = check(folder, recipes.absolute(recipe, Path()))
+    experiment = recipes.build(recipe, data_dir=data_dir)
+    recipe = check(folder, experiment.recipe)  # again, now that is known whether there is enough to hold some out
     first = distributed.rank() == 0
     if first and say is not None:
-        for line in getattr(experiment.source, "said", ()):
+        for line in (*getattr(experiment.source, "said", ()), *([experiment.read] if experiment.read else [])):
             say(line)
     logging = recipe.logging
     run = Run(
@@ -95,9 +101,12 @@ def train(
         loggers=_loggers(folder, recipe) if first else (),
         warn=warn,
     )
-    with run.opened():
-        if first and not ((folder / RECIPE).is_file() and load_recipe(folder / RECIPE) == recipe):
-            replace_file(folder / RECIPE, dumps(recipe).encode())
+    with or_nothing(folder) if first else contextlib.nullcontext(), run.opened():
+        if first:
+            if not ((folder / RECIPE).is_file() and recipes.begun(folder / RECIPE) == recipe):
+                replace_file(folder / RECIPE, recipes.dumps(recipe).encode())
+            if recipe.data.source not in SHAPES:  # whose draws are never the same
+                data.record(folder, experiment.source)
         result = fit(experiment.denoiser.to(device), experiment.source, run=run, progress=progress, **experiment.fit)
         if first:
             _draw_curves(folder, result)
@@ -106,15 +115,40 @@ def train(
     return replace(load(folder, warn=warn).to(device), examples=len(experiment.source)) if first else None
 
 
-def check(folder: Path, recipe: Recipe) -> None:
-    """Refuses to go on in `folder` with another recipe than the one there.
+@contextlib.contextmanager
+def or_nothing(folder: Path) -> Iterator[None]:
+    """Takes away a new or empty run folder, and the folders made to hold it, if what follows raises before a step."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    empty = not folder.exists() or not any(folder.iterdir())
+    try:
+        yield
+    except BaseException:
+        if empty and folder.is_dir() and not any(path for name in _OF_STEPS for path in folder.glob(name)):
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in new:
+            with contextlib.suppress(OSError):  # not empty
+                path.rmdir()
+        raise
+
+
+_OF_STEPS = (METRICS, "checkpoints", "dump-*")  # what a run that made one has
+
+
+def check(folder: Path, recipe: Recipe) -> Recipe:
+    """`recipe` as the one to go on with in `folder`, whose own may differ in its length, its machine and its logging.
 
     Raises:
-        ValueError: for one that differs in more than its length, its machine and its logging; by the first key.
+        ValueError: for one that differs in more; by the first key.
     """
-    if (folder / RECIPE).is_file() and (different := difference(load_recipe(folder / RECIPE), recipe)):
-        key, there, here = different
-        raise ValueError(f"a run goes on with the recipe in {folder}, where {key} is {there}; got {here}")
+    if not (folder / RECIPE).is_file():
+        return recipe
+    there = recipes.begun(folder / RECIPE)
+    recipe = recipes.going_on(there, recipe)
+    if different := recipes.difference(there, recipe):
+        key, old, new = different
+        raise ValueError(f"a run goes on with the recipe in {folder}, where {key} is {old}; got {new}")
+    return recipe
 
 
 def _meta(experiment: Experiment) -> dict[str, Any]:
