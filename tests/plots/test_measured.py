@@ -1,5 +1,7 @@
 """Pictures of what was measured: the numbers are in the artists, and the axes say what they are."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -53,7 +55,7 @@ def test_a_page_escapes_what_it_is_told(tmp_path):
         title="<b>",
         lead="a & b",
         rows=[Row("loss", "1 < 2", "x")],
-        sections=[Section("curve", "of it", tmp_path / "p.png")],
+        sections=[Section("curve", "of it", tmp_path / "p.png", 'a "curve"')],
         facts=[],
     )
     text = path.read_text(encoding="utf-8")
@@ -61,3 +63,6 @@ def test_a_page_escapes_what_it_is_told(tmp_path):
     assert "a &amp; b" in text
     assert "1 &lt; 2" in text
     assert 'src="data:image/png;base64,iVBORw=="' in text
+    assert 'alt="a &#34;curve&#34;"' in text
+    assert not re.search(r'(src|href)="(?!data:)|url\(|@import|<script', text)  # needs no other file, and runs nothing
+    assert {p.name for p in tmp_path.iterdir()} == {"p.png", "page.html"}  # nothing half written

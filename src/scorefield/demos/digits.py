@@ -316,30 +316,35 @@ def _report(folder: Path, m: Measured, held_out: BitsPerDim, device: torch.devic
             f"Ten samples of each class, {m.nfe} network evaluations each. Row c was asked for digit c. "
             "Nothing was chosen: sample i is a function of the seed and i.",
             folder / "samples.png",
+            "A grid of ten rows and ten columns of generated 8x8 digits; row c holds samples of class c.",
         ),
         Section(
             "From data to noise",
             "One path of the forward process for each of five held-out digits. Above the columns: the noise's standard "
             "deviation over the signal's. Each frame is brought to the data's mean and contrast to be visible.",
             folder / "forward.png",
+            "Five digits, each in nine frames from left to right: clear at first, then more and more covered by noise.",
         ),
         Section(
             "From noise to data",
             "The reverse. Upper rows: the sample on its way. Lower rows: E[x0 | x_t], the network's guess of where it "
             "will end, which is all a denoiser knows; every sampler and the likelihood are built on it.",
             folder / "reverse.png",
+            "Five pairs of rows, nine frames each: noise becomes a digit, and below it the denoiser's guess sharpens.",
         ),
         Section(
             "Training",
             f"The denoising loss of each of {m.steps} batches, and its running mean. Its floor is not zero: it is "
             "the part of the noise that no network can predict.",
             folder / "training.png",
+            f"The loss of {m.steps} training steps and its running mean, falling.",
         ),
         Section(
             "Does it copy?",
             "Samples above the training digit nearest to each, and the distribution of that distance over all samples "
             "beside the same for held-out digits. A model that copies has samples much nearer than new real digits.",
             folder / "neighbours.png",
+            "Generated digits above their nearest training digits, and two histograms of that distance.",
         ),
     ]
     facts = [

@@ -35,15 +35,21 @@ def write(
         Row("network", f"{parameters:,}", f"parameters, {recipe.network.type}"),
     ]
     sections = [
-        Section("Training", "The loss of each batch, and its running mean.", folder / "training.png"),
+        Section(
+            "Training",
+            "The loss of each batch, and its running mean.",
+            folder / "training.png",
+            "The loss over the training steps.",
+        ),
         Section(
             "Loss against noise level",
             "The latest mean at each sigma / alpha. It is not zero where the model is perfect: it is then what no "
             "network can predict. A bump that a longer run does not flatten is a level to give more weight.",
             folder / "levels.png",
+            "The mean loss over the noise level.",
         ),
         *(
-            Section(f"Samples after {int(picture.stem[5:]):,} steps", "The same noise each time.", picture)
+            Section(f"Samples after {int(picture.stem[5:]):,} steps", "The same noise each time.", picture, "Samples.")
             for picture in sorted((folder / "samples").glob("step-*.png"))[-4:]
         ),
     ]
