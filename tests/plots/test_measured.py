@@ -7,6 +7,7 @@ import pytest
 import torch
 from matplotlib.patches import Rectangle
 
+from scorefield import plots
 from scorefield.plots.detection import Scored, detection
 from scorefield.plots.likelihood import likelihoods
 from scorefield.plots.page import Row, Section, write_page
@@ -49,7 +50,7 @@ def test_detection_draws_the_roc_curve_and_the_p_values():
 
 
 def test_a_page_escapes_what_it_is_told(tmp_path):
-    (tmp_path / "p.png").write_bytes(b"\x89PNG")
+    plots.save(plots.figure(2, 1), tmp_path / "p.png", dpi=220)
     path = write_page(
         tmp_path / "page.html",
         title="<b>",
@@ -62,7 +63,8 @@ def test_a_page_escapes_what_it_is_told(tmp_path):
     assert "&lt;b&gt;" in text
     assert "a &amp; b" in text
     assert "1 &lt; 2" in text
-    assert 'src="data:image/png;base64,iVBORw=="' in text
+    assert 'src="data:image/png;base64,iVBORw0KGgo' in text
+    assert 'width="220" height="110"' in text  # 2 x 1 inches, whatever the dots an inch
     assert 'alt="a &#34;curve&#34;"' in text
     assert not re.search(r'(src|href)="(?!data:)|url\(|@import|<script', text)  # needs no other file, and runs nothing
     assert {p.name for p in tmp_path.iterdir()} == {"p.png", "page.html"}  # nothing half written

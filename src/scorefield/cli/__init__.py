@@ -36,6 +36,7 @@ from scorefield.cli import (
     play,
     quickstart,
     reconstruct,
+    report,
     sample,
     train,
     tune,
@@ -52,6 +53,7 @@ app = typer.Typer(
 )
 app.command("quickstart")(quickstart.quickstart)
 app.command("train")(train.train)
+app.command("report")(report.report)
 app.command("sample")(sample.sample)
 app.command("tune")(tune.tune)
 app.command("distill")(distill.distill)

@@ -6,14 +6,18 @@ What it looks like is `templates/page.html`; everything that is put into it is e
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
 from scorefield._origin import origin
 from scorefield.storage import files
+
+DPI = 110  # of pictures as `plots.save` draws them
 
 
 class Section(NamedTuple):
@@ -75,6 +79,18 @@ def write_page(
     return path
 
 
-def _png(picture: Path | bytes) -> str:
+class Drawn(NamedTuple):
+    """A picture as the page holds it."""
+
+    src: str
+    width: int  # CSS pixels
+    height: int
+
+
+def _png(picture: Path | bytes) -> Drawn:
+    """As large on the page as in print at `DPI`: one drawn finer than that stays sharp on a phone."""
     content = picture if isinstance(picture, bytes) else picture.read_bytes()
-    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")
+    with Image.open(io.BytesIO(content)) as image:
+        finer = image.info.get("dpi", (DPI, DPI))[0] / DPI
+        width, height = (round(side / finer) for side in image.size)
+    return Drawn("data:image/png;base64," + base64.b64encode(content).decode("ascii"), width, height)

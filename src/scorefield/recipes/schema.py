@@ -53,6 +53,9 @@ class Data(Section):
     conditional: bool = True  # on the labels, where there are any
     text: Part | None = None  # the encoder of the captions; none: labels stay labels
     captions: tuple[str, ...] = ()  # templates such as "a photo of a {}", for the class names of labelled data
+    axis: str = ""  # what series run along, as pictures say it: "time (s)"
+    step: Positive = 1.0  # from one number of a series to the next, on that axis
+    unit: str = ""  # of the numbers of a series: "mV"
     policy: dict[str, Any] = {}  # arguments of the reader: size, fit, channels, on_error, label, ...
 
 

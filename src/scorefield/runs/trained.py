@@ -21,6 +21,7 @@ from scorefield.data import Source, Transform
 from scorefield.denoisers import ClippedDenoiser, Denoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
 from scorefield.inverse import Likelihood, Method, Posterior
+from scorefield.plots.shown import Look
 from scorefield.recipes import Data, Recipe
 from scorefield.runs import data, guiding, reporting, tunings
 from scorefield.runs.data import HeldOut
@@ -112,6 +113,16 @@ class Trained:
     def class_names(self) -> tuple[str, ...]:
         """Of the classes 0, 1, ...; () where the data had none."""
         return tuple(self.meta.get("class_names", ()))
+
+    @property
+    def look(self) -> Look:
+        """What is known of its data, for who draws them."""
+        spec = None if self.recipe is None else self.recipe.data
+        said = {} if spec is None else {"axis": spec.axis, "step": spec.step, "unit": spec.unit}
+        return Look(
+            None if self.transform is None else self.transform.levels,
+            tuple(getattr(self.transform, "columns", ())), self.class_names, bool(self.meta.get("masked")), **said,
+        )  # fmt: skip
 
     @property
     def knows_null(self) -> bool:
@@ -332,8 +343,13 @@ class Trained:
             history.append(row)
         return history
 
-    def report(self, *, data_dir: Path | None = None) -> Path:
-        """Writes `report.html` of what the run's folder holds, and returns its path.
+    def report(self, *, n: int | None = None, seed: int = 0, data_dir: Path | None = None) -> Path:
+        """Writes `report.html`, samples beside data and how training went, and returns its path; report.json beside it.
+
+        Args:
+            n: samples, and at most as many data; unless given 128, of vectors 1,000.
+            seed: of the samples.
+            data_dir: where downloaded sets lie.
 
         Raises:
             ValueError: for a checkpoint by itself, or a folder without a recipe.
@@ -341,11 +357,8 @@ class Trained:
         folder, recipe = self._own_folder(), self.recipe
         if recipe is None:
             raise ValueError(f"{folder} has no {RECIPE} to report on")
-        parameters = sum(p.numel() for p in self.model.parameters())
         examples = self.examples if self.examples is not None else data.count(recipe, data_dir)
-        return reporting.write(
-            folder, recipe, self.history, parameters=parameters, examples=examples, shape=self.event_shape
-        )
+        return reporting.write(self, recipe, examples=examples, n=n, seed=seed, data_dir=data_dir)
 
     def _own_folder(self) -> Path:
         if self.folder is None:
