@@ -65,6 +65,8 @@ def test_rows_say_the_place_and_the_class():
     assert rows_of([3, 12], [0, 1], look) == ["#3 (cat)", "#12 (dog)"]
     assert rows_of([3], [0], Look()) == ["#3 (class 0)"]
     assert rows_of([3], None, look) == ["#3"]
+    assert rows_of([3, 4], [0, 1], look, [1, 1]) == ["#3 (cat as dog)", "#4 (dog)"]  # asked to be another
+    assert rows_of([3], None, look, [1]) == ["#3 (dog)"]
     assert (of(8, 10, "samples"), of(8, 8, "samples")) == ("8 of 10 samples", "8 samples")
 
 

@@ -90,6 +90,7 @@ def sample(
     from scorefield import plots
     from scorefield.cli._results import save_npz
     from scorefield.plots import samples
+    from scorefield.plots.series import lengths
     from scorefield.runs import captions, labels, load
     from scorefield.solvers import Tuned
 
@@ -105,10 +106,12 @@ def sample(
     drawn = model.sample(
         n, label=asked, cond=told, solver=solver, nfe=nfe, seed=seed, tuned=tuned, progress=at_a_terminal(), warn=note
     )
-    figure = samples.of_samples(drawn.raw, loaded.transform)
+    figure = samples.of_samples(drawn.raw, loaded.transform, loaded.look, asked)
     if figure is not None:
         plots.save(figure, out)
     numbers = {"samples": drawn.x, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}
+    if loaded.look.masked:
+        numbers["length"] = lengths(drawn.raw, loaded.look)
     save_npz(arrays, **numbers, **({} if asked is None else {"label": asked}))
     written = arrays if figure is None else f"{out}, {arrays.name}"
     how = (

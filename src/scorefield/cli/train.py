@@ -89,7 +89,9 @@ def train(
         if folder is None and first:
             folder = run_folder(None, f"runs/{recipe.name}")
         folder = distributed.from_first(folder)
-        run = runs.train(folder, recipe, device=where, data_dir=data_dir, progress=at_a_terminal(), warn=warn)
+        run = runs.train(
+            folder, recipe, device=where, data_dir=data_dir, progress=at_a_terminal(), warn=warn, say=typer.echo
+        )
         if run is None:  # not the first process
             return
         report = run.report(data_dir=data_dir)

@@ -5,12 +5,14 @@
 
 from scorefield.data import captions, phantoms, text, units
 from scorefield.data._moments import Moments, moments
+from scorefield.data.channels import Channels
 from scorefield.data.digits import LEVELS, Split, digits
 from scorefield.data.download import fetch
 from scorefield.data.files import load
 from scorefield.data.images import ImageFolder
 from scorefield.data.latent_space import PCA, LatentSpace
 from scorefield.data.published import named
+from scorefield.data.recordings import Series, read_series
 from scorefield.data.sources import Arrays, Batch, Mapped, Requantised, Source, in_memory
 from scorefield.data.summary import Summary, summarize
 from scorefield.data.synthetic import series, series_law, tabular
@@ -21,6 +23,7 @@ __all__ = [
     "PCA",
     "Arrays",
     "Batch",
+    "Channels",
     "HorizontalFlip",
     "ImageFolder",
     "LatentSpace",
@@ -28,6 +31,7 @@ __all__ = [
     "Moments",
     "Requantised",
     "Scale",
+    "Series",
     "Source",
     "Split",
     "Standardize",
@@ -44,6 +48,7 @@ __all__ = [
     "named",
     "phantoms",
     "quantize",
+    "read_series",
     "series",
     "series_law",
     "summarize",

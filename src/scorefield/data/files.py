@@ -17,7 +17,8 @@ from torch import Tensor
 
 from scorefield.data._decode import SUFFIXES, Fit, Policy, decode, header
 from scorefield.data.idx import labels_beside, read_idx
-from scorefield.data.images import MAX_PIXELS, ImageFolder, target_size
+from scorefield.data.images import MAX_PIXELS, ImageFolder, holds_pictures, target_size
+from scorefield.data.recordings import files_of, read_series
 from scorefield.data.sources import Arrays
 from scorefield.data.tables import read_csv, read_parquet
 
@@ -34,7 +35,7 @@ def load(path: str | os.PathLike[str], **policy: Any) -> Arrays | ImageFolder:
     .csv, .tsv        `read_csv`
     .parquet          `read_parquet`; needs pyarrow
     .png, .jpg, ...   `read_picture`
-    a folder          `ImageFolder`
+    a folder          `ImageFolder`, or where it holds no pictures `read_series`; so an .npz whose `lengths` are said
 
     Args:
         policy: keyword arguments of the reader.
@@ -46,7 +47,9 @@ def load(path: str | os.PathLike[str], **policy: Any) -> Arrays | ImageFolder:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    reader = ImageFolder if path.is_dir() else _reader(path)
+    reader = _of_folder(path) if path.is_dir() else _reader(path)
+    if path.suffix.lower() == ".npz" and "lengths" in policy:
+        reader = read_series
     known = [name for name in inspect.signature(reader).parameters if name != "path"]
     for name in policy:
         if name not in known:
@@ -92,7 +95,8 @@ def read_npz(
         others = [name for name in names if name != label]
         key = key or ("x" if "x" in names else others[0] if len(others) == 1 else None)
         if key is None:
-            raise ValueError(f"{path}: several arrays, {', '.join(names)}: choose one with key")
+            several = f"{path}: several arrays, {', '.join(names)}"
+            raise ValueError(f"{several}: choose one with key; or if each is a series, say lengths = 'crop' or 'pad'")
         for name in (key, *([] if label is None else [label])):
             if name not in names:
                 raise ValueError(f"{path}: no array {name!r}; there are {', '.join(names)}")
@@ -125,6 +129,10 @@ def read_picture(
     known = header(path, max_pixels)
     policy = Policy(channels or (1 if known.grey else 3), target_size(size, {path: known}), fit, max_pixels)
     return Arrays(torch.from_numpy(decode(path, policy).copy())[None])
+
+
+def _of_folder(path: Path) -> Callable[..., Arrays | ImageFolder]:
+    return read_series if not holds_pictures(path) and files_of(path) else ImageFolder
 
 
 def _reader(path: Path) -> Callable[..., Arrays]:

@@ -45,11 +45,15 @@ def tile(pixels: NDArray[np.uint8], columns: int, *, gap: int = 1, scale: int = 
     return big.repeat(scale, 0).repeat(scale, 1)
 
 
-def strip(ax: Axes, images: ArrayLike) -> None:
-    """Images side by side on `ax`, a white pixel between."""
+def strip(ax: Axes, images: ArrayLike, names: Sequence[str] = ()) -> None:
+    """Images side by side on `ax`, a white pixel between; `names` below each."""
     pixels = np.pad(to_pixels(images), ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=255)
     ax.imshow(np.concatenate(list(pixels), 1))
     clean(ax)
+    if names:
+        width = pixels.shape[2]
+        ax.set_xticks([width * (i + 0.5) - 1 for i in range(len(names))], list(names), fontsize=8, color=MUTED)
+        ax.tick_params(length=0)
 
 
 def image_grid(
@@ -67,14 +71,17 @@ def image_grid(
     rows = -(-len(pixels) // columns)
     h, w = pixels.shape[1:3]
     cell = 0.5 if rows * columns > 40 else 0.7
-    fig = figure(columns * cell + 0.6, rows * cell * h / w + (0.5 if title else 0.2) + (0.25 if column_labels else 0))
+    beside = 0.3 + 0.1 * max((len(line) for label in row_labels for line in label.split("\n")), default=3)
+    above = 0.11 + 0.14 * max(label.count("\n") + 1 for label in column_labels) if column_labels else 0
+    told = 0.2 + 0.2 * (title.count("\n") + 1) if title else 0.2
+    fig = figure(max(columns * cell + beside, 0.075 * len(title.split("\n")[0])), rows * cell * h / w + told + above)
     ax = fig.add_subplot()
     ax.imshow(tile(pixels, columns, gap=1, scale=1), interpolation="nearest")
     clean(ax)
     _ticks(ax, "y", row_labels, h)
     _ticks(ax, "x", column_labels, w)
     if title:
-        ax.set_title(title, fontsize=11, color=INK, pad=8)
+        ax.set_title(title, fontsize=10, color=INK, pad=8)
     return fig
 
 

@@ -29,9 +29,8 @@ def channels(x: Tensor, look: Look) -> tuple[Tensor, Tensor]:
 
 
 def lengths(x: Tensor, look: Look) -> Tensor:
-    """`(N,)` int64: how many numbers each series has before it ends."""
-    there = channels(x, look)[1][:, 0].long()
-    return there.cumprod(-1).sum(-1)
+    """`(N,)` int64: how many numbers each series has."""
+    return channels(x, look)[1][:, 0].expand(len(x), x.shape[-1]).sum(-1)
 
 
 def axis_of(length: int, look: Look) -> Tensor:

@@ -36,11 +36,22 @@ class Shown(NamedTuple):
     figure: Figure
 
 
-def rows_of(rows: Sequence[int], labels: Sequence[int] | None, look: Look) -> list[str]:
-    """What rows of a picture are called: "#3 (class 0)", the place of a datum and its class."""
+def rows_of(
+    rows: Sequence[int], labels: Sequence[int] | None, look: Look, asked: Sequence[int] | None = None
+) -> list[str]:
+    """What rows of a picture are called: "#3 (class 0)", the place of a datum and its class.
+
+    Where it was `asked` to be of another, that is said too: "#3 (class 0 as class 5)".
+    """
+    if labels is None:
+        labels, asked = asked, None
     if labels is None:
         return [f"#{row}" for row in rows]
-    return [f"#{row} ({look.called(label)})" for row, label in zip(rows, labels, strict=True)]
+    other = [None] * len(labels) if asked is None else asked
+    return [
+        f"#{row} ({look.called(label)}{'' if a in (None, label) else f' as {look.called(a)}'})"
+        for row, label, a in zip(rows, labels, other, strict=True)
+    ]
 
 
 def of(shown: int, all_: int, what: str) -> str:

@@ -165,6 +165,7 @@ class _Chosen:
         self.event_shape, self.levels = source.event_shape, source.levels
         self.num_classes = source.num_classes if conditional else None
         self.class_names = getattr(source, "class_names", ()) if conditional else ()
+        self.said = getattr(source, "said", ())
 
     def __len__(self) -> int:
         return len(self.source)

@@ -47,7 +47,7 @@ class Data(Section):
 
     source: str  # a name ("mnist", "two-moons", ...) or a path
     test: str | None = None  # a path to held-out data; named sets have their own
-    transform: str = "standard"  # or unit-range, columns, none
+    transform: str = "standard"  # or unit-range, columns, channels, none
     dequantize: bool = True  # add uniform noise to integers: what likelihoods need
     flip: Share = 0.0  # probability of a mirror image
     conditional: bool = True  # on the labels, where there are any

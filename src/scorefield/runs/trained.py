@@ -119,10 +119,9 @@ class Trained:
         """What is known of its data, for who draws them."""
         spec = None if self.recipe is None else self.recipe.data
         said = {} if spec is None else {"axis": spec.axis, "step": spec.step, "unit": spec.unit}
-        return Look(
-            None if self.transform is None else self.transform.levels,
-            tuple(getattr(self.transform, "columns", ())), self.class_names, bool(self.meta.get("masked")), **said,
-        )  # fmt: skip
+        columns, masked = getattr(self.transform, "columns", ()), getattr(self.transform, "masked", False)
+        levels = None if self.transform is None else self.transform.levels
+        return Look(levels, tuple(columns), self.class_names, masked, **said)
 
     @property
     def knows_null(self) -> bool:

@@ -20,6 +20,7 @@ from scorefield.baselines import Generative
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.flowmaps import FlowMap
 from scorefield.plots import samples
+from scorefield.plots.shown import Look
 from scorefield.recipes import Experiment, Recipe, build, difference, dumps
 from scorefield.recipes import load as load_recipe
 from scorefield.runs.device import device_of
@@ -51,6 +52,7 @@ def train(
     data_dir: Path | None = None,
     progress: bool = False,
     warn: Callable[[str], None] = warn_caller,
+    say: Callable[[str], None] | None = None,
 ) -> Trained | None:
     """Trains `recipe` in `folder`, going on from its last checkpoint if there is one.
 
@@ -65,6 +67,7 @@ def train(
         data_dir: where downloaded sets lie.
         progress: show a bar.
         warn: takes a line about a damaged checkpoint that was passed over.
+        say: takes a line about how the data were read, and after a few steps about what training will take.
 
     Raises:
         Interrupted: after SIGINT or SIGTERM, once what was trained so far is saved.
@@ -76,6 +79,9 @@ def train(
     check(folder, recipe)
     experiment = build(recipe, data_dir=data_dir)
     first = distributed.rank() == 0
+    if first and say is not None:
+        for line in getattr(experiment.source, "said", ()):
+            say(line)
     logging = recipe.logging
     run = Run(
         folder,
@@ -142,7 +148,10 @@ def _sample_into(folder: Path, denoiser: NetworkDenoiser | Generative, experimen
         {} if isinstance(denoiser, Generative) else {"nfe": None if isinstance(denoiser, FlowMap) else 20, "cond": cond}
     )
     drawn = draw(denoiser, experiment.transform, (SHOWN, *source.event_shape), **how)
-    figure = samples.of_samples(drawn.raw, experiment.transform)
+    look = Look(
+        class_names=tuple(getattr(source, "class_names", ())), masked=getattr(experiment.transform, "masked", False)
+    )
+    figure = samples.of_samples(drawn.raw, experiment.transform, look, how.get("cond", {}).get("label"))
     if figure is not None and distributed.rank() == 0:
         folder.mkdir(exist_ok=True)
         plots.save(figure, folder / f"step-{step:06d}.png")
