@@ -151,6 +151,7 @@ TRANSFORMS: Table = {
     "standard": "scorefield.data:Scale.to_standard",
     "unit-range": "scorefield.data:Scale.to_unit_range",
     "columns": "scorefield.data:Standardize.measured",
+    "channels": "scorefield.data:Channels.measured",
 }
 
 #: What else a checkpoint may hold: of data's way to the model, and where a flow begins.

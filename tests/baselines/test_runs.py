@@ -1,6 +1,7 @@
 """VAE and GAN are runs as any other: recipes, checkpoints that go on to the bit, `sf.load`, samples, and refusals."""
 
 import os
+import re
 import signal
 from typing import Any
 
@@ -78,7 +79,8 @@ def test_what_is_loaded_draws_in_the_units_of_the_data(folder):
     x = vae.to_model(vae.held_out().source.batch(torch.arange(6)).x, torch.arange(6))
     assert isinstance(vae.model, VAE)
     assert bool((vae.model.bound(x, importance=4) < 0).all())  # of masses
-    assert vae.report().read_text().count("<h2>") == 1  # no noise levels
+    titles = re.findall("<h2>(.*?)</h2>", vae.report().read_text())
+    assert titles == ["Samples beside data", "Training", "Nearest training data"]  # and no noise levels
     with pytest.raises(ValueError, match="by no solver"):
         _ = drawn.solver
 

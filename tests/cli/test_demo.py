@@ -61,7 +61,9 @@ def test_schedules_writes_every_picture_the_same_each_time(cli, tmp_path):
     assert {p.name for p in (tmp_path / "a").iterdir()} == SCHEDULES
     for name in SCHEDULES:
         assert_drawn(tmp_path / "a" / name)
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        a, b = (Image.open(tmp_path / folder / name) for folder in "ab")
+        assert a.tobytes() == b.tobytes()
+        assert a.info["Command"] == "scorefield demo schedules --out a"
 
 
 def test_pictures_are_not_overwritten_unless_asked(cli, refused, tmp_path):

@@ -162,9 +162,10 @@ def test_a_pickle_among_the_weights_is_never_opened(run, cli, refused, tmp_path)
 def test_the_report_is_whole(whole):
     page = (whole / "report.html").read_text()
     assert page.rstrip().endswith("</html>")
-    assert "Loss against noise level" in page
-    assert re.findall(r"<h2>(.*?)</h2>", page)[2:] == ["Samples after 30 steps", "Samples after 60 steps"]
-    assert page.count('src="data:image/png;base64,iVBOR') == 4
+    titles = ["Samples beside data", "Training", "Nearest training data", "Error by noise level"]
+    titles += ["Samples after 30 steps", "Samples after 60 steps"]
+    assert re.findall(r"<h2>(.*?)</h2>", page) == titles
+    assert page.count('src="data:image/png;base64,iVBOR') == 6
     assert not re.findall(r'(?:src|href)="(?!data:)', page)  # nothing outside the file
 
 

@@ -42,7 +42,7 @@ def test_a_loss_curve_shows_each_step_and_the_running_mean():
     np.testing.assert_array_equal(each.get_xydata(), np.stack([steps, losses], 1))
     np.testing.assert_array_equal(mean.get_xdata(), steps[3:])
     np.testing.assert_allclose(mean.get_ydata(), [losses[i - 3 : i + 1].mean() for i in range(3, 200)])
-    assert (labels(ax), ax.get_yscale(), legend(ax)) == (("step", "nats", ""), "log", ["each step", "mean of 4"])
+    assert (labels(ax), ax.get_yscale(), legend(ax)) == (("step", "nats", ""), "log", ["each step", "mean of 4 steps"])
 
 
 def test_one_step_has_no_running_mean():

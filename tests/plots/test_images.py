@@ -73,8 +73,8 @@ def test_neighbours_stand_below_their_samples_with_the_distance_above():
     np.testing.assert_array_equal(cut(picture(pairs), 2, 2, 3), grey(IMAGES[:4]))
     assert list(ticks(pairs.xaxis).values()) == ["1.00", "2.35"]
     assert list(ticks(pairs.yaxis).values()) == ["sample", "nearest"]
-    assert labels(below) == ("distance to the nearest training digit", "density", "")
-    assert legend(below) == ["held-out digits (median 4.00)", "samples (median 2.00)"]
+    assert labels(below) == ("distance to the nearest training datum", "density", "")
+    assert legend(below) == ["held-out data (median 4.00)", "samples (median 2.00)"]
 
 
 def test_histograms_are_densities_with_their_medians():

@@ -6,7 +6,9 @@ import torch
 from plots_cases import axes, cut, lines, picture, ticks
 
 from scorefield import data, plots
-from scorefield.plots.samples import SERIES_SHOWN, of_samples, panels
+from scorefield.plots.samples import of_samples, panels
+from scorefield.plots.series import SHOWN
+from scorefield.plots.shown import Look, of, rows_of
 
 GREY = data.Scale(2 / 17, -1.0, levels=17)
 draw = lambda *shape: torch.randn(*shape, generator=torch.Generator().manual_seed(0))  # noqa: E731
@@ -28,15 +30,49 @@ def test_points_are_a_cloud_in_their_own_units():
 
 
 def test_series_are_lines_over_their_index():
-    x = draw(SERIES_SHOWN + 5, 1, 7)
+    x = draw(SHOWN + 5, 1, 7)
     (ax,) = axes(of_samples(x, None))
-    np.testing.assert_allclose(lines(ax)[..., 1], x[:SERIES_SHOWN, 0])
-    np.testing.assert_array_equal(lines(ax)[..., 0], [range(7)] * SERIES_SHOWN)
+    np.testing.assert_allclose(lines(ax)[..., 1], x[:SHOWN, 0])
+    np.testing.assert_array_equal(lines(ax)[..., 0], [range(7)] * SHOWN)
+
+
+def test_a_series_of_channels_has_a_panel_for_each_up_to_where_it_ends():
+    x = draw(3, 3, 8)
+    x[:, 2] = 1
+    x[1, 2, 5:] = 0  # the mask: the second ends after five
+    look = Look(masked=True, axis="time (s)", step=0.5, unit="mV")
+    first, second = axes(of_samples(x, None, look))
+    for c, ax in enumerate((first, second)):
+        drawn = lines(ax)
+        np.testing.assert_allclose(drawn[[0, 2], :, 1], x[[0, 2], c])
+        np.testing.assert_allclose(drawn[1, :5, 1], x[1, c, :5])
+        assert np.isnan(drawn[1, 5:, 1]).all()
+        np.testing.assert_allclose(drawn[0, :, 0], 0.5 * np.arange(8))
+        assert ax.get_ylabel() == f"channel {c} (mV)"
+    assert (second.get_xlabel(), first.get_title()) == ("time (s)", "3 series")
+
+
+def test_classes_asked_for_in_turn_have_a_column_each():
+    raw = torch.randint(0, 17, (9, 1, 2, 2), generator=torch.Generator().manual_seed(0))
+    (ax,) = axes(of_samples(raw, GREY, Look(class_names=("cat", "dog", "2")), torch.tensor([1, 2] * 4 + [1])))
+    assert list(ticks(ax.xaxis).values()) == ["dog", "class\n2"] * 2  # four columns, near the root of nine
+    (ax,) = axes(of_samples(raw, GREY, Look(), torch.full((9,), 3)))
+    assert (list(ticks(ax.xaxis).values()), ax.get_title()) == ([], "class 3")
+
+
+def test_rows_say_the_place_and_the_class():
+    look = Look(class_names=("cat", "dog"))
+    assert rows_of([3, 12], [0, 1], look) == ["#3 (cat)", "#12 (dog)"]
+    assert rows_of([3], [0], Look()) == ["#3 (class 0)"]
+    assert rows_of([3], None, look) == ["#3"]
+    assert rows_of([3, 4], [0, 1], look, [1, 1]) == ["#3 (cat as dog)", "#4 (dog)"]  # asked to be another
+    assert rows_of([3], None, look, [1]) == ["#3 (dog)"]
+    assert (of(8, 10, "samples"), of(8, 8, "samples")) == ("8 of 10 samples", "8 samples")
 
 
 @pytest.mark.parametrize(
     ("shape", "transform"),
-    [((4, 5), None), ((4, 2, 7), None), ((4, 1, 2, 3), None), ((4, 1, 2, 3), data.Scale(1.0)), ((4, 3, 2, 2, 2), GREY)],
+    [((4, 5), None), ((4, 1, 2, 3), None), ((4, 1, 2, 3), data.Scale(1.0)), ((4, 3, 2, 2, 2), GREY)],
 )
 def test_other_events_have_no_picture(shape, transform):
     assert of_samples(draw(*shape), transform) is None
@@ -72,15 +108,15 @@ def test_panels_of_points_keep_the_colour_of_a_datum():
 
 
 def test_panels_of_series_have_a_line_for_each_datum():
-    x = draw(SERIES_SHOWN + 1, 1, 4)
+    x = draw(SHOWN + 1, 1, 4)
     first, second = axes(panels({"encoded": x, "decoded": -x}))
-    np.testing.assert_allclose(lines(first)[..., 1], x[:SERIES_SHOWN, 0])
-    np.testing.assert_allclose(lines(second)[..., 1], -x[:SERIES_SHOWN, 0])
+    np.testing.assert_allclose(lines(first)[..., 1], x[:SHOWN, 0])
+    np.testing.assert_allclose(lines(second)[..., 1], -x[:SHOWN, 0])
     a, b = (np.array([line.get_color() for line in ax.lines]) for ax in (first, second))
     np.testing.assert_array_equal(a, b)
-    assert len(np.unique(a[:-1], axis=0)) == SERIES_SHOWN - 1
+    assert len(np.unique(a[:-1], axis=0)) == SHOWN - 1
 
 
-@pytest.mark.parametrize("event", [(3,), (2, 4), (2, 2, 2), (1, 2, 2, 2)])
+@pytest.mark.parametrize("event", [(3,), (2, 2, 2), (1, 2, 2, 2)])
 def test_panels_of_other_events_are_none(event):
     assert panels({"a": torch.zeros(3, *event)}) is None

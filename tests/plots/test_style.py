@@ -1,5 +1,6 @@
 """Files: whole, small, and the same bytes each time; nothing of a figure is global."""
 
+import contextvars
 import io
 import sys
 
@@ -8,7 +9,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+import scorefield as sf
 from scorefield import plots
+from scorefield._origin import running
 from scorefield.plots.style import INK
 
 
@@ -25,6 +28,24 @@ def test_a_figure_is_of_its_own_inches_and_saves_the_same_bytes(tmp_path):
     assert (tmp_path / "a.png").read_bytes() == raw
     assert b"matplotlib" not in plots.png_bytes(figure(), colors=None).lower()  # no version of another program
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_a_picture_says_what_made_it(tmp_path, monkeypatch):
+    """PNG text chunks, a GIF's comment: the version, and the command where one runs; quoted as a shell needs it."""
+    version = f"scorefield {sf.__version__}"
+    assert Image.open(io.BytesIO(plots.png_bytes(figure()))).info["Software"] == version
+    contextvars.copy_context().run(_made_by_a_command, tmp_path)
+    for name in ("a.png", "b.png"):
+        info = Image.open(tmp_path / name).info
+        assert (info["Software"], info["Command"]) == (version, "scorefield sample 'my run' --label 'π'")
+    assert Image.open(tmp_path / "a.gif").info["comment"].decode() == f"{version}: {info['Command']}"
+
+
+def _made_by_a_command(folder):
+    running(["sample", "my run", "--label", "π"])
+    plots.save(figure(), folder / "a.png")
+    plots.save(figure(), folder / "b.png", colors=None)
+    plots.save_gif(figure(), lambda i: None, 2, folder / "a.gif")
 
 
 def test_few_colours_look_like_all_and_are_smaller():

@@ -1,6 +1,7 @@
 """A run after training: what `sf.load` gives is what was trained, and what is done with it is the library's own."""
 
 import json
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -273,10 +274,11 @@ def test_the_report_is_written_again(copy, monkeypatch):
     run = sf.load(copy("wine"))
     assert ">7<" in replace(run, examples=7).report().read_text(encoding="utf-8")  # known from training
     page = run.report().read_text(encoding="utf-8")
-    assert "Training run: tabular" in page
+    assert "Run: tabular" in page
     assert ">165<" in page  # of 178, the others held out
     assert "mean of the last 4 steps" in page
-    assert page.count("data:image/png;base64,") == 2
+    titles = ["Samples beside data", "Training", "Correlations", "Nearest training data", "Error by noise level"]
+    assert re.findall("<h2>(.*?)</h2>", page) == titles
     # of a run that is not over, on data that are elsewhere
     assert run.folder is not None
     for name in ("training.png", "levels.png"):
@@ -287,7 +289,8 @@ def test_the_report_is_written_again(copy, monkeypatch):
     page = run.report().read_text(encoding="utf-8")
     assert ">unknown<" in page
     assert "mean of the last 4 steps" in page
-    assert "data:image" not in page
+    assert "no samples are shown beside them: gone" in page
+    assert re.findall("<h2>(.*?)</h2>", page) == ["Training"]
     (run.folder / "recipe.toml").unlink()
     with pytest.raises(ValueError, match=r"has no recipe.toml to report on"):
         sf.load(run.folder).report()

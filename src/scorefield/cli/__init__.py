@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from scorefield._origin import running
 from scorefield.cli import (
     anomaly,
     audit,
@@ -35,6 +36,7 @@ from scorefield.cli import (
     play,
     quickstart,
     reconstruct,
+    report,
     sample,
     train,
     tune,
@@ -51,6 +53,7 @@ app = typer.Typer(
 )
 app.command("quickstart")(quickstart.quickstart)
 app.command("train")(train.train)
+app.command("report")(report.report)
 app.command("sample")(sample.sample)
 app.command("tune")(tune.tune)
 app.command("distill")(distill.distill)
@@ -97,6 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     args = [a for a in args if a != "--debug"]
+    running(args)
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         code = typer.main.get_command(app).main(args, prog_name="scorefield", standalone_mode=False)

@@ -25,6 +25,7 @@ from scorefield.cli._options import Reading
 from scorefield.cli._output import at_a_terminal, note, warn
 from scorefield.data import Source, Transform, units
 from scorefield.plots.detection import Scored, detection
+from scorefield.plots.shown import Look, of, rows_of
 from scorefield.runs import RECIPE, HeldOut, Trained, load
 
 DETECTORS = "detectors"
@@ -99,7 +100,7 @@ def run(folder: Path, job: Job, out: Path, *, device: str | None, data_dir: Path
     }
     console.print(_table(summary))
     console.print(_ranking(judged, rows, job))
-    plots.save(_draw(judged, source, rows, transform, summary), out)
+    plots.save(_draw(judged, source, rows, transform, summary, trained.look), out)
     arrays = {
         f"{name}_{key}": value
         for name, j in judged.items()
@@ -191,17 +192,26 @@ def _ranking(judged: Mapping[str, Judged], rows: Tensor, job: Job) -> Table:
 
 
 def _draw(
-    judged: Mapping[str, Judged], source: Source, rows: Tensor, transform: Transform | None, s: Mapping[str, Any]
+    judged: Mapping[str, Judged],
+    source: Source,
+    rows: Tensor,
+    transform: Transform | None,
+    s: Mapping[str, Any],
+    look: Look,
 ) -> Figure:
     scored = {
         name: Scored(j.detector.reference, j.scores, j.p, s["statistics"][name]["auroc"]["value"])
         for name, j in judged.items()
     }
     name, first = next(iter(judged.items()))
-    ends = {}
+    ends, names = {}, {}
     event = tuple(source.event_shape)
     if transform is not None and transform.levels is not None and len(event) == 3 and event[0] in (1, 3):
         order = first.ranking
         for title, at in {"most": order[:SHOWN], "least": order.flip(0)[:SHOWN]}.items():
-            ends[f"{title} anomalous by {name}"] = units.unit(source.batch(rows[at]).x, transform)
-    return detection(scored, ends)
+            of_end = f"{title} anomalous by {name}: {of(len(at), len(rows), 'judged data')}"
+            x, cond = source.batch(rows[at])
+            ends[of_end] = units.unit(x, transform)
+            called = rows_of(rows[at].tolist(), cond["label"].tolist() if "label" in cond else None, look)
+            names[of_end] = [n.replace(" (", "\n(") for n in called]
+    return detection(scored, ends, names)

@@ -21,6 +21,7 @@ from scorefield.cli._results import number
 from scorefield.conditions import Conditions
 from scorefield.data import units
 from scorefield.plots import samples
+from scorefield.plots.shown import of
 
 SHOWN = 10  # data in a picture
 HIDDEN = 0.5  # grey of what is to be made anew, in [0, 1]
@@ -51,7 +52,7 @@ def edit(wanted: Wanted, strengths: list[float], solver: str | None, nfe: int | 
         out,
         given,
         _results.table(head, rows),
-        {"given": given.raw, **{f"{s:g}": y for s, y in zip(strengths, raw, strict=True)}},
+        {"given": given.raw, **{f"strength\n{s:g}": y for s, y in zip(strengths, raw, strict=True)}},
         {"edited": torch.stack(changed), "edited_raw": torch.stack(raw), "strength": strengths},
         {"n": len(x), "data": given.what, "solver": solver or "recommended", "seed": wanted.seed, "reached": reached},
     )
@@ -92,7 +93,7 @@ def inpaint(wanted: Wanted, mask: str, samples: int, nfe: int, resamples: int, j
         out,
         given,
         _results.table([f"{n} {given.what}", "value", "beside it"], rows),
-        {"given": given.raw, "kept": _without(given, there), **{str(i + 1): a for i, a in enumerate(raw)}},
+        {"given": given.raw, "kept": _without(given, there), **{f"attempt\n{i + 1}": a for i, a in enumerate(raw)}},
         {"inpainted": attempts, "inpainted_raw": raw, "hidden": there},
         summary,
     )
@@ -161,5 +162,8 @@ def _write(
     shown = {name: units.shown(raw[:SHOWN], given.transform) for name, raw in columns.items()}
     labels = {} if given.label is None else {"label": given.label.cpu()}
     kept = {"x": given.x.cpu(), "raw": given.raw, "rows": given.rows}
-    names = [str(int(row)) for row in given.rows[:SHOWN]]
-    _results.write(out, table, samples.panels(shown, row_labels=names), {**kept, **labels, **arrays}, summary)
+    n = min(SHOWN, len(given.rows))
+    figure = samples.panels(
+        shown, row_labels=given.names(n), title=of(n, len(given.rows), given.what), look=given.run.look
+    )
+    _results.write(out, table, figure, {**kept, **labels, **arrays}, summary)

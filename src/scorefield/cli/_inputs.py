@@ -13,6 +13,7 @@ from scorefield.cli._options import Reading, Wanted, places
 from scorefield.cli._output import note, warn
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
+from scorefield.plots.shown import rows_of
 from scorefield.runs import RECIPE, HeldOut, Trained
 from scorefield.runs.named import is_pictures
 
@@ -28,6 +29,12 @@ class Inputs(NamedTuple):
     rows: Tensor  # (N,) int64, their places in what they were chosen from
     label: Tensor | None  # (N,) int64
     what: str  # "held-out data of mnist"
+    own: Tensor | None = None  # (N,) the classes that the data have, whatever was asked for
+
+    def names(self, n: int) -> list[str]:
+        """What a picture calls the first n: "#3 (class 0)"."""
+        own, asked = (None if t is None else t[:n].tolist() for t in (self.own, self.label))
+        return rows_of(self.rows[:n].tolist(), own, self.run.look, asked)
 
     @property
     def denoiser(self) -> Denoiser:
@@ -64,7 +71,7 @@ def chosen(wanted: Wanted, *, labelled: bool = True) -> Inputs:
     raw, cond = source.batch(index)
     label = label_of(wanted, run, len(rows), cond.get("label")) if labelled else None
     x = run.to_model(raw, index, seed=wanted.seed)
-    return Inputs(run, raw, x, index, None if label is None else label.to(run.device), what)
+    return Inputs(run, raw, x, index, None if label is None else label.to(run.device), what, cond.get("label"))
 
 
 def model(wanted: Wanted) -> Trained:

@@ -26,6 +26,7 @@ from scorefield.cli._output import at_a_terminal
 from scorefield.cli._results import number
 from scorefield.data import units
 from scorefield.plots import samples
+from scorefield.plots.shown import of
 from scorefield.runs import Trained
 
 SHOWN = 10  # data in a picture
@@ -89,7 +90,7 @@ def decode(wanted: Wanted, path: Path, nfe: int | None, out: Path) -> None:
     _results.write(
         out,
         _results.table([f"{len(x)} latents of {path.name}", "value", "beside it"], rows),
-        samples.of_samples(raw, run.transform),
+        samples.of_samples(raw, run.transform, run.look, label),
         {"x": x, "raw": raw, "nfe": nfe, **_optional(label=label)},
         summary,
     )
@@ -114,12 +115,19 @@ def interpolate(wanted: Wanted, ends: tuple[str, str], steps: int, nfe: int, out
         [f"{int(i)} to {int(j)}", number(float(d)), number(float(step)), number(float(e))]
         for i, j, d, step, e in zip(*per_pair.values(), strict=True)
     ]
-    columns = {f"{w:.2g}": x for w, x in zip(np.linspace(0, 1, steps), raw, strict=True)}
+    weights = ["from", *(f"{w:.2f}" for w in np.linspace(0, 1, steps)[1:-1]), "to"]
+    columns = dict(zip(weights, raw, strict=True))
     shown = {name: units.shown(x[:SHOWN], given.transform) for name, x in columns.items()}
+    names = given.names(2 * n)
     _results.write(
         out,
         _results.table([given.what, "distance, RMS", "longest step", "error at the ends"], rows),
-        samples.panels(shown, row_labels=[row[0] for row in rows[:SHOWN]]),
+        samples.panels(
+            shown,
+            row_labels=[f"{a} to {b}" for a, b in zip(names[:n], names[n:], strict=True)][:SHOWN],
+            look=given.run.look,
+            title=f"{of(min(SHOWN, n), n, 'pairs')}; above, how far on the way between their latents",
+        ),
         {"x": path, "raw": raw, "ends": given.raw, "rows": given.rows, "nfe": nfe, **_optional(label=label)},
         {
             "n": n,
@@ -143,13 +151,18 @@ def move(wanted: Wanted, having: Path, lacking: Path, amounts: list[float], nfe:
     raw = [units.raw(x, given.transform) for x in moved]
     sd, size = given.denoiser.data_std, float(rms(direction[None]))
     distances = [distance(given.x.cpu(), x, sd) for x in moved]
-    columns = {"given": given.raw, **{f"{a:+g}": x for a, x in zip(amounts, raw, strict=True)}}
+    columns = {"given": given.raw, **{f"moved\n{a:+g}": x for a, x in zip(amounts, raw, strict=True)}}
     shown = {name: units.shown(x[:SHOWN], given.transform) for name, x in columns.items()}
     rows = [[f"{a:g}", number(d), f"{a * size:.3f}"] for a, d in zip(amounts, distances, strict=True)]
     _results.write(
         out,
         _results.table(["amount", "distance / sd", "in the latent, RMS"], rows),
-        samples.panels(shown, row_labels=[str(int(row)) for row in given.rows[:SHOWN]]),
+        samples.panels(
+            shown,
+            row_labels=given.names(SHOWN),
+            look=given.run.look,
+            title=f"{of(min(SHOWN, len(z)), len(z), given.what)}; amounts of the difference of means",
+        ),
         {
             "x": torch.stack(moved),
             "raw": torch.stack(raw),
@@ -241,8 +254,10 @@ def _picture_of_map(given: Inputs, z: Tensor, again: Tensor) -> Figure | None:
     n = SHOWN if z.ndim == 4 else len(z)
     grey = given.transform is not None and given.transform.levels is not None
     columns = {
-        "data": units.shown(given.raw[:n], given.transform),
-        "latent": z[:n] / (2 * Z_RANGE) + 0.5 if grey else z[:n],
+        "given": units.shown(given.raw[:n], given.transform),
+        "its latent": z[:n] / (2 * Z_RANGE) + 0.5 if grey else z[:n],
         "decoded": units.shown(again[:n], given.transform),
     }
-    return samples.panels(columns, row_labels=[str(int(row)) for row in given.rows[:n]], down=True)
+    names = [name.replace(" (", "\n(") for name in given.names(n)]  # above pictures that are small
+    title = of(min(n, len(z)), len(z), given.what) + (f"; latents from -{Z_RANGE:g} to {Z_RANGE:g}" if grey else "")
+    return samples.panels(columns, row_labels=names, down=True, title=title, look=given.run.look)

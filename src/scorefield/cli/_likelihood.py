@@ -22,6 +22,7 @@ from scorefield.cli._output import at_a_terminal, warn
 from scorefield.data import Source, Transform, units
 from scorefield.likelihood import Effort, default_probes, over_data, per_datum
 from scorefield.plots.likelihood import likelihoods
+from scorefield.plots.shown import Look, rows_of
 from scorefield.runs import load
 
 SHOWN = 8  # most and least likely images
@@ -60,7 +61,7 @@ def run(
         )
     summary = {**over_data(scored, d), "data": what, **asdict(effort), "probes": effort.probes or 0}
     console.print(_table(summary))
-    plots.save(_draw(scored, source, chosen, transform, summary), out)
+    plots.save(_draw(scored, source, chosen, transform, summary, trained.look), out)
     _results.save_npz(out.with_suffix(".npz"), rows=chosen, **scored)
     out.with_suffix(".json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     console.print(f"{out}, {out.with_suffix('.npz').name}, {out.with_suffix('.json').name}", soft_wrap=True)
@@ -94,13 +95,25 @@ def _table(s: dict[str, Any]) -> Table:
 
 
 def _draw(
-    scored: dict[str, Tensor], source: Source, chosen: Tensor, transform: Transform | None, s: dict[str, Any]
+    scored: dict[str, Tensor],
+    source: Source,
+    chosen: Tensor,
+    transform: Transform | None,
+    s: dict[str, Any],
+    look: Look,
 ) -> Figure:
     bits = "bits_per_dim" in scored
     values = scored["bits_per_dim"] if bits else scored["log_prob"] / math.prod(source.event_shape)
-    ends = {}
+    ends, names = {}, {}
     if bits and len(source.event_shape) == 3 and source.event_shape[0] in (1, 3):
         order = values.argsort()  # fewest bits first
         for title, rows in {"most likely": order[:SHOWN], "least likely": order.flip(0)[:SHOWN]}.items():
-            ends[title] = units.unit(source.batch(chosen[rows]).x, transform), values[rows]
-    return likelihoods(values, _number(s["mean"]), unit=s["unit"], ends=ends)
+            x, cond = source.batch(chosen[rows])
+            ends[title] = units.unit(x, transform), values[rows]
+            names[title] = rows_of(chosen[rows].tolist(), cond["label"].tolist() if "label" in cond else None, look)
+    return likelihoods(values, _number(s["mean"]), unit=s["unit"], ends=ends, names=_below(names))
+
+
+def _below(names: dict[str, list[str]]) -> dict[str, list[str]]:
+    """In two lines, for pictures that are small."""
+    return {title: [name.replace(" (", "\n(") for name in row] for title, row in names.items()}

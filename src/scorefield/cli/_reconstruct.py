@@ -18,6 +18,7 @@ from scorefield.cli._results import number
 from scorefield.inverse import GaussianNoise, PosteriorSamples, Quality, Units
 from scorefield.inverse.operators import LinearOperator, Operator
 from scorefield.plots import samples
+from scorefield.plots.shown import of, rows_of
 from scorefield.recipes import operators
 from scorefield.runs import Trained
 
@@ -34,6 +35,7 @@ class _Measured(NamedTuple):
     label: Tensor | None
     rows: Tensor
     what: str
+    own: Tensor | None = None  # the classes that the data have
 
     @property
     def units(self) -> Units:
@@ -92,7 +94,7 @@ def _simulated(wanted: Wanted, spec: str, noise_std: float) -> _Measured:
     operator = operators.parse(spec, tuple(given.raw.shape[1:]))
     truth = units.of_raw(given.raw)
     likelihood = inverse.simulate(operator, truth, noise_std, seed=wanted.seed, index=given.rows)
-    return _Measured(given.run, likelihood, truth, given.label, given.rows, given.what)
+    return _Measured(given.run, likelihood, truth, given.label, given.rows, given.what, given.own)
 
 
 def _read(wanted: Wanted, spec: str, noise_std: float, path: Path) -> _Measured:
@@ -155,9 +157,13 @@ def _picture(measured: _Measured, x: Tensor, found: inverse.Moments) -> Any:
     columns["mean"], std = found.mean[n], found.std[n]
     most = float(std.max())
     grey = measured.units.grey and most > 0
-    columns[f"sd / {most:.2g}" if grey else "sd"] = std / most if grey else std
-    columns |= {f"{j + 1}": x[n, j] for j in range(min(SAMPLES_SHOWN, x.shape[1]))}
-    return samples.panels(columns, row_labels=[str(row) for row in measured.rows[n].tolist()])
+    columns[f"sd, white\nis {most:.2g}" if grey else "sd"] = std / most if grey else std
+    few = min(SAMPLES_SHOWN, x.shape[1])
+    columns |= {f"sample\n{j + 1}": x[n, j] for j in range(few)}
+    look, own, all_ = measured.run.look, measured.own, len(measured.rows)
+    title = f"{of(min(SHOWN, all_), all_, measured.what)}; {of(few, x.shape[1], 'samples')} of each posterior"
+    names = rows_of(measured.rows[n].tolist(), None if own is None else own[n].tolist(), look)
+    return samples.panels(columns, row_labels=names, title=title, look=look)
 
 
 def _back(operator: Operator, y: Tensor) -> Tensor | None:

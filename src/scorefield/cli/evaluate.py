@@ -80,7 +80,7 @@ def evaluate(
             progress=lambda fraction: bar.update(task, completed=fraction), warn=note,
         )  # fmt: skip
     seconds = time.perf_counter() - start
-    plots.save(of_evaluation(found), out)
+    plots.save(of_evaluation(found, model.look), out)
     numbers: dict[str, Any] = {
         "run": str(run), "checkpoint": model.checkpoint, "against": what, "n": n, "nfe": drawn.nfe, "seed": seed,
         "metrics": [{**r.numbers, "verdict": r.verdict} for r in found.rows],

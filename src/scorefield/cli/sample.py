@@ -95,11 +95,12 @@ def sample(
     from scorefield import plots
     from scorefield.cli._results import save_npz
     from scorefield.plots import samples
+    from scorefield.plots.series import lengths
     from scorefield.runs import captions, labels, load, tables
     from scorefield.solvers import Tuned
 
     loaded = load(run, warn=warn)
-    if as_table and loaded.table is None:
+    if as_table and loaded.look.table is None:
         raise ValueError(
             f"--out {out}: this run's samples are of shape {loaded.event_shape}, and no table; give a .png, which gets "
             "an .npz beside it"
@@ -119,10 +120,12 @@ def sample(
         tables.write(out, drawn.table)
         written = str(out)
     else:
-        figure = samples.of_samples(drawn.raw, loaded.transform)
+        figure = samples.of_samples(drawn.raw, loaded.transform, loaded.look, drawn.label)
         if figure is not None:
             plots.save(figure, out)
         numbers = {"samples": drawn.x, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}
+        if loaded.look.masked:
+            numbers["length"] = lengths(drawn.raw, loaded.look)
         save_npz(arrays, **numbers, **({} if drawn.label is None else {"label": drawn.label}))
         written = str(arrays) if figure is None else f"{out}, {arrays.name}"
     how = (

@@ -61,8 +61,19 @@ def write(study: Study) -> Path:
             )
         ],
         sections=[
-            Section("Every seed", "A dot for each seed; dotted, what real data have.", folder / "seeds.png"),
-            Section("Samples", _caption(study), folder / "samples.png"),
+            Section(
+                "Every seed",
+                "A dot for each seed; dotted, what real data have.",
+                folder / "seeds.png",
+                f"Dots of {study.metric}, modes, total variation of the weights and coverage for each of "
+                f"{len(study.results)} methods. The table above has the numbers.",
+            ),
+            Section(
+                "Samples",
+                _caption(study),
+                folder / "samples.png",
+                f"Samples of {study.data} by each of {', '.join(study.results)}.",
+            ),
         ],
         facts=[
             Row("distance", "", f"{study.metric} to held-out data"),

@@ -5,12 +5,14 @@
 
 from scorefield.data import captions, phantoms, text, units
 from scorefield.data._moments import Moments, moments
+from scorefield.data.channels import Channels
 from scorefield.data.digits import LEVELS, Split, digits
 from scorefield.data.download import fetch
 from scorefield.data.files import as_table, load, policies
 from scorefield.data.images import ImageFolder
 from scorefield.data.latent_space import PCA, LatentSpace
 from scorefield.data.published import named
+from scorefield.data.recordings import Series, read_series
 from scorefield.data.schema import TableSchema
 from scorefield.data.sources import Arrays, Batch, Mapped, Requantised, Source, in_memory
 from scorefield.data.splitting import Parts, Subset, row_keys, split
@@ -24,6 +26,7 @@ __all__ = [
     "PCA",
     "Arrays",
     "Batch",
+    "Channels",
     "HorizontalFlip",
     "ImageFolder",
     "LatentSpace",
@@ -32,6 +35,7 @@ __all__ = [
     "Parts",
     "Requantised",
     "Scale",
+    "Series",
     "Source",
     "Split",
     "Standardize",
@@ -53,6 +57,7 @@ __all__ = [
     "phantoms",
     "policies",
     "quantize",
+    "read_series",
     "row_keys",
     "series",
     "series_law",

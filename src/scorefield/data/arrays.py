@@ -101,7 +101,8 @@ def named(path: str | os.PathLike[str], names: Sequence[str], key: str | None, l
     chosen = key or (others[0] if len(others) == 1 else usual)
     if chosen is None:
         raise ValueError(
-            f"{path}: several arrays, {', '.join(names)}, and none is called {', '.join(KEYS[1:])}: choose one with key"
+            f"{path}: several arrays, {', '.join(names)}, and none is called {', '.join(KEYS[1:])}: choose one "
+            "with key; or if each is a series, say lengths = 'crop' or 'pad'"
         )
     left = [name for name in others if name != chosen]
     said = "" if key is not None and (asked or label is None) else f"the data are {chosen!r}"

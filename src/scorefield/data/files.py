@@ -18,7 +18,8 @@ from torch import Tensor
 from scorefield.data._decode import SUFFIXES, Fit, Policy, decode, header
 from scorefield.data.arrays import Layout, Named, arranged, classes, line, named, of_classes
 from scorefield.data.idx import labels_beside, read_idx
-from scorefield.data.images import MAX_PIXELS, ImageFolder, target_size
+from scorefield.data.images import MAX_PIXELS, ImageFolder, holds_pictures, target_size
+from scorefield.data.recordings import files_of, read_series
 from scorefield.data.schema import TableSchema
 from scorefield.data.sources import Arrays
 from scorefield.data.tables import SUFFIXES as TABLES
@@ -35,7 +36,7 @@ def load(path: str | os.PathLike[str], **policy: Any) -> Arrays | ImageFolder:
     .csv, .tsv        `read_csv`
     .parquet          `read_parquet`; needs pyarrow
     .png, .jpg, ...   `read_picture`
-    a folder          `ImageFolder`
+    a folder          `ImageFolder`, or where it holds no pictures `read_series`; so an .npz whose `lengths` are said
 
     Args:
         policy: keyword arguments of the reader.
@@ -47,11 +48,12 @@ def load(path: str | os.PathLike[str], **policy: Any) -> Arrays | ImageFolder:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    known = policies(path)
+    reader = _reader(path, several="lengths" in policy)
+    known = _arguments(reader)
     for name in policy:
         if name not in known:
             raise ValueError(f"{path}: no policy {name!r} for such data; there are {', '.join(known) or 'none'}")
-    return _reader(path)(path, **policy)
+    return reader(path, **policy)
 
 
 def policies(path: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -60,7 +62,12 @@ def policies(path: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises:
         ValueError: for a file of no known kind.
     """
-    return tuple(name for name in inspect.signature(_reader(Path(path))).parameters if name != "path")
+    path = Path(path)
+    return tuple({**dict.fromkeys(_arguments(_reader(path))), **dict.fromkeys(_arguments(_reader(path, several=True)))})
+
+
+def _arguments(reader: Callable[..., object]) -> tuple[str, ...]:
+    return tuple(name for name in inspect.signature(reader).parameters if name != "path")
 
 
 def as_table(path: str | os.PathLike[str], policy: Mapping[str, Any], table: TableSchema) -> dict[str, Any]:
@@ -142,9 +149,16 @@ def read_picture(
     return Arrays(torch.from_numpy(decode(path, policy).copy())[None])
 
 
-def _reader(path: Path) -> Callable[..., Arrays | ImageFolder]:
+def _of_folder(path: Path) -> Callable[..., Arrays | ImageFolder]:
+    return read_series if not holds_pictures(path) and files_of(path) else ImageFolder
+
+
+def _reader(path: Path, several: bool = False) -> Callable[..., Arrays | ImageFolder]:
+    """Args: several: whether an .npz holds a series in each of its arrays."""
     if path.is_dir():
-        return ImageFolder
+        return _of_folder(path)
+    if several and path.suffix.lower() == ".npz":
+        return read_series
     name = path.name.lower()
     if name.removesuffix(".gz").endswith(("-ubyte", ".ubyte", ".idx")):
         return read_idx_images

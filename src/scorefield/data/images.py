@@ -101,7 +101,7 @@ class ImageFolder:
         if not found:
             raise ValueError(f"{self.path}: none of the {len(self.skipped)} pictures is usable: {self.skipped[0]}")
         self.files = tuple(found)
-        self.class_names, label = _classes(self.path, found) if labels else ((), None)
+        self.class_names, label = classes_of(self.path, found) if labels else ((), None)
         self.cond = {} if label is None else {"label": label}
         self.num_classes = len(self.class_names) or None
         if self.skipped:
@@ -175,6 +175,15 @@ def _check(name: str, value: Any, known: Iterable[Any]) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}; got {value!r}")
 
 
+def holds_pictures(folder: Path) -> bool:
+    """Whether a file below the folder is called as pictures are."""
+    return any(
+        name.lower().endswith(SUFFIXES) and not name.startswith(".")
+        for _, _, names in os.walk(folder)
+        for name in names
+    )
+
+
 def _pictures(folder: Path) -> list[Path]:
     if not folder.exists():
         raise FileNotFoundError(f"{folder}: no such folder")
@@ -231,7 +240,8 @@ def target_size(size: int | tuple[int, int] | None, headers: dict[Path, Header])
     return height, width
 
 
-def _classes(folder: Path, files: list[Path]) -> tuple[tuple[str, ...], Tensor | None]:
+def classes_of(folder: Path, files: Sequence[Path]) -> tuple[tuple[str, ...], Tensor | None]:
+    """(names, `(N,)` labels) by the subfolder of each file; none if a file lies directly in `folder`."""
     parts = [path.relative_to(folder).parts for path in files]
     if any(len(p) == 1 for p in parts):
         return (), None

@@ -30,6 +30,7 @@ class Subset:
         self.source, self.rows = source, rows
         self.event_shape, self.levels, self.num_classes = source.event_shape, source.levels, source.num_classes
         self.class_names, self.columns, self.said = (getattr(source, n, ()) for n in ("class_names", "columns", "said"))
+        self.table, self.masked = getattr(source, "table", None), getattr(source, "masked", False)
 
     def __len__(self) -> int:
         return len(self.rows)

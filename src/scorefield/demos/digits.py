@@ -26,6 +26,7 @@ from scorefield.runs import Trained
 
 PER_CLASS = 10  # images a row in samples.png
 SHOWN = 14  # pairs in neighbours.png
+SHOWN_CLASSES = (0, 2, 3, 5, 8)  # of the filmstrips
 FRAMES = 9  # moments in a filmstrip
 ONE_SIGMA = 0.6827  # the level of an interval of one standard error to either side
 
@@ -208,26 +209,31 @@ def label_agreement(split: data.Split, drawn: Tensor, labels: Tensor) -> tuple[f
 
 
 def draw_samples(path: Path, images: Tensor) -> None:
-    fig = plots.image_grid(images, PER_CLASS, row_labels=[str(c) for c in range(10)])
+    fig = plots.image_grid(images, PER_CLASS, row_labels=[f"class {c}" for c in range(10)])
     plots.save(fig, path)
 
 
 def draw_forward(path: Path, denoiser: Denoiser, transform: data.Scale, split: data.Split, seed: int) -> None:
     """One path of the forward process for each of five digits."""
-    chosen = [int((split.test_labels == c).nonzero()[0]) for c in (0, 2, 3, 5, 8)]
+    chosen = [int((split.test_labels == c).nonzero()[0]) for c in SHOWN_CLASSES]
     x0 = transform(split.test[chosen].float() + 0.5)
     schedule, sd = denoiser.schedule, denoiser.data_std
     times = grids.uniform_log_snr(schedule, FRAMES, s_max=8 * sd, s_min=0.08 * sd).flip(0)
     generator = torch.Generator().manual_seed(seed)
     path_of_x = torch.cat([x0[None], schedule.simulate(x0, times[1:], generator=generator)])
     frames = torch.stack([_rescaled(denoiser, x, t) for x, t in zip(path_of_x, times, strict=True)])
-    fig = plots.filmstrip(_shades(frames, transform), column_labels=_levels(denoiser, times))
+    fig = plots.filmstrip(
+        _shades(frames, transform),
+        column_labels=_levels(denoiser, times),
+        row_labels=[f"class {c}" for c in SHOWN_CLASSES],
+        title="from data to noise; above, the noise's standard deviation over the data's",
+    )
     plots.save(fig, path)
 
 
 def draw_reverse(path: Path, trained: Trained, transform: data.Scale, budget: Budget, seed: int) -> None:
     """Noise becoming digits: x_t, and below it the network's guess of where it will end, E[x0 | x_t]."""
-    label = torch.tensor([0, 2, 3, 5, 8])
+    label = torch.tensor(SHOWN_CLASSES)
     seen: list[tuple[Tensor, Tensor, Tensor]] = []
     trained.sample(
         len(label),
@@ -242,7 +248,8 @@ def draw_reverse(path: Path, trained: Trained, transform: data.Scale, budget: Bu
     fig = plots.filmstrip(
         _shades(torch.stack(strips), transform),
         column_labels=_levels(denoiser, torch.stack([t for t, _, _ in moments])),
-        row_labels=["$x_t$", r"$E[x_0|x_t]$"] * len(label),
+        row_labels=[name for c in SHOWN_CLASSES for name in (f"class {c}, $x_t$", r"its $E[x_0|x_t]$")],
+        title="from noise to data; above, the noise's standard deviation over the data's",
     )
     plots.save(fig, path)
 
@@ -316,30 +323,35 @@ def _report(folder: Path, m: Measured, held_out: BitsPerDim, device: torch.devic
             f"Ten samples of each class, {m.nfe} network evaluations each. Row c was asked for digit c. "
             "Nothing was chosen: sample i is a function of the seed and i.",
             folder / "samples.png",
+            "A grid of ten rows and ten columns of generated 8x8 digits; row c holds samples of class c.",
         ),
         Section(
             "From data to noise",
             "One path of the forward process for each of five held-out digits. Above the columns: the noise's standard "
             "deviation over the signal's. Each frame is brought to the data's mean and contrast to be visible.",
             folder / "forward.png",
+            "Five digits, each in nine frames from left to right: clear at first, then more and more covered by noise.",
         ),
         Section(
             "From noise to data",
             "The reverse. Upper rows: the sample on its way. Lower rows: E[x0 | x_t], the network's guess of where it "
             "will end, which is all a denoiser knows; every sampler and the likelihood are built on it.",
             folder / "reverse.png",
+            "Five pairs of rows, nine frames each: noise becomes a digit, and below it the denoiser's guess sharpens.",
         ),
         Section(
             "Training",
             f"The denoising loss of each of {m.steps} batches, and its running mean. Its floor is not zero: it is "
             "the part of the noise that no network can predict.",
             folder / "training.png",
+            f"The loss of {m.steps} training steps and its running mean, falling.",
         ),
         Section(
             "Does it copy?",
             "Samples above the training digit nearest to each, and the distribution of that distance over all samples "
             "beside the same for held-out digits. A model that copies has samples much nearer than new real digits.",
             folder / "neighbours.png",
+            "Generated digits above their nearest training digits, and two histograms of that distance.",
         ),
     ]
     facts = [

@@ -25,6 +25,7 @@ from scorefield.metrics.kernels import kernel_distance, mmd
 from scorefield.metrics.manifold import PrecisionRecall, precision_recall
 from scorefield.metrics.neighbours import Neighbours, memorization, nearest
 from scorefield.metrics.optimal import wasserstein, wasserstein_distance
+from scorefield.metrics.series import Spectrum, autocorrelation, periodogram
 from scorefield.metrics.sliced import Floor, sliced, sliced_wasserstein, sliced_wasserstein_floor
 from scorefield.metrics.stein import kernel_stein, stein_operator
 from scorefield.metrics.tables import marginals
@@ -39,8 +40,10 @@ __all__ = [
     "Neighbours",
     "PrecisionRecall",
     "Ranks",
+    "Spectrum",
     "ToDensity",
     "auroc",
+    "autocorrelation",
     "average_precision",
     "coverage",
     "effective_sample_size",
@@ -60,6 +63,7 @@ __all__ = [
     "mmd",
     "mode_weights",
     "nearest",
+    "periodogram",
     "precision_recall",
     "r_hat",
     "roc_curve",

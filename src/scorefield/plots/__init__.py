@@ -7,7 +7,7 @@ needed. Arrays may be NumPy or CPU tensors. `save` writes the same bytes for the
 from scorefield.plots.animation import LEVELS as GIF_LEVELS
 from scorefield.plots.animation import save_gif
 from scorefield.plots.calibration import calibration
-from scorefield.plots.curves import bars, curves, curves_colors, loss_by_level, loss_curve
+from scorefield.plots.curves import bars, curves, curves_colors, error_by_level, loss_by_level, loss_curve
 from scorefield.plots.fields import arrows, density, limits, mesh, particles, quiver, shades, square, trails
 from scorefield.plots.images import filmstrip, image_grid, neighbours, to_pixels
 from scorefield.plots.style import COLORS, DENSITY, clean, figure, png_bytes, save
@@ -24,6 +24,7 @@ __all__ = [
     "curves",
     "curves_colors",
     "density",
+    "error_by_level",
     "figure",
     "filmstrip",
     "image_grid",

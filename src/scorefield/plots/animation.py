@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
+from scorefield._origin import origin
 from scorefield.plots.style import COLORS, DENSITY, INK, PAPER
+from scorefield.storage import files
 
 LEVELS = 10  # shades of a density in an animation
 
@@ -30,7 +33,7 @@ def save_gif(
     """Writes the figure as `draw(i)` leaves it for i = 0 .. frames - 1; the last frame stays for `hold` seconds.
 
     All frames share one palette, made of `colors`, ink and `LEVELS` shades of density, and only what changes between
-    two of them is stored: what stands still costs nothing.
+    two of them is stored: what stands still costs nothing. Its comment says which version and command made it.
     """
     fig.set_dpi(dpi)
     canvas = FigureCanvasAgg(fig)
@@ -45,9 +48,12 @@ def save_gif(
     palette = _palette(colors)
     indexed = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     durations = [round(seconds_per_frame * 1000)] * (frames - 1) + [round(hold * 1000)]
+    content = io.BytesIO()
     indexed[0].save(
-        path, save_all=True, append_images=indexed[1:], duration=durations, loop=0, optimize=True, disposal=1
-    )
+        content, format="gif", save_all=True, append_images=indexed[1:], duration=durations, loop=0, optimize=True,
+        disposal=1, comment=": ".join(origin().values()),
+    )  # fmt: skip
+    files.replace(path, content.getvalue())
     return path
 
 

@@ -32,16 +32,16 @@ def curves(
 
 
 def loss_curve(steps: ArrayLike, losses: ArrayLike, *, y_label: str = "loss") -> Figure:
-    """A training curve: each step faint, the running mean (over 2% of the steps) on top; a logarithmic axis
-    where all losses are positive."""
+    """A training curve: each step faint, the running mean (over 2% of the steps) on top where that is more than one
+    step; a logarithmic axis where all losses are positive."""
     steps, losses = np.asarray(steps, dtype=np.float64), np.asarray(losses, dtype=np.float64)
-    fig = figure(7, 3.4)
+    fig = figure(5.6, 3.0)
     ax = fig.add_subplot()
     window = max(1, len(losses) // 50)
     ax.plot(steps, losses, color=COLORS["first"], alpha=0.25, linewidth=0.8, label="each step")
-    if len(losses) >= 2 * window:
+    if window > 1:
         mean = np.convolve(losses, np.ones(window) / window, "valid")
-        ax.plot(steps[window - 1 :], mean, color=COLORS["first"], linewidth=1.8, label=f"mean of {window}")
+        ax.plot(steps[window - 1 :], mean, color=COLORS["first"], linewidth=1.8, label=f"mean of {window} steps")
     if not bool((losses <= 0).any()):
         ax.set_yscale("log")
     axes_of_curves(ax, x="step", y=y_label)
@@ -51,12 +51,34 @@ def loss_curve(steps: ArrayLike, losses: ArrayLike, *, y_label: str = "loss") ->
 
 def loss_by_level(levels: Sequence[tuple[float, float]], *, y_label: str = "loss") -> Figure:
     """The mean loss at each noise level, (sigma / alpha, loss): where the model learns, and where it does not."""
-    fig = figure(7, 3.4)
+    fig = figure(5.6, 3.0)
     ax = fig.add_subplot()
     s, losses = zip(*levels, strict=True) if levels else ((), ())
     ax.plot(s, losses, color=COLORS["first"], linewidth=1.6, marker="o", markersize=3.5)
     ax.set_xscale("log")
     axes_of_curves(ax, x="sigma / alpha", y=y_label)
+    return fig
+
+
+def error_by_level(
+    ratios: ArrayLike, errors: Mapping[str, ArrayLike], gaussian: ArrayLike, *, x_label: str = "noise / data's spread"
+) -> Figure:
+    """Errors of a denoiser by noise level, by the name of the data they were had on, below that of Gaussian data.
+
+    Args:
+        ratios: sigma / alpha over the data's standard deviation.
+        errors: root mean squares over the data's standard deviation.
+        gaussian: of the best denoiser of Gaussian data that have that deviation and no structure.
+    """
+    fig = figure(5.6, 3.2)
+    ax = fig.add_subplot()
+    ax.plot(ratios, gaussian, color=COLORS["truth"], linestyle=":", linewidth=1.4, label="data without structure")
+    for (name, y), color in zip(errors.items(), (COLORS["second"], COLORS["first"]), strict=False):
+        ax.plot(ratios, y, color=color, linewidth=1.6, marker="o", markersize=3.5, label=name)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    axes_of_curves(ax, x=x_label, y="error / data's spread")
+    ax.legend(frameon=False, fontsize=9)
     return fig
 
 

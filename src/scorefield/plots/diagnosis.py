@@ -86,6 +86,19 @@ def page(found: Diagnosis, path: Path, picture: Path, *, title: str) -> Path:
     )
     return write_page(
         path, title=title, lead=found.sentence, rows=[*rows, *facts],
-        sections=[Section("By noise level", text, picture)],
+        sections=[Section("By noise level", text, picture, _alt(found))],
         facts=[row for row in table if not math.isnan(float(row.value))],
     )  # fmt: skip
+
+
+def _alt(found: Diagnosis) -> str:
+    levels = [v for v in found.levels if v.reference > 0]
+    ends = f"{found.levels[0].noise_ratio:.2g} to {found.levels[-1].noise_ratio:.2g}"
+    said = f"Three panels over the noise level, {ends} of the data's spread."
+    if not levels:
+        return said
+    worst = max(levels, key=lambda v: v.error / v.reference)
+    return (
+        f"{said} The error on held-out data is farthest above the best reference at {worst.noise_ratio:.2g}, "
+        f"{worst.error / worst.reference:.2g} times it."
+    )

@@ -14,7 +14,13 @@ def of_audit(found: Audit) -> Any:
     left, right = fig.subplots(1, 2)
     ratios = [level.noise_ratio for level in found.levels]
     left.plot(ratios, [level.distance for level in found.levels], marker="o", color=COLORS["first"], label="one jump")
-    left.plot(ratios, [level.spread for level in found.levels], color=COLORS["truth"], linestyle=":", label="spread")
+    left.plot(
+        ratios,
+        [level.spread for level in found.levels],
+        color=COLORS["truth"],
+        linestyle=":",
+        label="a map that ignores its start",
+    )
     left.set_xscale("log")
     axes_of_curves(
         left, x="noise / data's spread", y="rms distance to the ODE / sd", title="where a jump to the data lands"
@@ -22,8 +28,8 @@ def of_audit(found: Audit) -> Any:
     left.legend(frameon=False, fontsize=8)
     nfes = [b.nfe for b in found.budgets]
     right.plot(nfes, [b.data for b in found.budgets], marker="o", color=COLORS["first"], label="jumps")
-    right.axhline(found.ode.data, color=COLORS["second"], label=f"ODE, {found.ode.nfe}")
-    right.axhline(found.floor.mean, color=COLORS["truth"], linestyle=":", label="floor")
+    right.axhline(found.ode.data, color=COLORS["second"], label=f"the ODE, {found.ode.nfe} evaluations")
+    right.axhline(found.floor.mean, color=COLORS["truth"], linestyle=":", label="real to real, the floor")
     right.set_xscale("log", base=2)
     right.set_xticks(nfes, [str(n) for n in nfes])
     right.set_ylim(bottom=0)

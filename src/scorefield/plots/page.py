@@ -1,20 +1,32 @@
-"""A page of tables and pictures, one file that needs no other: it can be moved, mailed and opened anywhere."""
+"""A page of tables and pictures, one file that needs no other: it can be moved, mailed and opened anywhere.
+
+What it looks like is `templates/page.html`; everything that is put into it is escaped.
+"""
 
 from __future__ import annotations
 
 import base64
-import html
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from scorefield._origin import origin
+from scorefield.storage import files
+
+DPI = 110  # of pictures as `plots.save` draws them
+
 
 class Section(NamedTuple):
-    """A heading, a paragraph, and a picture (a PNG file) that goes with it."""
+    """A heading, a paragraph, and a picture that goes with it."""
 
     title: str
     text: str
-    picture: Path
+    picture: Path | bytes  # a PNG file, or what would be in it
+    alt: str  # what the picture shows, for who does not see it
 
 
 class Row(NamedTuple):
@@ -44,96 +56,41 @@ def write_page(
     facts: Sequence[Row],
     tables: Sequence[Table] = (),
 ) -> Path:
-    """Writes the page and returns its path.
+    """Writes the page, in one step, and returns its path.
 
     Args:
         rows: the table at the top.
         tables: those after it.
         facts: the small print at the bottom.
     """
-    body = "\n".join(_section(section) for section in sections)
-    page = _PAGE.format(
-        title=html.escape(title),
-        lead=html.escape(lead),
-        style=_STYLE,
-        table=_table(rows, header=("measured", "value", "beside it")),
-        tables="\n".join(_wide(table) for table in tables),
-        sections=body,
-        facts=_table(facts, header=None),
+    pages = Environment(
+        loader=PackageLoader("scorefield.plots"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    path.write_text(page, encoding="utf-8")
+    pages.filters["png"] = _png
+    content = pages.get_template("page.html").render(
+        title=title, lead=lead, rows=rows, sections=sections, facts=facts, tables=tables,
+        made={"Command": "", **origin()},
+    )  # fmt: skip
+    files.replace(path, content.encode())
     return path
 
 
-def _section(section: Section) -> str:
-    encoded = base64.b64encode(section.picture.read_bytes()).decode("ascii")
-    title = html.escape(section.title)
-    return (
-        f"<section><h2>{title}</h2><p>{html.escape(section.text)}</p>"
-        f'<figure><img alt="{title}" src="data:image/png;base64,{encoded}"></figure></section>'
-    )
+class Drawn(NamedTuple):
+    """A picture as the page holds it."""
+
+    src: str
+    width: int  # CSS pixels
+    height: int
 
 
-def _table(rows: Sequence[Row], header: tuple[str, str, str] | None) -> str:
-    head = "<thead><tr>" + "".join(f"<th>{h}</th>" for h in header) + "</tr></thead>" if header else ""
-    lines = "".join(
-        f"<tr><td>{html.escape(r.name)}</td><td class=number>{html.escape(r.value)}</td>"
-        f"<td class=note>{html.escape(r.note)}</td></tr>"
-        for r in rows
-    )
-    return f"<table>{head}<tbody>{lines}</tbody></table>"
-
-
-def _wide(table: Table) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
-    lines = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
-    return (
-        f"<section><h2>{html.escape(table.title)}</h2><p>{html.escape(table.text)}</p><div class=wide>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div></section>"
-    )
-
-
-_STYLE = """
-:root { color-scheme: light; --ink: #1f2937; --muted: #6b7280; --line: #e5e7eb; --blue: #1d4e89; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f8fafc; color: var(--ink); font: 16px/1.55 system-ui, "Segoe UI", sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .5rem; color: var(--blue); }
-h2 { font-size: 1.15rem; margin: 0 0 .35rem; }
-p { margin: 0 0 1rem; max-width: 46rem; }
-.lead { color: var(--muted); font-size: 1.05rem; }
-section, .card {
-  background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 1.25rem 1.5rem; margin: 1.25rem 0;
-}
-figure { margin: 0; overflow-x: auto; text-align: center; }
-img { max-width: 100%; height: auto; }
-table { width: 100%; border-collapse: collapse; }
-th { text-align: left; font-weight: 600; color: var(--muted); font-size: .85rem; }
-th, td { padding: .45rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-tbody tr:last-child td { border-bottom: 0; }
-.number { font-variant-numeric: tabular-nums; font-weight: 600; white-space: nowrap; }
-.note { color: var(--muted); font-size: .92rem; }
-.facts { font-size: .9rem; }
-.wide { overflow-x: auto; font-size: .85rem; font-variant-numeric: tabular-nums; }
-"""
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-<p class="lead">{lead}</p>
-<div class="card">{table}</div>
-{tables}
-{sections}
-<div class="card facts">{facts}</div>
-</main>
-</body>
-</html>
-"""
+def _png(picture: Path | bytes) -> Drawn:
+    """As large on the page as in print at `DPI`: one drawn finer than that stays sharp on a phone."""
+    content = picture if isinstance(picture, bytes) else picture.read_bytes()
+    with Image.open(io.BytesIO(content)) as image:
+        finer = image.info.get("dpi", (DPI, DPI))[0] / DPI
+        width, height = (round(side / finer) for side in image.size)
+    return Drawn("data:image/png;base64," + base64.b64encode(content).decode("ascii"), width, height)

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from scorefield.metrics.tables import frequencies, is_numeric, marginals
+from scorefield.plots.shown import Look, Shown
 from scorefield.plots.style import COLORS, INK, axes_of_curves, figure
 
 if TYPE_CHECKING:
@@ -18,6 +20,20 @@ if TYPE_CHECKING:
 
 ACROSS, COLUMNS, PAIRED, VALUES, POINTS = 4, 12, 4, 12, 1000
 _DATA, _SAMPLES = COLORS["truth"], COLORS["second"]
+
+
+def beside(made: Tensor, real: Tensor, look: Look, what: str) -> list[Shown]:
+    """The columns of samples and data, decoded, `(N, d)` each; `what` the data are."""
+    assert look.table is not None
+    samples, data = look.table.decode(made), look.table.decode(real)
+    apart = marginals(samples, data)
+    worst = max(apart, key=apart.__getitem__)
+    unit = "standard deviations (Wasserstein)" if is_numeric(samples[worst]) else "in total variation"
+    said = f"Of {len(apart)} columns {worst} is farthest off, by {apart[worst]:.2f} {unit}."
+    text = f"{len(samples):,} samples in red, {len(data):,} rows of {what} in grey. {said}"
+    return [
+        Shown("Samples beside data", text, f"Histograms of columns, samples over data. {said}", of_table(samples, data))
+    ]
 
 
 def of_table(samples: DataFrame, data: DataFrame | None = None) -> Figure:

@@ -70,7 +70,8 @@ def dumps(recipe: Recipe) -> str:
 def difference(one: Recipe, other: Recipe) -> tuple[str, str, str] | None:
     """The first key whose value differs between two recipes, and both values; None if there is none.
 
-    What a run may change when it goes on is no difference: its length, its machine, its logging (`record.FREE`).
+    What a run may change when it goes on is no difference: its length, its machine, its logging (`record.FREE`), how
+    its series are drawn.
     """
     first, second = (_flat(recipe.model_dump(mode="json", exclude_none=True)) for recipe in (one, other))
     keys = [key for key in {**first, **second} if not key.startswith("logging.") and key not in _FREE]
@@ -78,7 +79,7 @@ def difference(one: Recipe, other: Recipe) -> tuple[str, str, str] | None:
     return record.difference(*shown)
 
 
-_FREE = {f"training.{name}" for name in record.FREE}
+_FREE = {*(f"training.{name}" for name in record.FREE), "data.axis", "data.step", "data.unit"}
 
 
 def _flat(values: dict[str, Any], path: str = "") -> dict[str, Any]:

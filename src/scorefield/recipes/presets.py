@@ -130,11 +130,11 @@ def tabular(source: str = "wine") -> Recipe:
     )
 
 
-def series() -> Recipe:
-    """Time series of a Gaussian process, whose exact law is known."""
+def series(source: str = "series") -> Recipe:
+    """Time series: of a Gaussian process, whose exact law is known, or yours, a folder of .npy or .csv, an array."""
     return Recipe(
         name="series",
-        data=Data(source="series"),
+        data=Data(source=source, transform="channels"),
         network=part("UNet", width=32, multipliers=[1, 2, 2]),
         schedule=part("EDM", sigma_max=40.0),
         objective=Objective(times=part("LogNormal", mean=-0.5, std=1.5)),

@@ -51,12 +51,15 @@ class Data(Section):
     test: str | None = None  # a path to held-out data; some named sets have their own
     held_out: Annotated[float, Field(ge=0, lt=1)] = HELD_OUT  # else so many of the rows, chosen by a hash of each
     groups: str | None = None  # rows that belong together: a column, an array's name, or "folder" of pictures
-    transform: str = "standard"  # or unit-range, columns, none
+    transform: str = "standard"  # or unit-range, columns, channels, none
     dequantize: bool = True  # add uniform noise to integers: what likelihoods need
     flip: Share = 0.0  # probability of a mirror image
     conditional: bool = True  # on the labels, where there are any
     text: Part | None = None  # the encoder of the captions; none: labels stay labels
     captions: tuple[str, ...] = ()  # templates such as "a photo of a {}", for the class names of labelled data
+    axis: str = ""  # what series run along, as pictures say it: "time (s)"
+    step: Positive = 1.0  # from one number of a series to the next, on that axis
+    unit: str = ""  # of the numbers of a series: "mV"
     policy: dict[str, Any] = {}  # arguments of the reader: size, fit, channels, on_error, label, ...
 
 

@@ -15,7 +15,8 @@ from scorefield.catalogue import SOLVERS, make
 from scorefield.data import Standardize, TableSchema, Transform, units
 from scorefield.data.schema import plain
 from scorefield.denoisers import Denoiser
-from scorefield.recipes.schema import Part
+from scorefield.plots.shown import Look
+from scorefield.recipes.schema import Data, Part
 from scorefield.sampling import Samples, sample
 from scorefield.solvers import Bias, Solver
 
@@ -127,6 +128,14 @@ def table_of(transform: Transform | None) -> TableSchema | None:
     if not isinstance(transform, Standardize):
         return None
     return transform.table or (plain(transform.columns) if transform.columns else None)
+
+
+def look_of(transform: Transform | None, class_names: Sequence[str], spec: Data | None = None) -> Look:
+    """What is known of data that went through `transform`, by the recipe's `spec` where there is one."""
+    said = {} if spec is None else {"axis": spec.axis, "step": spec.step, "unit": spec.unit}
+    columns, masked = getattr(transform, "columns", ()), getattr(transform, "masked", False)
+    levels = None if transform is None else transform.levels
+    return Look(levels, tuple(columns), tuple(class_names), masked, table=table_of(transform), **said)
 
 
 def labels(

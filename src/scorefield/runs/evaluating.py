@@ -17,6 +17,7 @@ from scorefield.evaluation import LEVEL, Evaluation, judge
 from scorefield.evaluation import evaluate as judged
 from scorefield.likelihood import Effort, default_probes, over_data, per_datum
 from scorefield.metrics import Evidence
+from scorefield.runs.beside import some
 from scorefield.runs.drawing import Drawn
 from scorefield.runs.trained import Trained, load
 
@@ -70,25 +71,26 @@ def evaluate(
     for line in found.notes:
         warn(line)
     train = _training(run, data_dir) if against is None and found.apart else None
-    real, labels = _some(run, source, n, seed)
-    of_train = (None, None) if train is None else _some(run, train, 2 * n, seed)
-    by = _features(features, run, of_train[0] if of_train[0] is not None else real, warn)
+    real = some(run, source, n, seed)
+    of_train = None if train is None else some(run, train, 2 * n, seed)
+    by = _features(features, run, real.x if of_train is None else of_train.x, warn)
     asked = None
     if run.num_classes is not None and "label" in run.conditions:
         turn = torch.arange(n, device="cpu")
-        asked = turn % run.num_classes if labels is None else labels[turn % len(labels)]
+        asked = turn % run.num_classes if real.label is None else real.label[turn % len(real.label)]
     drawn = run.sample(n, label=asked, nfe=nfe, seed=seed, warn=warn)
     said(0.3)
     made = run.to_model(drawn.raw, torch.arange(n, device="cpu"), seed=seed + 1).cpu()
     found = judged(
-        made, real, train=of_train[0], asked=asked, labels=labels, train_labels=of_train[1], features=by, level=level,
-        seed=seed, progress=lambda done: said(0.3 + 0.5 * done),
+        made, real.x, train=None if of_train is None else of_train.x, asked=asked, labels=real.label,
+        train_labels=None if of_train is None else of_train.label, features=by, level=level, seed=seed,
+        progress=lambda done: said(0.3 + 0.5 * done),
     )  # fmt: skip
     if likelihoods:
         row = _likelihood(run, source, train, min(likelihoods, len(source)), seed, warn)
         found = found if row is None else found._replace(rows=[*found.rows, judge(row, level)])
     said(1.0)
-    return Evaluated(found, drawn, f"{len(real)} of the {what}")
+    return Evaluated(found, drawn, f"{len(real.x)} of the {what}")
 
 
 def _likelihood(
@@ -117,15 +119,6 @@ def _likelihood(
 
 def _training(run: Trained, data_dir: Path | None) -> Source | None:
     return None if run.recipe is None else recipes.training_data(run.recipe.data, data_dir=data_dir)
-
-
-def _some(run: Trained, source: Source, n: int, seed: int) -> tuple[Tensor, Tensor | None]:
-    """At most n of the data, evenly, in the model's units on the CPU, and their labels."""
-    count = min(n, len(source))
-    rows = torch.arange(count, device="cpu") * len(source) // count
-    raw, cond = source.batch(rows)
-    label = cond.get("label") if source.num_classes is not None else None
-    return run.to_model(raw, rows, seed=seed).cpu(), None if label is None else torch.as_tensor(label)
 
 
 def _features(named: Any, run: Trained, fitted: Tensor, warn: Callable[[str], None]) -> Any:

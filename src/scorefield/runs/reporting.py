@@ -1,60 +1,116 @@
-"""`report.html` of a run: what was trained, how the loss fell, and at which noise level it stands."""
+"""`report.html` of a run: samples beside data, how far they are, how the loss fell, and the nearest training data."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from scorefield import plots
 from scorefield.plots.page import Row, Section, write_page
+from scorefield.plots.shown import Shown
 from scorefield.recipes import Recipe
+from scorefield.runs.standing import Standing, draws, standing
+from scorefield.storage import files
 from scorefield.training import History
+
+FINE = 200  # dots an inch: a phone's screen has more than `plots.save` draws
+GROWING = 4  # pictures of samples during training
 
 
 def write(
-    folder: Path, recipe: Recipe, history: History, *, parameters: int, examples: int | None, shape: Sequence[int]
+    run: Any, recipe: Recipe, *, examples: int | None, n: int | None = None, seed: int = 0, data_dir: Path | None = None
 ) -> Path:
-    """Writes the page of the run in `folder` and returns its path.
+    """Writes the page of `run`, a `Trained`, and report.json with its numbers; returns the page's path.
 
     Args:
-        parameters: of the network.
         examples: how many data it was trained on, if known.
-        shape: of one.
+        n, seed, data_dir: as of `standing`.
     """
-    last, rows = recent(history), []
+    folder, history = run.folder, run.history
+    found = standing(run, n=n, seed=seed, data_dir=data_dir) if draws(run) else Standing([], [], {})
+    last, rows = recent(history), list(found.rows)
     if last is not None:  # a run may have lost its log
         seen = len(history.step) * recipe.training.batch_size
-        rows = [
-            Row("loss", f"{last.loss:.4f}", f"mean of the last {last.steps} steps"),
+        rows += [
+            Row("training loss", f"{last.loss:.4f}", f"mean of the last {last.steps} steps"),
             Row("steps", f"{history.step[-1]:,}", f"{recipe.training.batch_size} samples each"),
-            Row("seconds", f"{history.seconds[-1]:.1f}", f"{seen / history.seconds[-1]:.0f} samples a second"),
+            Row(
+                "seconds of training",
+                f"{history.seconds[-1]:.1f}",
+                f"{seen / history.seconds[-1]:.0f} samples a second",
+            ),
         ]
+    parameters = sum(p.numel() for p in run.model.parameters())
     rows += [
-        Row("data", "unknown" if examples is None else f"{examples:,}", f"{recipe.data.source}, {tuple(shape)}"),
-        Row("network", f"{parameters:,}", f"parameters, {recipe.network.type}"),
-    ]
-    sections = [
-        Section("Training", "The loss of each batch, and its running mean.", folder / "training.png"),
-        Section(
-            "Loss against noise level",
-            "The latest mean at each sigma / alpha. It is not zero where the model is perfect: it is then what no "
-            "network can predict. A bump that a longer run does not flatten is a level to give more weight.",
-            folder / "levels.png",
+        Row(
+            "training data",
+            "unknown" if examples is None else f"{examples:,}",
+            f"{recipe.data.source}, {run.event_shape}",
         ),
-        *(
-            Section(f"Samples after {int(picture.stem[5:]):,} steps", "The same noise each time.", picture)
-            for picture in sorted((folder / "samples").glob("step-*.png"))[-4:]
-        ),
+        Row("network", f"{parameters:,}", f"parameters, {recipe.network.type}; checkpoint {run.checkpoint}"),
     ]
-    return write_page(
+    sections = [_section(shown) for shown in found.shown]
+    sections[min(1, len(sections)) : 1] = _training(folder, history, any("levels" in k for k in found.numbers))
+    page = write_page(
         folder / "report.html",
-        title=f"Training run: {recipe.name}",
-        lead=f"Seed {recipe.seed}. Everything needed to repeat it is in recipe.toml.",
+        title=f"Run: {recipe.name}",
+        lead=f"Seed {recipe.seed}. Everything needed to repeat it is in recipe.toml; scorefield report {folder} makes "
+        "this page again.",
         rows=rows,
-        sections=[section for section in sections if section.picture.is_file()],  # a run that is not over has no curves
+        sections=[*sections, *_growing(folder)],
         facts=[Row(key, "", line) for key, line in _recipe_lines(recipe)],
     )
+    files.replace(folder / "report.json", (json.dumps(_plain(found.numbers), indent=1) + "\n").encode())
+    return page
+
+
+def _section(shown: Shown) -> Section:
+    return Section(shown.title, shown.text, plots.png_bytes(shown.figure, dpi=FINE), shown.alt)
+
+
+def _training(folder: Path, history: History, levels: bool) -> list[Section]:
+    """The curve, and where no errors by noise level were measured those that training left."""
+    sections = []
+    losses = [loss for loss in history.loss if math.isfinite(loss)]
+    if losses:
+        curve = plots.png_bytes(plots.loss_curve(history.step, history.loss), dpi=FINE)
+        sections.append(
+            Section(
+                "Training",
+                "The loss of each batch, and its running mean. It does not fall to zero where the model is perfect: "
+                "what is left is what no network can predict.",
+                curve,
+                f"The loss of {len(history.step):,} steps, from {_mean(losses[:20]):.3g} at the start to "
+                f"{_mean(losses[-100:]):.3g} at the end.",
+            )
+        )
+    if not levels and (folder / "levels.png").is_file():
+        sections.append(
+            Section(
+                "Loss by noise level",
+                "The latest mean at each sigma / alpha during training. A bump that a longer run does not flatten is a "
+                "level to give more weight.",
+                folder / "levels.png",
+                "The mean training loss over the noise level.",
+            )
+        )
+    return sections
+
+
+def _growing(folder: Path) -> list[Section]:
+    """Samples that training left, the same noise each time; a run that is not over may have none."""
+    return [
+        Section(
+            f"Samples after {int(picture.stem[5:]):,} steps",
+            "The same noise each time.",
+            picture,
+            f"Samples of the model after {int(picture.stem[5:]):,} training steps.",
+        )
+        for picture in sorted((folder / "samples").glob("step-*.png"))[-GROWING:]
+    ]
 
 
 class Recent(NamedTuple):
@@ -67,7 +123,21 @@ class Recent(NamedTuple):
 def recent(history: History) -> Recent | None:
     """Over the last 100 steps, less those whose loss was not finite; None if there are none."""
     losses = [loss for loss in history.loss[-100:] if math.isfinite(loss)]
-    return Recent(sum(losses) / len(losses), len(losses)) if losses else None
+    return Recent(_mean(losses), len(losses)) if losses else None
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return sum(numbers) / len(numbers)
+
+
+def _plain(value: Any) -> Any:
+    """For JSON, which has no number that is none."""
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _recipe_lines(recipe: Recipe) -> list[tuple[str, str]]:

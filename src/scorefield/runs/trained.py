@@ -17,16 +17,17 @@ from scorefield import inverse, recipes
 from scorefield._caller import warn as warn_caller
 from scorefield.baselines import Generative
 from scorefield.catalogue import METHODS, make
-from scorefield.data import Source, TableSchema, Transform
+from scorefield.data import Source, Transform
 from scorefield.denoisers import ClippedDenoiser, Denoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
 from scorefield.inverse import Likelihood, Method, Posterior
+from scorefield.plots.shown import Look
 from scorefield.randomness import Stream
 from scorefield.recipes import Data, Recipe
 from scorefield.runs import data, guiding, reporting, tunings
 from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
-from scorefield.runs.drawing import Drawn, captions, draw, labels, table_of
+from scorefield.runs.drawing import Drawn, captions, draw, labels, look_of
 from scorefield.runs.named import read as read_named
 from scorefield.sampling import sample
 from scorefield.sampling.tuning import Tuning, tune
@@ -116,9 +117,9 @@ class Trained:
         return tuple(self.meta.get("class_names", ()))
 
     @property
-    def table(self) -> TableSchema | None:
-        """What the columns of its data are, of a table."""
-        return table_of(self.transform)
+    def look(self) -> Look:
+        """What is known of its data, for who draws them."""
+        return look_of(self.transform, self.class_names, None if self.recipe is None else self.recipe.data)
 
     @property
     def knows_null(self) -> bool:
@@ -163,13 +164,11 @@ class Trained:
         """`n` samples: `.raw` in the units of the data, `.x` in the model's.
 
         Args:
-            label: classes, in turn; no class is asked for unless given, but for a table, whose rows are then of the
-                classes in the data's proportions.
+            label: classes, in turn; none unless given, but of a table: its classes, in the data's proportions.
             text: captions, in turn, for a model trained on text.
             cond: other conditions, a row for each sample.
             nfe: network evaluations a sample; 30 unless given.
-            solver: one, or its name: "heun", "dpm-solver++", ...; unless given what `tune` found for `nfe`, if `tuned`,
-                else the best known.
+            solver: one, or its name: "heun", ...; unless given what `tune` found for `nfe`, if `tuned`, or the default.
             seed, first_index: sample i is a function of (seed, first_index + i) alone.
             warn: takes a line about a tuned sampler that is of other weights.
             options: of `sf.sample`: chunk, progress, callback.
@@ -179,9 +178,9 @@ class Trained:
         """
         told = {**(cond or {}), **captions(text, n, self.meta.get("text"))}
         classes = labels(label, n, self.num_classes)
-        if classes is None and "label" not in told and self.num_classes is not None and self.table is not None:
-            rows = torch.arange(first_index, first_index + n, device="cpu")
-            classes = self.table.drawn_classes(n, Stream(seed + 1, rows))
+        table = self.look.table
+        if classes is None and "label" not in told and self.num_classes is not None and table is not None:
+            classes = table.drawn_classes(n, Stream(seed + 1, torch.arange(first_index, first_index + n, device="cpu")))
         if classes is not None:
             told["label"] = classes
         if tuned and solver is None and nfe is not None:
@@ -355,8 +354,13 @@ class Trained:
             history.append(row)
         return history
 
-    def report(self, *, data_dir: Path | None = None) -> Path:
-        """Writes `report.html` of what the run's folder holds, and returns its path.
+    def report(self, *, n: int | None = None, seed: int = 0, data_dir: Path | None = None) -> Path:
+        """Writes `report.html`, samples beside data and how training went, and returns its path; report.json beside it.
+
+        Args:
+            n: samples, and at most as many data; unless given 128, of vectors 1,000.
+            seed: of the samples.
+            data_dir: where downloaded sets lie.
 
         Raises:
             ValueError: for a checkpoint by itself, or a folder without a recipe.
@@ -364,11 +368,8 @@ class Trained:
         folder, recipe = self._own_folder(), self.recipe
         if recipe is None:
             raise ValueError(f"{folder} has no {RECIPE} to report on")
-        parameters = sum(p.numel() for p in self.model.parameters())
-        examples = self.examples if self.examples is not None else data.count(recipe, data_dir)
-        return reporting.write(
-            folder, recipe, self.history, parameters=parameters, examples=examples, shape=self.event_shape
-        )
+        count = self.examples if self.examples is not None else data.count(recipe, data_dir)
+        return reporting.write(self, recipe, examples=count, n=n, seed=seed, data_dir=data_dir)
 
     def _own_folder(self) -> Path:
         if self.folder is None:

@@ -27,7 +27,7 @@ from scorefield.randomness import Stream
 from scorefield.recipes import Experiment, Recipe
 from scorefield.runs import data
 from scorefield.runs.device import device_of
-from scorefield.runs.drawing import draw
+from scorefield.runs.drawing import draw, look_of
 from scorefield.runs.trained import RECIPE, Trained, load
 from scorefield.storage.files import replace as replace_file
 from scorefield.training import Fit, Logger, Run, TensorBoard, WandB, distributed, fit
@@ -72,7 +72,8 @@ def train(
         device: the best there is unless given.
         data_dir: where downloaded sets lie.
         progress: show a bar.
-        say: takes what there is to say of the data that were read and of what is held out of them, a line at a time.
+        say: takes a line about how the data were read and what is held out of them, and after a few steps about what
+            training will take.
         warn: takes a line about a damaged checkpoint that was passed over.
 
     Raises:
@@ -185,7 +186,9 @@ def _sample_into(folder: Path, denoiser: NetworkDenoiser | Generative, experimen
         {} if isinstance(denoiser, Generative) else {"nfe": None if isinstance(denoiser, FlowMap) else 20, "cond": cond}
     )
     drawn = draw(denoiser, experiment.transform, (shown, *source.event_shape), **how)
-    figure = samples.of_samples(drawn.raw, experiment.transform, real.x)
+    look = look_of(experiment.transform, getattr(source, "class_names", ()), experiment.recipe.data)
+    label = how.get("cond", {}).get("label")
+    figure = samples.of_samples(drawn.raw, experiment.transform, look, label, real.x)
     if figure is not None and distributed.rank() == 0:
         folder.mkdir(exist_ok=True)
         plots.save(figure, folder / f"step-{step:06d}.png")
