@@ -11,6 +11,7 @@ import torch
 import scorefield as sf
 from scorefield import plots, recipes, runs
 from scorefield.conditions import Conditions
+from scorefield.data.schema import plain
 from scorefield.diagnostics.measured import Points
 from scorefield.plots import kinds
 from scorefield.plots.shown import Look
@@ -23,7 +24,7 @@ RUNS = {
     "digits": (presets.digits, ("network.width=8", *SMALL)),
     "series": (presets.series, ("network.width=8", 'data.axis="time (s)"', "data.step=0.01", 'data.unit="mV"', *SMALL)),
     "two-moons": (presets.two_moons, ("network.hidden=16", *SMALL)),
-    "wine": (presets.tabular, ("network.hidden=16", *SMALL)),
+    "wine": (presets.tabular, ("network.hidden=16", "data.held_out=0", *SMALL)),
 }
 
 
@@ -107,7 +108,7 @@ def test_kinds_are_told_apart():
     grey = Look(levels=256)
     assert kinds.kind((3, 8, 8), grey) == "pictures"
     assert kinds.kind((3, 8, 8), Look()) == "other"
-    assert kinds.kind((4,), Look(columns=tuple("abcd"))) == "table"
+    assert kinds.kind((4,), Look(table=plain("abcd"))) == "table"
     assert [kinds.kind(event, Look()) for event in ((2,), (31,), (32,), (2, 9))] == [
         "points", "vectors", "series", "series",
     ]  # fmt: skip

@@ -277,7 +277,7 @@ def test_the_report_is_written_again(copy, monkeypatch):
     assert "Run: tabular" in page
     assert ">165<" in page  # of 178, the others held out
     assert "mean of the last 4 steps" in page
-    titles = ["Samples beside data", "Training", "Correlations", "Nearest training data", "Error by noise level"]
+    titles = ["Samples beside data", "Training", "Nearest training data", "Error by noise level"]
     assert re.findall("<h2>(.*?)</h2>", page) == titles
     # of a run that is not over, on data that are elsewhere
     assert run.folder is not None

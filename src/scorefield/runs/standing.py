@@ -25,6 +25,7 @@ from scorefield.runs.drawing import Drawn
 
 FEW, MANY = 128, 1000  # samples, and data beside them: of pictures and series, of vectors
 LEVELS = (0.02, 20.0, 13)  # noise ratios over the data's spread: from, to, how many
+FEWEST = 20  # of samples and of data that are compared
 SEARCHED = 50_000_000  # numbers of training data in which the nearest are looked for
 
 
@@ -45,11 +46,11 @@ def standing(run: Any, *, n: int | None = None, seed: int = 0, data_dir: Path | 
     """
     n = n or (MANY if len(run.event_shape) == 1 else FEW)
     try:
-        source, what = run.held_out(data_dir=data_dir)
+        source, what = found = run.held_out(data_dir=data_dir)
         train = recipes.training_data(run.recipe.data, data_dir=data_dir)
     except (ValueError, FileNotFoundError) as error:  # data that stayed elsewhere
         return Standing([Row("data", "not found", f"no samples are shown beside them: {error}")], [], {})
-    apart = what.startswith("held-out")
+    apart = found.apart
     real = some(run, source, n, seed)
     turn = torch.arange(n, device="cpu") % len(real.x)
     asked = {name: value[turn] for name, value in real.told(run).items()}
@@ -78,17 +79,18 @@ def standing(run: Any, *, n: int | None = None, seed: int = 0, data_dir: Path | 
             drawn.raw[whole], real.raw, run.look, beside, asked=label, labels=real.label if label is not None else None
         )
     of_train = _searched(run, train, seed)
-    if int(whole.sum()) >= 20 and len(real.x) >= 20:
-        made = run.to_model(drawn.raw, torch.arange(n, device="cpu"), seed=seed + 1).cpu()[whole]
-        for row, found in _distances(made, real, of_train if apart else None, what, seed):
+    made = run.to_model(drawn.raw, torch.arange(n, device="cpu"), seed=seed + 1).cpu()[whole]
+    if min(len(made), len(real.x)) >= FEWEST:
+        for row, more in _distances(made, real, of_train if apart else None, what, seed):
             rows.append(row)
-            numbers |= found
+            numbers |= more
+    if len(made):
         shown.append(_nearest(run, drawn, whole, made, real if apart else None, of_train, len(train)))
     if isinstance(run.model, Denoiser) and run.recipe.task == "denoiser":
-        row, figure, found = _levels(run, real, some(run, train, len(real.x), seed) if apart else None, seed)
+        row, figure, more = _levels(run, real, some(run, train, len(real.x), seed) if apart else None, seed)
         rows += [] if row is None else [row]
         shown.append(figure)
-        numbers |= found
+        numbers |= more
     return Standing(rows, shown, numbers)
 
 
