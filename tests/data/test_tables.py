@@ -1,5 +1,6 @@
 """Tables: names kept, nothing filled in unasked, every refusal with its place."""
 
+import datetime
 import os
 import re
 import subprocess
@@ -128,6 +129,11 @@ def test_parquet_refusals_say_where(parquet, tmp_path):
     assert refusal(parquet({"a": [1.0, None]})).startswith(", row 2, column 'a': missing value; say what becomes of it")
     assert refusal(parquet({"a": [1.0, 2.0, float("nan")]})).startswith(", row 3, column 'a': missing value")
     assert refusal(parquet({"a": [1.0, float("inf")]})) == ", row 2, column 'a': expected a finite number; got inf"
+    assert refusal(parquet({"a": [[1], [2]], "b": [1, 2]})).startswith(", column 'a': expected numbers or text; got ")
+    day = datetime.date(2023, 11, 5)
+    assert refusal(parquet({"a": [day], "b": [1]})).startswith(
+        ", column 'a': expected numbers or categories; got dates ('2023-11-05')"
+    )
     assert refusal(parquet({"a": [b"x"], "b": [1]})).startswith(", column 'a': expected numbers or text; got bytes")
     assert refusal(parquet({"a": [1]}), label="b") == ": no column 'b'; there are a"
     assert refusal(parquet({"a": np.zeros(0)})) == ": expected rows of numbers; got none"

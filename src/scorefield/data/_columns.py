@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -76,7 +75,7 @@ def measured(series: Any, name: str, *, category: bool, missing: bool) -> Column
     if pd.api.types.is_bool_dtype(series.dtype) and not category:
         return Column(name, "boolean", dtype, fill=bool(series.mode().iloc[0]), missing=missing)
     if category or not pd.api.types.is_numeric_dtype(series.dtype):
-        counts = Counter(item(value) for value in series.dropna().tolist())
+        counts = {item(value): int(n) for value, n in series.astype(object).value_counts().items()}
         values = tuple(sorted(counts))
         fill = max(values, key=lambda value: counts[value])  # the first of several, as scikit-learn
         return Column(name, "category", dtype, values, fill=fill, missing=missing)

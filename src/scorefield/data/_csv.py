@@ -122,8 +122,8 @@ def _text(series: Any) -> Any:
 
     stripped = series.str.strip()
     stripped = stripped.mask(stripped.str.lower().isin(MISSING))
-    there = stripped.dropna()
-    if len(there) and there.map(is_number).all():
+    words = stripped.dropna().unique().tolist()
+    if words and all(map(is_number, words)):
         return pd.to_numeric(stripped, dtype_backend="numpy_nullable")
     return stripped
 
