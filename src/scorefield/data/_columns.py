@@ -46,9 +46,10 @@ class Column(NamedTuple):
     @property
     def entries(self) -> tuple[str, ...]:
         """Their names in the event, as scikit-learn calls them."""
+        name = in_a_line(self.name)
         if self.kind == "category":
-            return tuple(f"{self.name}_{value}" for value in self.values) + (f"{self.name}_missing",) * self.missing
-        return (self.name, *(f"missingindicator_{self.name}",) * self.missing)
+            return tuple(in_a_line(f"{name}_{value}") for value in self.values) + (f"{name}_missing",) * self.missing
+        return (name, *(f"missingindicator_{name}",) * self.missing)
 
 
 class Label(NamedTuple):
@@ -172,6 +173,11 @@ def item(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def in_a_line(text: str) -> str:
+    """Without line ends, which cells and names may have."""
+    return " ".join(text.split())
+
+
 def codes_of(series: Any, values: Sequence[Any]) -> np.ndarray:
     """The place of each cell among `values`, int64; -1 where it is none of them."""
     number = {value: k for k, value in enumerate(values)}
@@ -180,5 +186,5 @@ def codes_of(series: Any, values: Sequence[Any]) -> np.ndarray:
 
 
 def listed(values: Sequence[Any], most: int = 8) -> str:
-    shown = ", ".join(map(str, values[:most]))
+    shown = ", ".join(in_a_line(str(value)) for value in values[:most])
     return shown if len(values) <= most else f"{shown}, ... ({len(values)} in all)"

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scorefield.data._columns import Column, Label, as_numbers, item, measured
+from scorefield.data._columns import Label, as_numbers, item, measured
 from scorefield.data._csv import is_number
 
 LABELS = ("label", "labels", "class", "target", "y", "species", "category", "diagnosis", "outcome")  # looked for
@@ -128,15 +128,16 @@ def _refuse_many(origin: Origin, series: Any, name: str) -> None:
         )
 
 
-def refuse_infinite(origin: Origin, series: Any, column: Column) -> None:
-    if column.kind != "number" or _is_text(series):
+def refuse_infinite(origin: Origin, series: Any, name: str) -> None:
+    """Refuses a column of numbers by the first infinite one."""
+    if _is_text(series):
         return
     wrong = np.isinf(as_numbers(series))
     if wrong.any():
         row = int(series.index[int(wrong.argmax())])
-        cell = origin.cell(row, column.name)
+        cell = origin.cell(row, name)
         got = f"{series.loc[row]}" if cell is None else repr(cell)
-        raise origin.at(row, column.name, f"expected a finite number; got {got}")
+        raise origin.at(row, name, f"expected a finite number; got {got}")
 
 
 def _dates(example: str) -> str:
