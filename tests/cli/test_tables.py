@@ -95,6 +95,32 @@ def test_other_rows_are_scored_in_the_runs_own_columns(trained, invoke):
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "said", "written"),
+    [
+        (("evaluate", "run", "--n", 60, "--out", "e.png"), "60 samples of 30 evaluations against", ("e.png", "e.json")),
+        (("anomaly", "run", "--data", "penguins.csv", "--n", 100, "--out", "n.png"), "score", ("n.png", "n.json")),
+        (("encode", "run", "--index", "0-9", "--nfe", 16), "round trip", ("run/latents-seed0.npz",)),
+        (("edit", "run", "--strength", "0.5", "--index", "0-9"), "distance", ("run/edit-seed0.npz",)),
+        (("data", "show", "penguins.csv", "--missing", "learn"), "missingindicator_flipper_length_mm", ()),
+    ],
+    ids=lambda v: v[0] if isinstance(v, tuple) and v else None,
+)
+def test_commands_take_a_run_of_a_table(trained, invoke, command, said, written):
+    folder, _ = trained
+    done = invoke(folder, *command)
+    assert done.returncode == 0, done.stderr
+    assert said in done.stdout
+    for name in written:
+        assert (folder / name).is_file()
+    if command[0] == "edit":  # rounded: what comes back is a table
+        schema = sf.load(folder / "run").table
+        assert schema is not None
+        raw = torch.from_numpy(np.load(folder / "run" / "edit-seed0.npz")["edited_raw"])
+        raw = raw.reshape(-1, raw.shape[-1]).float()
+        assert torch.equal(schema.snap(raw), raw)
+
+
 def test_wine_comes_back_in_its_own_units(invoke, tmp_path):
     done = invoke(tmp_path, "train", "--preset", "tabular", "--steps", 800, *SMALL, "--out", "run")
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,8 @@
 """Tables: names kept, nothing filled in unasked, every refusal with its place."""
 
+import datetime
 import os
+import random
 import re
 import subprocess
 import sys
@@ -128,6 +130,11 @@ def test_parquet_refusals_say_where(parquet, tmp_path):
     assert refusal(parquet({"a": [1.0, None]})).startswith(", row 2, column 'a': missing value; say what becomes of it")
     assert refusal(parquet({"a": [1.0, 2.0, float("nan")]})).startswith(", row 3, column 'a': missing value")
     assert refusal(parquet({"a": [1.0, float("inf")]})) == ", row 2, column 'a': expected a finite number; got inf"
+    assert refusal(parquet({"a": [[1], [2]], "b": [1, 2]})).startswith(", column 'a': expected numbers or text; got ")
+    day = datetime.date(2023, 11, 5)
+    assert refusal(parquet({"a": [day], "b": [1]})).startswith(
+        ", column 'a': expected numbers or categories; got dates ('2023-11-05')"
+    )
     assert refusal(parquet({"a": [b"x"], "b": [1]})).startswith(", column 'a': expected numbers or text; got bytes")
     assert refusal(parquet({"a": [1]}), label="b") == ": no column 'b'; there are a"
     assert refusal(parquet({"a": np.zeros(0)})) == ": expected rows of numbers; got none"
@@ -283,3 +290,46 @@ def test_a_wide_table_takes_time_in_proportion_to_its_columns(written):
 
     seconds(10)
     assert seconds(2000) < 60 * max(seconds(100), 0.01)
+
+
+CELLS = (
+    "", "NA", "?", "1", "2", "3.5", "-4e2", "1e400", "-inf", "True", "TRUE", "a", "ü", '"a,b"', '"l\n2"', "2023-01-02",
+    "1_000", "0x1f", " 7 ", "99999999999999999999", "1e-320", "label", "0.0", "\x00", "\ufeff", "=1+1", "1,5", "🐧",
+    "-", "e", "null", "x" * 300, "12:30", "\r", "1" * 400,
+)  # fmt: skip
+NAMES = ("a", "b", "label", "species", "y", "x", "", "Unnamed: 0", "A", "target", "1", "2019", "é")
+
+
+def test_whatever_is_in_a_file_it_is_a_table_that_comes_back_or_one_line(tmp_path):
+    chance, read, lines = random.Random(0), 0, []
+    for _ in range(400):
+        width, height = chance.randint(1, 4), chance.choice([0, 1, 3, 25])
+        pools = [chance.sample(CELLS, chance.randint(1, 4)) for _ in range(width)]
+        rows = [[chance.choice(pool) for pool in pools] for _ in range(height)]
+        rows.insert(0, [chance.choice(NAMES) for _ in range(width)])
+        content = bytearray("\n".join(map(",".join, rows[chance.randint(0, 1) :])).encode())
+        if content and chance.random() < 0.1:
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        (tmp_path / "a.csv").write_bytes(content)
+        policy = {"missing": chance.choice(["drop", "impute", "learn"])}
+        if chance.random() < 0.2:
+            policy["label"] = chance.choice(NAMES)
+        try:
+            source = table(tmp_path / "a.csv", **policy)
+        except ValueError as error:
+            lines.append(str(error))
+            continue
+        read += 1
+        batch = source.batch(torch.arange(len(source)))
+        assert source.table is not None
+        again = data.from_frame(source.table.decode(batch.x, batch.cond.get("label")), schema=source.table)
+        assert torch.allclose(again.x, batch.x, rtol=1e-5, atol=1e-6), content
+        assert again.batch(torch.arange(len(again))).cond.keys() == batch.cond.keys()
+    assert read > 20
+    assert [line for line in lines if not line.startswith(str(tmp_path / "a.csv")) or "\n" in line] == []
+
+
+def test_numbers_beyond_64_bits_are_numbers(written):
+    source = table(written("a,b\n99999999999999999999,1\n1,2\n"))
+    assert source.columns == ("a", "b")
+    assert source.batch(torch.tensor([0])).x[0, 0] == torch.tensor(1e20)

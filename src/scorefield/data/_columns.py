@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -47,9 +46,10 @@ class Column(NamedTuple):
     @property
     def entries(self) -> tuple[str, ...]:
         """Their names in the event, as scikit-learn calls them."""
+        name = in_a_line(self.name)
         if self.kind == "category":
-            return tuple(f"{self.name}_{value}" for value in self.values) + (f"{self.name}_missing",) * self.missing
-        return (self.name, *(f"missingindicator_{self.name}",) * self.missing)
+            return tuple(in_a_line(f"{name}_{value}") for value in self.values) + (f"{name}_missing",) * self.missing
+        return (name, *(f"missingindicator_{name}",) * self.missing)
 
 
 class Label(NamedTuple):
@@ -76,7 +76,7 @@ def measured(series: Any, name: str, *, category: bool, missing: bool) -> Column
     if pd.api.types.is_bool_dtype(series.dtype) and not category:
         return Column(name, "boolean", dtype, fill=bool(series.mode().iloc[0]), missing=missing)
     if category or not pd.api.types.is_numeric_dtype(series.dtype):
-        counts = Counter(_item(value) for value in series.dropna().tolist())
+        counts = {item(value): int(n) for value, n in series.astype(object).value_counts().items()}
         values = tuple(sorted(counts))
         fill = max(values, key=lambda value: counts[value])  # the first of several, as scikit-learn
         return Column(name, "category", dtype, values, fill=fill, missing=missing)
@@ -123,13 +123,12 @@ def encoded(column: Column, series: Any, absent: np.ndarray) -> np.ndarray:
     """`(N, entries)` float64."""
     missing = absent[:, None].astype(np.float64)[:, : int(column.missing)]
     if column.kind == "category":
-        filled = series.astype(object).where(~absent, None if column.missing else column.fill).tolist()
-        number = {value: k for k, value in enumerate(column.values)} | ({None: -1} if column.missing else {})
-        for row, cell in enumerate(filled):
-            if cell not in number:
-                reason = f"{_item(cell)!r} is not among its categories, {listed(column.values)}"
-                raise CellError(row, column.name, reason)
-        codes = np.array([number[cell] for cell in filled])
+        codes = codes_of(series, column.values)
+        codes[absent] = -1 if column.missing else column.values.index(column.fill)
+        if (unknown := (codes < 0) & ~absent).any():
+            row = int(unknown.argmax())
+            reason = f"{item(series.iloc[row])!r} is not among its categories, {listed(column.values)}"
+            raise CellError(row, column.name, reason)
         return np.concatenate([(codes[:, None] == np.arange(len(column.values))).astype(np.float64), missing], axis=1)
     try:
         numbers = np.where(absent, 0.0 if column.fill is None else column.fill, as_numbers(series))
@@ -169,16 +168,23 @@ def of_values(values: Sequence[Any], codes: Sequence[int | None], dtype: str) ->
     return pd.Series(cells, dtype=dtype)
 
 
-def _item(value: Any) -> Any:
+def item(value: Any) -> Any:
+    """A plain value of one that may be NumPy's."""
     return value.item() if isinstance(value, np.generic) else value
 
 
-def is_missing(cell: Any) -> bool:
-    import pandas as pd
+def in_a_line(text: str) -> str:
+    """Without line ends, which cells and names may have."""
+    return " ".join(text.split())
 
-    return cell is None or cell is pd.NA or cell != cell
+
+def codes_of(series: Any, values: Sequence[Any]) -> np.ndarray:
+    """The place of each cell among `values`, int64; -1 where it is none of them."""
+    number = {value: k for k, value in enumerate(values)}
+    codes = series.astype(object).map(number).to_numpy(np.float64, na_value=np.nan)
+    return np.where(np.isnan(codes), -1, codes).astype(np.int64)
 
 
 def listed(values: Sequence[Any], most: int = 8) -> str:
-    shown = ", ".join(map(str, values[:most]))
+    shown = ", ".join(in_a_line(str(value)) for value in values[:most])
     return shown if len(values) <= most else f"{shown}, ... ({len(values)} in all)"

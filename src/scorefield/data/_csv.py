@@ -95,7 +95,7 @@ def read_text(path: Path, *, header: bool | None, delimiter: str | None, decimal
         raise ValueError(f"{path}: not a text table (read as {len(lines):,} rows, and as {len(frame):,})")
     frame.columns = pd.Index(names)
     for name in names:
-        if frame[name].dtype == "string":
+        if not pd.api.types.is_numeric_dtype(frame[name].dtype):  # words, or numbers beyond 64 bits among others
             frame[name] = _text(frame[name])
     return Text(frame, lines, head, path, delimiter)
 
@@ -118,14 +118,14 @@ def _variants() -> list[str]:
 
 def _text(series: Any) -> Any:
     """Stripped; missing where it says so; numbers where all the rest are."""
-    import pandas as pd
-
-    stripped = series.str.strip()
+    stripped = series.astype("string").str.strip()
     stripped = stripped.mask(stripped.str.lower().isin(MISSING))
-    there = stripped.dropna()
-    if len(there) and there.map(is_number).all():
-        return pd.to_numeric(stripped, dtype_backend="numpy_nullable")
-    return stripped
+    words = stripped.dropna().unique().tolist()
+    if not words or not all(map(is_number, words)):
+        return stripped
+    numbers = stripped.astype(object).map({word: float(word) for word in words}).astype("Float64")
+    exact = all(word.lstrip("+-").isdecimal() and abs(float(word)) < 2**53 for word in words)
+    return numbers.astype("Int64") if exact else numbers
 
 
 def _names(path: Path, first: list[str], some: list[list[str]], decimal: str) -> tuple[bool, str]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from scorefield.data._columns import Column, Label, as_numbers, measured
+from scorefield.data._columns import Label, as_numbers, item, measured
 from scorefield.data._csv import is_number
 
 LABELS = ("label", "labels", "class", "target", "y", "species", "category", "diagnosis", "outcome")  # looked for
@@ -56,7 +56,7 @@ def label_of(origin: Origin, series: Any, name: str) -> Label:
     """What the classes are; whole numbers from 0 that leave few out are the classes' own."""
     import pandas as pd
 
-    values = sorted({v.item() if isinstance(v, np.generic) else v for v in series.tolist()})
+    values = sorted(item(value) for value in series.astype(object).unique())
     many = len(values) > MOST_CLASSES or (len(values) > FEW_ROWS and 2 * len(values) > len(series))
     if many:
         raise origin.column(name, f"{len(values):,} different values in {len(series):,} rows are no classes")
@@ -67,8 +67,8 @@ def label_of(origin: Origin, series: Any, name: str) -> Label:
         values = [int(v) for v in values]
         if values[0] >= 0 and values[-1] < max(FEW_ROWS, 4 * len(values)):
             values = list(range(values[-1] + 1))
-    counts = series.astype(object).map(lambda v: int(v) if numeric and float(v).is_integer() else v).value_counts()
-    return Label(name, dtype, tuple(values), tuple(int(counts.get(v, 0)) for v in values))
+    found = {item(value): int(n) for value, n in series.astype(object).value_counts().items()}  # 1.0 is 1
+    return Label(name, dtype, tuple(values), tuple(found.get(value, 0) for value in values))
 
 
 def _is_text(series: Any) -> bool:
@@ -93,26 +93,28 @@ def refuse_odd(origin: Origin, series: Any, name: str, category: bool) -> None:
         if category and not pd.api.types.is_bool_dtype(kind):
             _refuse_many(origin, series, name)
         return
-    cells = series.dropna()
-    if not all(isinstance(cell, str | int | bool) for cell in cells):
-        other = next(cell for cell in cells if not isinstance(cell, str | int | bool))
-        if hasattr(other, "isoformat"):
-            raise origin.column(name, _dates(str(other)))
-        raise origin.column(
-            name, f"expected numbers or text; got {type(other).__name__}; leave it out: drop = [{name!r}]"
-        )
+    try:
+        counts = series.astype(object).value_counts()  # of the words, which are few or no category
+    except TypeError:  # lists, say
+        kept = type(series.dropna().iloc[0]).__name__
+        raise origin.column(name, f"expected numbers or text; got {kept}; leave it out: drop = [{name!r}]") from None
+    if odd := [word for word in counts.index if not isinstance(word, str | int | bool)]:
+        if hasattr(odd[0], "isoformat"):
+            raise origin.column(name, _dates(str(odd[0])))
+        way_out = f"leave it out: drop = [{name!r}]"
+        raise origin.column(name, f"expected numbers or text; got {type(odd[0]).__name__}; {way_out}")
     if isinstance(kind, pd.CategoricalDtype):
         return
-    words = cells.astype(str)
-    dated = words.map(lambda cell: _DATE.fullmatch(cell) is not None)
-    if dated.mean() > 0.5:
-        raise origin.column(name, _dates(str(words.iloc[0])))
-    numbers = words.map(is_number)
-    if not category and numbers.mean() >= 0.5 and not numbers.all():
-        row = int(words.index[int((~numbers).to_numpy().argmax())])
+    words, share = [str(word) for word in counts.index], counts.to_numpy(np.float64) / max(int(counts.sum()), 1)
+    if share @ [_DATE.fullmatch(word) is not None for word in words] > 0.5:
+        raise origin.column(name, _dates(next(word for word in words if _DATE.fullmatch(word))))
+    numbers = [is_number(word) for word in words]
+    if not category and share @ numbers >= 0.5 and not all(numbers):
+        typos = {word for word, number in zip(words, numbers, strict=True) if not number}
+        row, word = next((row, str(word)) for row, word in series.dropna().items() if str(word) in typos)
         way_out = f"; or is it a category? Then say categories = [{name!r}]"
-        raise origin.at(row, name, f"expected a finite number; got {words.loc[row]!r}{way_out}")
-    _refuse_many(origin, words, name)
+        raise origin.at(row, name, f"expected a finite number; got {word!r}{way_out}")
+    _refuse_many(origin, series.dropna(), name)
 
 
 def _refuse_many(origin: Origin, series: Any, name: str) -> None:
@@ -126,15 +128,16 @@ def _refuse_many(origin: Origin, series: Any, name: str) -> None:
         )
 
 
-def refuse_infinite(origin: Origin, series: Any, column: Column) -> None:
-    if column.kind != "number" or _is_text(series):
+def refuse_infinite(origin: Origin, series: Any, name: str) -> None:
+    """Refuses a column of numbers by the first infinite one."""
+    if _is_text(series):
         return
     wrong = np.isinf(as_numbers(series))
     if wrong.any():
         row = int(series.index[int(wrong.argmax())])
-        cell = origin.cell(row, column.name)
+        cell = origin.cell(row, name)
         got = f"{series.loc[row]}" if cell is None else repr(cell)
-        raise origin.at(row, column.name, f"expected a finite number; got {got}")
+        raise origin.at(row, name, f"expected a finite number; got {got}")
 
 
 def _dates(example: str) -> str:

@@ -3,6 +3,11 @@
 Each file is written to NAME.part, and renamed only when the SHA-256 of what it decompresses to is the published one:
 a file of its own name is always whole. What an interrupted transfer left in NAME.part is resumed where the server
 allows, from any mirror; should the pieces not fit, the sum shows it and the file is fetched anew.
+
+Why not pooch, which is what one would reach for: it starts a broken transfer over (what it downloads to has another
+name each time, so a downloader of one's own cannot go on either), knows one address for a file, and checks the sum of
+what came over the line, where mirrors compress these files differently. What would be left to it is one GET; on a slow
+line resumption is the difference between having the data and not.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scorefield.data._columns import CellError, Column, Label, decoded, encoded, is_missing, listed, of_values
+from scorefield.data._columns import CellError, Column, Label, codes_of, decoded, encoded, item, listed, of_values
 from scorefield.randomness import Randomness, choice, rand
 
 if TYPE_CHECKING:
@@ -120,12 +120,13 @@ class TableSchema:
         """
         if self.label is None:
             raise ValueError("this table has no label column")
-        number = {value: k for k, value in enumerate(self.label.values)}
-        cells = frame[self.label.name].tolist()
-        for row, cell in enumerate(cells):
-            if is_missing(cell) or cell not in number:
-                raise CellError(row, self.label.name, f"{cell!r} is none of the classes, {listed(self.label.values)}")
-        return torch.tensor([number[cell] for cell in cells], dtype=torch.int64, device="cpu")
+        series: Any = frame[self.label.name]
+        codes = codes_of(series, self.label.values)
+        if (codes < 0).any():
+            row = int((codes < 0).argmax())
+            reason = f"{item(series.iloc[row])!r} is none of the classes, {listed(self.label.values)}"
+            raise CellError(row, self.label.name, reason)
+        return torch.from_numpy(codes)
 
     def decode(self, events: Tensor, label: Tensor | None = None) -> DataFrame:
         """The table of `events` `(N, d)`, as a model samples them: each column in its own type, digits and range.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from scorefield.data._columns import CellError, as_numbers, measured
+from scorefield.data._columns import CellError, as_numbers, in_a_line, measured
 from scorefield.data._csv import read_text
 from scorefield.data._kinds import Origin, found_label, label_of, refuse_infinite, refuse_odd
 from scorefield.data.schema import Missing, TableSchema
@@ -215,9 +215,9 @@ def _measured(
     for name in chosen:
         series = clean[name]
         refuse_odd(origin, series, name, name in categories)
+        refuse_infinite(origin, series, name)
         lacks = name in lacking
         made.append(measured(series, name, category=name in categories, missing=lacks and missing == "learn"))
-        refuse_infinite(origin, series, made[-1])
         filled += [f"{name} ({int(series.isna().sum())}, {made[-1].fill})"] * (lacks and missing == "impute")
     if filled:
         said.append(f"missing cells filled in: {', '.join(filled)}")
@@ -244,7 +244,7 @@ def _as_before(frame: Any, origin: Origin, schema: TableSchema) -> tuple[Any, li
         said.append(f"{len(frame) - len(kept):,} rows with missing values left out")
     clean = frame.loc[kept]
     for column in schema.columns:
-        refuse_infinite(origin, clean[column.name], column)
+        refuse_infinite(origin, clean[column.name], column.name)
     return clean, said
 
 
@@ -271,7 +271,7 @@ def _known(origin: Origin, names: list[str], asked: Iterable[str]) -> list[str]:
         alike = [name] if name in names else [other for other in names if other.lower() == str(name).lower()]
         if len(alike) != 1:
             near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-            there = ", ".join(names[:20]) + (f", ... ({len(names)})" if len(names) > 20 else "")
+            there = ", ".join(map(in_a_line, names[:20])) + (f", ... ({len(names)})" if len(names) > 20 else "")
             way_out = f". Did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{origin.name}: no column {name!r}; there are {there}{way_out}")
         found += alike
@@ -281,5 +281,4 @@ def _known(origin: Origin, names: list[str], asked: Iterable[str]) -> list[str]:
 def _counts(series: Any) -> bool:
     """Whether it is 0, 1, 2, ... or 1, 2, 3, ..."""
     numbers = np.arange(len(series))
-    cells = series.tolist()
-    return cells in (numbers.tolist(), (numbers + 1).tolist())
+    return not series.isna().any() and series.tolist() in (numbers.tolist(), (numbers + 1).tolist())
