@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import json as jsons
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scorefield.catalogue import PRESETS, make, unknown
+from scorefield.catalogue import PRESETS, known, make
 from scorefield.cli import _options as opt
-from scorefield.cli._output import at_a_terminal, free_folder, note, unused, warn, writable
+from scorefield.cli._output import at_a_terminal, free_folder, note, to_json, unused, warn, writable
 
 
 @opt.reads
@@ -43,6 +43,7 @@ def train(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the weights, the data and the noise.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where mnist and fashion lie.")] = None,
+    json: opt.Json = None,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe and do nothing.")] = False,
     *,
     reading: opt.Reading,
@@ -53,10 +54,8 @@ def train(
     """
     if preset is not None and config is not None:
         raise ValueError("give --preset or --config, not both")
-    if preset is not None and preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-    if task not in (None, "denoiser", "classifier"):
-        raise unknown("task", task or "", ("denoiser", "classifier"))
+    preset = None if preset is None else known("preset", preset, PRESETS)
+    task = None if task is None else known("task", task, ("denoiser", "classifier"))
     if resume and out is None:
         raise ValueError("--resume needs --out, the run to go on with")
     going_on = resume and out is not None and (out / "recipe.toml").is_file()
@@ -70,8 +69,8 @@ def train(
     from scorefield.runs.reporting import recent
     from scorefield.training import distributed
 
-    changes = [f"data.source={json.dumps(data)}"] if data is not None else []
-    changes += [f"data.policy.{name}={json.dumps(value)}" for name, value in reading.policy.items()]
+    changes = [f"data.source={jsons.dumps(data)}"] if data is not None else []
+    changes += [f"data.policy.{name}={jsons.dumps(value)}" for name, value in reading.policy.items()]
     changes += set_ or []
     changes += [f"training.steps={steps}"] if steps is not None else []
     changes += [f"seed={seed}"] if seed is not None else []
@@ -99,16 +98,31 @@ def train(
     with distributed.process_group(), contextlib.ExitStack() as stack:
         folder = out
         if first:
-            folder = free_folder(f"runs/{recipe.name}") if out is None else out
+            folder = out or free_folder(f"runs/{recipe.name}", note if json == "-" else typer.echo)
             stack.enter_context(runs.or_nothing(folder))
             writable(folder)
         folder = distributed.from_first(folder)
-        run = runs.train(folder, recipe, device=where, data_dir=data_dir, progress=at_a_terminal(), warn=warn, say=note)
+        run = runs.train(
+            folder,
+            recipe,
+            device=where,
+            data_dir=data_dir,
+            progress=at_a_terminal() and json != "-",
+            warn=warn,
+            say=note,
+        )
         if run is None:  # not the first process
             return
         report = run.report(data_dir=data_dir)
     history = run.history
     last = recent(history)
+    numbers = {
+        "run": str(folder), "checkpoint": run.checkpoint, "steps": history.step[-1] if history.step else None,
+        "seconds": history.seconds[-1] if history.seconds else None, "loss": None if last is None else last.loss,
+        "data": recipe.data.source, "trained_on": run.examples, "report": str(report),
+    }  # fmt: skip
+    if to_json(json, numbers):
+        return
     if last is not None:
         loss = f"loss {last.loss:.4f} (mean of the last {last.steps})"
         typer.echo(f"{history.step[-1]} steps in {history.seconds[-1]:.1f} s, {loss}: {report}")

@@ -143,7 +143,7 @@ class Trained:
         self,
         n: int,
         *,
-        label: int | Sequence[int] | Tensor | None = None,
+        label: int | str | Sequence[int | str] | Tensor | None = None,
         text: str | Sequence[str] | None = None,
         cond: Mapping[str, Tensor] | None = None,
         nfe: int | None = None,
@@ -157,7 +157,7 @@ class Trained:
         """`n` samples: `.raw` in the units of the data, `.x` in the model's.
 
         Args:
-            label: classes, in turn; no class is asked for unless given.
+            label: classes, by number or name, in turn; no class is asked for unless given.
             text: captions, in turn, for a model trained on text.
             cond: other conditions, a row for each sample.
             nfe: network evaluations a sample; 30 unless given.
@@ -171,7 +171,7 @@ class Trained:
             ValueError: for a label or text that the model does not take, an unknown solver; as `sf.sample`.
         """
         told = {**(cond or {}), **captions(text, n, self.meta.get("text"))}
-        if (classes := labels(label, n, self.num_classes)) is not None:
+        if (classes := labels(label, n, self.num_classes, names=self.class_names)) is not None:
             told["label"] = classes
         if tuned and solver is None and nfe is not None:
             solver = self.tuned(nfe, warn=warn)
