@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +101,25 @@ def writable(folder: Path) -> Path:
     except OSError as error:
         raise ValueError(f"cannot write to {folder}: {(error.strerror or str(error)).lower()}") from error
     return folder
+
+
+@contextlib.contextmanager
+def made(folder: Path) -> Iterator[Path]:
+    """`folder`, created and writable; if what follows fails it is taken away again, and what was created to hold it.
+
+    A folder that was there stays, and one that something was left in.
+
+    Raises:
+        OSError: if it cannot be created or written to.
+    """
+    new = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        yield writable(folder)
+    except BaseException:
+        for path in new:
+            with contextlib.suppress(OSError):  # not empty, or not there
+                path.rmdir()
+        raise
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import typer
 
 from scorefield.catalogue import known
 from scorefield.cli import _options as opt
-from scorefield.cli._output import at_a_terminal, note, to_json, unused, warn, writable
+from scorefield.cli._output import at_a_terminal, made, note, to_json, unused, warn
 
 METHODS = ("lagrangian", "mean_flow", "consistency", "distribution_matching")
 
@@ -46,25 +46,22 @@ def distill(
         raise FileNotFoundError(f"no run folder at {run}")
     out = out or run.parent / f"{run.name}-{method}"
     going_on = resume and (out / "recipe.toml").is_file()
-    if not going_on:
-        unused(out)
+    with made(out if going_on else unused(out)):
+        from scorefield import recipes, runs
 
-    from scorefield import recipes, runs
-
-    teacher = runs.load(run, warn=warn)
-    if teacher.recipe is None:
-        raise ValueError(f"{run} has no recipe.toml to say what it was trained on")
-    began = [f"start={start.resolve()}"] if start is not None else []
-    changes = [*(set_ or []), *began, *([f"training.steps={steps}"] if steps is not None else [])]
-    recipe = recipes.override(
-        recipes.presets.distilled(teacher.recipe, str(run.resolve()), method, jumps=jumps), changes
-    )
-    if going_on:
-        recipe = runs.check(out, recipe)
-    where = runs.device_of(device)
-    with runs.or_nothing(out):
+        teacher = runs.load(run, warn=warn)
+        if teacher.recipe is None:
+            raise ValueError(f"{run} has no recipe.toml to say what it was trained on")
+        began = [f"start={start.resolve()}"] if start is not None else []
+        changes = [*(set_ or []), *began, *([f"training.steps={steps}"] if steps is not None else [])]
+        recipe = recipes.override(
+            recipes.presets.distilled(teacher.recipe, str(run.resolve()), method, jumps=jumps), changes
+        )
+        if going_on:
+            recipe = runs.check(out, recipe)
+        where = runs.device_of(device)
         student = runs.train(
-            writable(out), recipe, device=where, data_dir=data_dir, progress=at_a_terminal(), warn=warn, say=note
+            out, recipe, device=where, data_dir=data_dir, progress=at_a_terminal(), warn=warn, say=note
         )
     if student is not None:
         report, history = student.report(data_dir=data_dir), student.history
