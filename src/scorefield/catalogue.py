@@ -297,9 +297,20 @@ def make(kind: str, name: str, table: Mapping[str, Entry], **options: Any) -> An
     Raises:
         ValueError: for an unknown name; says which known one is nearest.
     """
-    if name not in table:
-        raise unknown(kind, name, table)
-    return find(table[name])(**options)
+    return find(table[known(kind, name, table)])(**options)
+
+
+def known(kind: str, name: str, table: Iterable[str]) -> str:
+    """The name in `table` that `name` is, in whatever case it is written.
+
+    Raises:
+        ValueError: if it is none; says which is nearest.
+    """
+    names = list(table)
+    same = [name] if name in names else [other for other in names if other.casefold() == name.casefold()]
+    if len(same) != 1:
+        raise unknown(kind, name, names)
+    return same[0]
 
 
 def stored_classes() -> dict[str, str]:
@@ -321,5 +332,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> ValueError:
 def nearest(name: str, known: Iterable[str]) -> str:
     """'Did you mean ...?', or the list of what there is."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known) or 'none'}."
+    folded = {other.casefold(): other for other in known}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.4)
+    return f"Did you mean {folded[near[0]]!r}?" if near else f"Known: {', '.join(known) or 'none'}."

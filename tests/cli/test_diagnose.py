@@ -38,7 +38,6 @@ def test_json_alone_and_what_is_refused(run, invoke):
     assert found["findings"]
     for command, line in (
         (("diagnose", "moons"), "diagnosis-seed0.png exists"),
-        (("diagnose", "moons", "--out", "b.png", "--json", "x.json"), "--json takes '-', for the standard output"),
         (("diagnose", "nowhere"), "no run at nowhere"),
     ):
         done = invoke(folder, *command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,14 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from scorefield import plots
 from scorefield.anomaly import Detector, Judged, NegativeElbo, Statistic, applicable, compare, judge, measured
 from scorefield.anomaly.detector import REFERENCE_FIRST
 from scorefield.anomaly.summary import OF_LIKELIHOOD
 from scorefield.catalogue import SHAPES, SOURCES, STATISTICS, make
 from scorefield.cli import _results
 from scorefield.cli._options import Reading
-from scorefield.cli._output import at_a_terminal, note, warn
+from scorefield.cli._output import Results, at_a_terminal, note, warn
 from scorefield.data import Source, Transform, units
 from scorefield.plots.detection import Scored, detection
 from scorefield.plots.shown import Look, of, rows_of
@@ -30,6 +28,7 @@ from scorefield.runs import RECIPE, HeldOut, Trained, load
 
 DETECTORS = "detectors"
 SHOWN = 12  # most and least anomalous images
+FEWEST = 48  # data on both sides: a law is fitted to a quarter of them
 LISTED = 10  # most anomalous rows
 
 
@@ -47,11 +46,11 @@ class Job:
     reading: Reading  # of the data
 
 
-def run(folder: Path, job: Job, out: Path, *, device: str | None, data_dir: Path | None) -> None:
+def run(folder: Path, job: Job, out: Results, *, device: str | None, data_dir: Path | None) -> None:
     """Everything, into `out` and the .npz and .json beside it."""
     trained = load(folder, warn=warn).to(device)
     denoiser, transform = trained.denoiser, trained.transform
-    console = Console(highlight=False)
+    console = Console(highlight=False, quiet=out.quiet)
     source, of = judging = _source(trained, job.data, data_dir, job.reading.policy)
     usual, of_usual = reference = _source(trained, job.reference, data_dir, {})
     for line in dict.fromkeys((*judging.notes, *reference.notes)):
@@ -60,16 +59,27 @@ def run(folder: Path, job: Job, out: Path, *, device: str | None, data_dir: Path
         console.print("note: this model never saw data without a label, which it is asked about here", soft_wrap=True)
     # the same data on both sides: other rows, so that nothing is compared with itself
     same = of == of_usual
+    if same and len(usual) < FEWEST:
+        raise ValueError(
+            f"the {len(usual)} {of} are too few to be the reference and what is judged: "
+            "give other --data, or --reference"
+        )
     of_reference = _chosen(usual, job.n if job.n < len(usual) or not same else len(usual) // 2, job.seed)
     rows = _chosen(source, job.n, job.seed, skip=len(of_reference) if same else 0)
+    statistics = _statistics(job, trained)
+    out.claim()
     console.print(
         f"{len(rows)} of {len(source):,} {of}, against {len(of_reference)} of {len(usual):,} {of_usual}", soft_wrap=True
     )
-    statistics = _statistics(job, trained)
 
     def measure(wanted: Mapping[str, Statistic], s: Source, chosen: Tensor, first: int) -> dict[str, Tensor]:
         x = s.batch(chosen).x.to(trained.device)
-        options = {"transform": transform, "seed": job.seed, "first_index": first, "progress": at_a_terminal()}
+        options = {
+            "transform": transform,
+            "seed": job.seed,
+            "first_index": first,
+            "progress": at_a_terminal() and not out.quiet,
+        }
         return dict(zip(wanted, measured(wanted.values(), denoiser, x, **options), strict=True))
 
     meta = {
@@ -98,9 +108,6 @@ def run(folder: Path, job: Job, out: Path, *, device: str | None, data_dir: Path
         "statistics": compare(judged, job.fdr),
         **{k: v for k, v in asdict(job).items() if k in ("n", "seed", "elbo")},
     }
-    console.print(_table(summary))
-    console.print(_ranking(judged, rows, job))
-    plots.save(_draw(judged, source, rows, transform, summary, trained.look), out)
     arrays = {
         f"{name}_{key}": value
         for name, j in judged.items()
@@ -111,9 +118,9 @@ def run(folder: Path, job: Job, out: Path, *, device: str | None, data_dir: Path
             ("reference", j.detector.reference),
         )
     }
-    _results.save_npz(out.with_suffix(".npz"), rows=rows, **{k.replace("-", "_"): v for k, v in arrays.items()})
-    out.with_suffix(".json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    console.print(f"{out}, {out.with_suffix('.npz').name}, {out.with_suffix('.json').name}", soft_wrap=True)
+    named = {"rows": rows, **{k.replace("-", "_"): v for k, v in arrays.items()}}
+    figure = _draw(judged, source, rows, transform, summary, trained.look)
+    _results.write(out, (_table(summary), _ranking(judged, rows, job)), figure, named, summary)
 
 
 def _source(trained: Trained, named: str | None, data_dir: Path | None, policy: Mapping[str, Any]) -> HeldOut:

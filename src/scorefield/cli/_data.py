@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import math
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from scorefield import data, plots
+from scorefield.cli._output import Results
 
 _SHOWN = 12  # classes or columns in the table
 
 
-def show(name: str, source: data.Source, out: Path | None, n: int) -> None:
+def show(name: str, source: data.Source, out: Results | None, n: int, *, quiet: bool = False) -> None:
     """Prints what `source` holds; writes its first `n` pictures to `out`."""
     image = len(source.event_shape) == 3 and source.event_shape[0] in (1, 3) and source.levels is not None
     if out is not None and not image:
         raise ValueError(
             f"--out draws images (C, H, W) of 1 or 3 channels with levels; {name} has {source.event_shape}"
         )
-    console = Console(highlight=False)
+    if out is not None:
+        out.claim()
+    console = Console(highlight=False, quiet=quiet)
     console.print(name, soft_wrap=True)
     for line in getattr(source, "said", ()):
         console.print(line, soft_wrap=True, markup=False)
@@ -36,8 +39,15 @@ def show(name: str, source: data.Source, out: Path | None, n: int) -> None:
         assert source.levels is not None
         shown = source.batch(torch.arange(min(n, len(source)))).x
         grid = plots.image_grid(shown.double() / (source.levels - 1), math.isqrt(len(shown) - 1) + 1)
-        plots.save(grid, out)
-        console.print(f"{len(shown)} pictures: {out}", soft_wrap=True)
+        plots.save(grid, out.picture)
+        console.print(f"{len(shown)} pictures: {out.picture}", soft_wrap=True)
+    if quiet:
+        numbers = {
+            "data": name, "count": found.count, "shape": list(source.event_shape), "levels": source.levels,
+            "low": found.low, "high": found.high, "mean": found.mean, "std": found.std, "classes": dict(found.classes),
+            "columns": dict(found.columns), "read_as": list(getattr(source, "said", ())),
+        }  # fmt: skip
+        print(json.dumps(numbers, indent=2))
 
 
 def _rows(source: data.Source, s: data.Summary) -> list[tuple[str, str]]:

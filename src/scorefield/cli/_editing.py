@@ -16,7 +16,7 @@ from scorefield.catalogue import SOLVERS, make
 from scorefield.cli import _inputs, _results
 from scorefield.cli._inputs import Inputs
 from scorefield.cli._options import Wanted
-from scorefield.cli._output import at_a_terminal
+from scorefield.cli._output import Results, at_a_terminal
 from scorefield.cli._results import number
 from scorefield.conditions import Conditions
 from scorefield.data import units
@@ -28,14 +28,15 @@ HIDDEN = 0.5  # grey of what is to be made anew, in [0, 1]
 SIDES = {"left": (-1, 0, 0.5), "right": (-1, 0.5, 1), "top": (-2, 0, 0.5), "bottom": (-2, 0.5, 1)}  # axis, from, to
 
 
-def edit(wanted: Wanted, strengths: list[float], solver: str | None, nfe: int | None, out: Path) -> None:
+def edit(wanted: Wanted, strengths: list[float], solver: str | None, nfe: int | None, out: Results) -> None:
     """Each datum at each strength."""
     given = _inputs.chosen(wanted)
     method = None if solver is None else make("solver", solver, SOLVERS)
+    out.claim()
     made = [
         editing.edit(
             given.denoiser, given.x, s, solver=method, nfe=nfe, cond=given.cond, seed=wanted.seed,
-            progress=at_a_terminal(),
+            progress=at_a_terminal() and not out.quiet,
         )
         for s in strengths
     ]  # fmt: skip
@@ -58,15 +59,16 @@ def edit(wanted: Wanted, strengths: list[float], solver: str | None, nfe: int | 
     )
 
 
-def inpaint(wanted: Wanted, mask: str, samples: int, nfe: int, resamples: int, jump: int, out: Path) -> None:
+def inpaint(wanted: Wanted, mask: str, samples: int, nfe: int, resamples: int, jump: int, out: Results) -> None:
     """Several attempts at each datum's hidden part."""
     given = _inputs.chosen(wanted)
     n, event = len(given.x), tuple(given.x.shape[1:])
     new = hidden(mask, event, wanted)
+    out.claim()
     repeated = given.x.repeat(samples, *[1] * len(event))  # attempt j at datum i takes draw j n + i
     made = editing.inpaint(
         given.denoiser, repeated, ~new, nfe=nfe, resamples=resamples, jump=jump, seed=wanted.seed,
-        cond=Conditions.of(given.cond, n).tiled(samples), progress=at_a_terminal(),
+        cond=Conditions.of(given.cond, n).tiled(samples), progress=at_a_terminal() and not out.quiet,
     )  # fmt: skip
     x = given.x.cpu()
     attempts = made.x.cpu().reshape(samples, *x.shape)
@@ -152,7 +154,7 @@ def _without(given: Inputs, there: Tensor) -> Tensor:
 
 
 def _write(
-    out: Path,
+    out: Results,
     given: Inputs,
     table: Table,
     columns: dict[str, Tensor],

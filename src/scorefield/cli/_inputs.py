@@ -121,7 +121,7 @@ def label_of(wanted: Wanted, run: Trained, n: int, given: Tensor | None) -> Tens
         ValueError: for a class that the model does not have.
     """
     classes = run.num_classes
-    asked = runs.labels(wanted.label, n, classes, called="--label")
+    asked = runs.labels(wanted.label, n, classes, names=run.class_names, called="--label")
     if asked is not None:
         return asked
     if given is not None and classes is not None and not wanted.no_label:

@@ -22,7 +22,7 @@ from scorefield.bijection.summary import RoundTrip, distance, kept, mean_square,
 from scorefield.cli import _inputs, _results
 from scorefield.cli._inputs import Inputs
 from scorefield.cli._options import Wanted, places
-from scorefield.cli._output import at_a_terminal
+from scorefield.cli._output import Results, at_a_terminal
 from scorefield.cli._results import number
 from scorefield.data import units
 from scorefield.plots import samples
@@ -33,10 +33,11 @@ SHOWN = 10  # data in a picture
 Z_RANGE = 3.0  # standard deviations that are black and white in the picture of a latent
 
 
-def encode(wanted: Wanted, nfe: int, out: Path) -> None:
+def encode(wanted: Wanted, nfe: int, out: Results) -> None:
     """Latents of data, and how far from them a round trip ends."""
     given = _inputs.chosen(wanted)
-    options: dict[str, Any] = {"nfe": nfe, "cond": given.cond, "progress": at_a_terminal()}
+    out.claim()
+    options: dict[str, Any] = {"nfe": nfe, "cond": given.cond, "progress": at_a_terminal() and not out.quiet}
     encoded = latents.encode(given.denoiser, given.x, **options)
     back = latents.decode(given.denoiser, encoded.z, **options)
     trip = round_trip(given.x, back)
@@ -68,7 +69,7 @@ def encode(wanted: Wanted, nfe: int, out: Path) -> None:
     )
 
 
-def decode(wanted: Wanted, path: Path, nfe: int | None, out: Path) -> None:
+def decode(wanted: Wanted, path: Path, nfe: int | None, out: Results) -> None:
     """Data of latents and, where the file says what they were encoded from, how far from it they are."""
     run = _inputs.model(wanted)
     file, event = read(path), run.event_shape
@@ -76,9 +77,12 @@ def decode(wanted: Wanted, path: Path, nfe: int | None, out: Path) -> None:
         raise ValueError(f"{path}: latents of shape {tuple(file.z.shape[1:])}; the run's data have {event}")
     label = _inputs.label_of(wanted, run, len(file.z), file.label)
     same = file.weights is None or np.array_equal(file.weights, _fingerprint(run))
+    out.claim()
     nfe = nfe or file.nfe or latents.NFE
     cond = {} if label is None else {"label": label.to(run.device)}
-    x = latents.decode(run.denoiser, file.z.to(run.device), nfe=nfe, cond=cond, progress=at_a_terminal()).cpu()
+    x = latents.decode(
+        run.denoiser, file.z.to(run.device), nfe=nfe, cond=cond, progress=at_a_terminal() and not out.quiet
+    ).cpu()
     raw = units.raw(x, run.transform)
     summary: dict[str, Any] = {"n": len(x), "data": str(path), "nfe": nfe, "same_weights": same}
     rows = [["evaluations", str(nfe), ""]]
@@ -96,13 +100,14 @@ def decode(wanted: Wanted, path: Path, nfe: int | None, out: Path) -> None:
     )
 
 
-def interpolate(wanted: Wanted, ends: tuple[str, str], steps: int, nfe: int, out: Path) -> None:
+def interpolate(wanted: Wanted, ends: tuple[str, str], steps: int, nfe: int, out: Results) -> None:
     """Paths through data between pairs of them; `ends` are as many places as places, in the notation of --index."""
     given, n = _inputs.chosen(wanted.at(",".join(ends)), labelled=False), len(places(ends[0]))
     label = _inputs.label_of(wanted, given.run, n, None)
+    out.claim()
     cond = {} if label is None else {"label": label.to(given.x.device)}
     path = latents.interpolate(
-        given.denoiser, given.x[:n], given.x[n:], steps, nfe=nfe, cond=cond, progress=at_a_terminal()
+        given.denoiser, given.x[:n], given.x[n:], steps, nfe=nfe, cond=cond, progress=at_a_terminal() and not out.quiet
     ).cpu()
     raw = torch.stack([units.raw(x, given.transform) for x in path])
     a, b = given.x.cpu().split(n)
@@ -140,11 +145,12 @@ def interpolate(wanted: Wanted, ends: tuple[str, str], steps: int, nfe: int, out
     )
 
 
-def move(wanted: Wanted, having: Path, lacking: Path, amounts: list[float], nfe: int, out: Path) -> None:
+def move(wanted: Wanted, having: Path, lacking: Path, amounts: list[float], nfe: int, out: Results) -> None:
     """Data moved by so much of the mean difference between the latents of two sets."""
     given = _inputs.chosen(wanted)
     sets = [_inputs.chosen(replace(wanted, data=str(path), index=None), labelled=False) for path in (having, lacking)]
-    options: dict[str, Any] = {"nfe": nfe, "progress": at_a_terminal()}
+    out.claim()
+    options: dict[str, Any] = {"nfe": nfe, "progress": at_a_terminal() and not out.quiet}
     direction = latents.attribute_direction(given.denoiser, sets[0].x, sets[1].x, **options)
     z = latents.encode(given.denoiser, given.x, cond=given.cond, **options).z
     moved = [latents.decode(given.denoiser, z + a * direction, cond=given.cond, **options).cpu() for a in amounts]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,10 +14,10 @@ from rich.progress import Progress
 from rich.table import Table
 from torch import Tensor
 
-from scorefield import data, plots
+from scorefield import data
 from scorefield.cli import _inputs, _results
 from scorefield.cli._options import Reading
-from scorefield.cli._output import at_a_terminal, warn
+from scorefield.cli._output import Results, at_a_terminal, warn
 from scorefield.data import Source, Transform, units
 from scorefield.likelihood import Effort, default_probes, over_data, per_datum
 from scorefield.plots.likelihood import likelihoods
@@ -35,7 +34,7 @@ def run(
     n: int,
     probes: int | None,
     effort: Effort,
-    out: Path,
+    out: Results,
     *,
     device: str | None,
     data_dir: Path | None,
@@ -52,19 +51,17 @@ def run(
     chosen = chosen.sort().values
     effort = replace(effort, probes=default_probes(d) if probes is None else probes or None)
     how = "exact divergence" if effort.probes is None else f"{effort.probes} probes"
-    console = Console(highlight=False)
+    out.claim()
+    console = Console(highlight=False, quiet=out.quiet)
     console.print(f"{len(chosen)} of {len(source):,} {what}, {how}", soft_wrap=True)
-    with Progress(transient=True, disable=not at_a_terminal()) as bar:
+    with Progress(transient=True, disable=not at_a_terminal() or out.quiet) as bar:
         task = bar.add_task("likelihood", total=len(chosen))
         scored = per_datum(
             denoiser, source, chosen, effort, transform=transform, on_chunk=lambda done: bar.advance(task, done)
         )
     summary = {**over_data(scored, d), "data": what, **asdict(effort), "probes": effort.probes or 0}
-    console.print(_table(summary))
-    plots.save(_draw(scored, source, chosen, transform, summary, trained.look), out)
-    _results.save_npz(out.with_suffix(".npz"), rows=chosen, **scored)
-    out.with_suffix(".json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    console.print(f"{out}, {out.with_suffix('.npz').name}, {out.with_suffix('.json').name}", soft_wrap=True)
+    figure = _draw(scored, source, chosen, transform, summary, trained.look)
+    _results.write(out, _table(summary), figure, {"rows": chosen, **scored}, summary)
 
 
 def _number(value: float | None) -> str:

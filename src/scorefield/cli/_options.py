@@ -23,8 +23,10 @@ Index = Annotated[
     typer.Option("--index", help="Which of them, from 0: 7 or 3,5 or 0-9. [default: 0-9; of your own, all]"),
 ]
 Label = Annotated[
-    list[int] | None,
-    typer.Option("--label", help="Class; repeat it for several in turn. [default: held-out data's own]"),
+    list[str] | None,
+    typer.Option(
+        "--label", help="Class, by name or number; repeat it for several in turn. [default: held-out data's own]"
+    ),
 ]
 NoLabel = Annotated[bool, typer.Option("--no-label", help="Ask for no class.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of all noise; that of a datum depends on its place too.")]
@@ -35,6 +37,9 @@ Out = Annotated[
     typer.Option(
         "--out", help="PNG to write, with .npz and .json beside it. [default: in the run]", show_default=False
     ),
+]
+Json = Annotated[
+    str | None, typer.Option("--json", help="- prints the numbers as JSON and nothing else; or a file for them.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")]
 
@@ -149,7 +154,7 @@ class Wanted:
     data: str | None = None
     index: str | None = None
     reading: Reading = Reading()
-    label: list[int] | None = None
+    label: list[str] | None = None
     no_label: bool = False
     seed: int = 0
     device: str | None = None

@@ -13,7 +13,7 @@ from torch import Tensor
 from scorefield import inverse
 from scorefield.cli import _inputs, _results
 from scorefield.cli._options import Wanted
-from scorefield.cli._output import at_a_terminal
+from scorefield.cli._output import Results, at_a_terminal
 from scorefield.cli._results import number
 from scorefield.inverse import GaussianNoise, PosteriorSamples, Quality, Units
 from scorefield.inverse.operators import LinearOperator, Operator
@@ -51,7 +51,7 @@ def reconstruct(
     samples: int,
     method: str | None,
     nfe: int,
-    out: Path,
+    out: Results,
 ) -> None:
     """Each measurement's posterior."""
     measured = (
@@ -65,9 +65,14 @@ def reconstruct(
         seed=wanted.seed,
         data_dir=wanted.data_dir,
     )
+    out.claim()
     start = time.perf_counter()
     made = posterior.sample(
-        samples, nfe=nfe, seed=wanted.seed, dtype=next(posterior.denoiser.parameters()).dtype, progress=at_a_terminal()
+        samples,
+        nfe=nfe,
+        seed=wanted.seed,
+        dtype=next(posterior.denoiser.parameters()).dtype,
+        progress=at_a_terminal() and not out.quiet,
     )
     seconds = time.perf_counter() - start
     x = units.of_model(made.x)

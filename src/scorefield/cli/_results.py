@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from scorefield import plots
+from scorefield.cli._output import Results
+from scorefield.storage import files
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
@@ -42,16 +44,36 @@ def save_npz(path: Path, **arrays: Any) -> Path:
 
 
 def write(
-    out: Path, shown: Table, figure: Figure | None, arrays: Mapping[str, Any], summary: Mapping[str, Any]
+    out: Results,
+    shown: Table | Sequence[Table],
+    figure: Figure | None,
+    arrays: Mapping[str, Any],
+    summary: Mapping[str, Any],
 ) -> None:
-    """Prints the table, and writes the picture, where there is one, the .npz and the .json."""
-    console = Console(highlight=False)
-    console.print(shown)
-    written = [out.with_suffix(".npz").name, out.with_suffix(".json").name]
+    """Prints the tables, or the .json alone, and writes the picture, where there is one, the .npz and the .json."""
+    console = Console(highlight=False, quiet=out.quiet)
+    for made in (shown,) if isinstance(shown, Table) else shown:
+        console.print(made)
+    written = [out.file(".npz").name, out.summary.name]
     if figure is not None:
-        plots.save(figure, out)
-        written.insert(0, out.name)
-    save_npz(out.with_suffix(".npz"), **arrays)
-    plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in summary.items()}
-    out.with_suffix(".json").write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
-    console.print(f"{out.parent / written[0]}, {', '.join(written[1:])}", soft_wrap=True)
+        plots.save(figure, out.picture)
+        written.insert(0, out.picture.name)
+    save_npz(out.file(".npz"), **arrays)
+    write_summary(out, summary)
+    console.print(f"{out.picture.parent / written[0]}, {', '.join(written[1:])}", soft_wrap=True)
+
+
+def write_summary(out: Results, summary: Mapping[str, Any]) -> None:
+    """The .json, and on the standard output where that is asked for. JSON has no NaN: what is not finite is null."""
+    text = json.dumps(_finite(dict(summary)), indent=2)
+    files.replace(out.summary, f"{text}\n".encode())
+    if out.quiet:
+        print(text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

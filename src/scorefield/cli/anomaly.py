@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from scorefield.catalogue import STATISTICS, unknown
+from scorefield.catalogue import STATISTICS, known
 from scorefield.cli import _options as opt
-from scorefield.cli._output import picture_folder
+from scorefield.cli._output import result_files, stem
 
 
 @opt.reads
@@ -41,6 +41,7 @@ def anomaly(
             "--out", help="PNG to write, with .npz and .json beside it. [default: in the run]", show_default=False
         ),
     ] = None,
+    json: opt.Json = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
     *,
     reading: opt.Reading,
@@ -49,21 +50,12 @@ def anomaly(
 
     What was measured of the reference is kept in the run, under detectors/, and used again.
     """
-    if not run.exists():
-        raise FileNotFoundError(f"no run at {run}")
-    for name in statistic or ():
-        if name not in STATISTICS:
-            raise unknown("statistic", name, STATISTICS)
+    names = [known("statistic", name, STATISTICS) for name in statistic or ()]
     if not 0 < fdr < 1:
         raise ValueError(f"--fdr must lie in (0, 1); got {fdr:g}")
-    if out is None:
-        out = (run if run.is_dir() else run.parent) / f"anomaly-{Path(data).stem}-seed{seed}.png"
-    if out.suffix != ".png":
-        raise ValueError(f"--out must end in .png; got {out}")
-    names = [out.name, *(out.with_suffix(suffix).name for suffix in (".npz", ".json"))]
-    picture_folder(out.parent, "", names, overwrite)
+    files = result_files(out, run, stem("anomaly", seed, data=data), overwrite, json)
 
     from scorefield.cli import _anomaly
 
-    job = _anomaly.Job(data, reference, tuple(dict.fromkeys(statistic or ())), n, fdr, elbo, seed, reading)
-    _anomaly.run(run, job, out, device=device, data_dir=data_dir)
+    job = _anomaly.Job(data, reference, tuple(dict.fromkeys(names)), n, fdr, elbo, seed, reading)
+    _anomaly.run(run, job, files, device=device, data_dir=data_dir)

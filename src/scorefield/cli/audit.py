@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scorefield.cli._output import result_files, warn
+from scorefield.cli import _options as opt
+from scorefield.cli._output import result_files, stem, warn
 
 
 def audit(
@@ -29,20 +29,20 @@ def audit(
         Path | None,
         typer.Option("--out", help="PNG to write, with .json beside it. [default: in the run]", show_default=False),
     ] = None,
+    json: opt.Json = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
 ) -> None:
     """Where a flow map's jumps land and its samples lie, beside its teacher's ODE; which modes are lost."""
-    out = result_files(out, run, f"audit-seed{seed}", overwrite)
+    files = result_files(out, run, stem("audit", seed), overwrite, json, (".png", ".json"))
 
     import torch
 
     from scorefield import plots
     from scorefield.auditing import audit as held
-    from scorefield.cli import _inputs
+    from scorefield.cli import _inputs, _results
     from scorefield.flowmaps import FlowMap
     from scorefield.plots.few_steps import of_audit
     from scorefield.runs import load
-    from scorefield.storage import files
 
     student = load(run, warn=warn).to(device)
     if not isinstance(student.model, FlowMap):
@@ -58,13 +58,15 @@ def audit(
     told = {name: torch.as_tensor(value) for name, value in cond.items()} if student.conditions else {}
     made_for = getattr(student.model, "jumps", None)
     nfes = tuple(nfe) if nfe else (1, 2, 4) if made_for is None else (made_for,)
+    files.claim()
     found = held(student.model, by, x0, nfes=nfes, modes=min(20, len(x0) // 2), seed=seed, cond=told)
-    plots.save(of_audit(found), out)
+    plots.save(of_audit(found), files.picture)
     numbers = {
         "teacher": None if named is None else str(named), "n": len(x0), "data": how,
         "levels": [level._asdict() for level in found.levels], "budgets": [b._asdict() for b in found.budgets],
         "ode": found.ode._asdict(), "floor": found.floor._asdict(), "modes": found.modes,
     }  # fmt: skip
-    files.replace(out.with_suffix(".json"), json.dumps(numbers, indent=1).encode())
-    typer.echo(str(found))
-    typer.echo(f"\n{out}, {out.with_suffix('.json').name}")
+    _results.write_summary(files, numbers)
+    if not files.quiet:
+        typer.echo(str(found))
+        typer.echo(f"\n{files.picture}, {files.summary.name}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json as jsons
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scorefield.cli._output import warn, writable
+from scorefield.cli import _options as opt
+from scorefield.cli._output import note, to_json, warn, writable
 
 
 def compare(
@@ -29,6 +31,7 @@ def compare(
     method: Annotated[
         list[str] | None, typer.Option("--method", help="Only this one, by its name in the table; repeatable.")
     ] = None,
+    json: opt.Json = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where mnist and fashion lie.")] = None,
 ) -> None:
     """Train, draw and measure every method; report.html, comparison.json and pictures. Goes on where it was stopped."""
@@ -39,9 +42,11 @@ def compare(
 
     study = compared(
         folder, data, seconds=seconds, seeds=seeds, samples=samples, evaluations=evaluations, methods=method,
-        data_dir=data_dir, say=typer.echo, warn=warn,
+        data_dir=data_dir, say=note if json == "-" else typer.echo, warn=warn,
     )  # fmt: skip
     page = write(study)
+    if to_json(json, jsons.loads((folder / "comparison.json").read_text(encoding="utf-8"))):
+        return
     for line in sentences(study):
         typer.echo(line)
     typer.echo(str(page))

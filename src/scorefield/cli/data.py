@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scorefield.catalogue import unknown
+from scorefield.catalogue import known
 from scorefield.cli import _options as opt
-from scorefield.cli._output import picture_folder
+from scorefield.cli._output import Results
 
 if TYPE_CHECKING:
     from scorefield.data import Source
@@ -45,8 +45,7 @@ def fetch(
     ] = None,
 ) -> None:
     """Download a data set from its public mirrors, and verify it. What is there already is left; a part is resumed."""
-    if name not in FETCHED:
-        raise unknown("data set", name, FETCHED)
+    name = known("data set", name, FETCHED)
     from scorefield import data
 
     with _bar() as progress:
@@ -68,27 +67,28 @@ def show(
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Pictures in the grid.")] = 64,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of the same name.")] = False,
+    json: Annotated[str | None, typer.Option("--json", help="- prints the numbers as JSON and nothing else.")] = None,
     *,
     reading: opt.Reading,
 ) -> None:
     """Count, shape, levels, classes and moments of a data set, raw and as a model sees it."""
-    if out is not None:
-        if out.suffix != ".png":
-            raise ValueError(f"--out must end in .png; got {out}")
-        picture_folder(out.parent, "", [out.name], overwrite)
+    if out is not None and out.suffix != ".png":
+        raise ValueError(f"--out must end in .png; got {out}")
+    if json not in (None, "-"):
+        raise ValueError(f"--json takes '-', for the standard output; got {json!r}")
     with _warnings_as_lines():
         source = _source(what, data_dir, split, reading.policy)
 
     from scorefield.cli import _data
 
-    _data.show(what, source, out, n)
+    results = None if out is None else Results(out, overwrite, json, (".png",))
+    _data.show(what, source, results, n, quiet=json == "-")
 
 
 def _source(what: str, data_dir: Path | None, split: str, policy: dict[str, Any]) -> Source:
     if what not in FETCHED + BUILT_IN and not Path(what).exists():
-        raise unknown("file, folder or data set", what, FETCHED + BUILT_IN)
-    if split not in ("train", "test"):
-        raise unknown("split", split, ("train", "test"))
+        what = known("file, folder or data set", what, FETCHED + BUILT_IN)
+    split = known("split", split, ("train", "test"))
     from scorefield import data
 
     if what not in FETCHED + BUILT_IN:

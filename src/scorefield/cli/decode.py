@@ -24,6 +24,7 @@ def decode(
     ] = None,
     device: opt.Device = None,
     out: opt.Out = None,
+    json: opt.Json = None,
     overwrite: opt.Overwrite = False,
 ) -> None:
     """Data of latents: those of `encode`, moved or not, or standard normals, which become samples.
@@ -32,8 +33,9 @@ def decode(
     is kept.
     """
     wanted = Wanted(run, label=label, no_label=no_label, device=device)
-    out = result_files(out, run, f"decoded-{latents.stem}", overwrite)
+    named = f"decoded-{latents.stem}" + (f"-label-{'+'.join(label)}" if label else "")
+    files = result_files(out, run, named, overwrite, json)
 
     from scorefield.cli import _latents
 
-    _latents.decode(wanted, latents, nfe, out)
+    _latents.decode(wanted, latents, nfe, files)

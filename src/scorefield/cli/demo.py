@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorefield.catalogue import SHAPES, unknown
+from scorefield.catalogue import SHAPES, known
 from scorefield.cli._output import picture_folder
 
 app = typer.Typer(
@@ -41,8 +41,7 @@ def score_field(
     ddpm-ddim.png, .gif     DDPM's random and DDIM's smooth paths from the same noise
     low-density.png         plain Langevin gets the weights of separated modes wrong; annealing repairs it
     """
-    if distribution not in SHAPES:
-        raise unknown("distribution", distribution, SHAPES)
+    distribution = known("distribution", distribution, SHAPES)
     folder = picture_folder(out, "runs/demo", _SCORE_FIELD, overwrite)
     from scorefield.demos import score_field
 

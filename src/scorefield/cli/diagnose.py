@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from scorefield.catalogue import SOLVERS, known
 from scorefield.cli import _options as opt
-from scorefield.cli._output import at_a_terminal, note, picture_folder, result_files, warn
+from scorefield.cli._output import at_a_terminal, note, result_files, stem, warn
 
 
 @opt.reads
@@ -35,9 +36,7 @@ def diagnose(
             "--out", help="PNG to write, with .html and .json beside it. [default: in the run]", show_default=False
         ),
     ] = None,
-    json: Annotated[
-        str | None, typer.Option("--json", help="'-' prints the JSON, and nothing else.", show_default=False)
-    ] = None,
+    json: opt.Json = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
     *,
     reading: opt.Reading,
@@ -47,10 +46,9 @@ def diagnose(
         raise ValueError(f"data were named twice, {data} and --data {also}: give one")
     data = data or also
     reading.needs(data, "--data")
-    if json not in (None, "-"):
-        raise ValueError(f"--json takes '-', for the standard output; got {json!r}: the file goes where --out says")
-    out = result_files(out, run, f"diagnosis-seed{seed}", overwrite)
-    picture_folder(out.parent, "", [out.with_suffix(".html").name], overwrite)
+    solver = None if solver is None else known("solver", solver, SOLVERS)
+    named = stem("diagnosis", seed, data=data, solver=solver)
+    results = result_files(out, run, named, overwrite, json, (".png", ".html", ".json"))
 
     from rich.console import Console
 
@@ -60,7 +58,9 @@ def diagnose(
     from scorefield.storage import files
 
     trained = load(run, warn=warn).to(device)
-    quiet = not at_a_terminal()
+    results.claim()
+    picture, page_ = results.picture, results.file(".html")
+    quiet = not at_a_terminal() or results.quiet
     with Console(stderr=True, quiet=quiet).status("reading") as status:
         found = examine(
             trained,
@@ -74,11 +74,11 @@ def diagnose(
             report=status.update,
             warn=note,
         )
-    plots.save(of_diagnosis(found), out)
-    page(found, out.with_suffix(".html"), out, title=f"Diagnosis: {trained.name}")
-    files.replace(out.with_suffix(".json"), found.to_json().encode())
-    if json == "-":
+    plots.save(of_diagnosis(found), picture)
+    page(found, page_, picture, title=f"Diagnosis: {trained.name}")
+    files.replace(results.summary, found.to_json().encode())
+    if results.quiet:
         typer.echo(found.to_json())
         return
     typer.echo(str(found))
-    typer.echo(f"\n{out}, {out.with_suffix('.html').name}, {out.with_suffix('.json').name}")
+    typer.echo(f"\n{picture}, {page_.name}, {results.summary.name}")

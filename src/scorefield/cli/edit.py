@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from scorefield.catalogue import SOLVERS, unknown
+from scorefield.catalogue import SOLVERS, known
 from scorefield.cli import _options as opt
 from scorefield.cli._options import Wanted, numbers
-from scorefield.cli._output import result_files
+from scorefield.cli._output import result_files, stem
 
 
 @opt.reads(old={"--images": "--data"})
@@ -34,6 +34,7 @@ def edit(
     device: opt.Device = None,
     data_dir: opt.DataDir = None,
     out: opt.Out = None,
+    json: opt.Json = None,
     overwrite: opt.Overwrite = False,
     *,
     reading: opt.Reading,
@@ -44,10 +45,10 @@ def edit(
     """
     wanted = Wanted(run, data, index, reading, label, no_label, seed, device, data_dir)
     strengths = numbers("--strength", strength or ["0.2,0.4,0.6,0.8,1"], 0, 1)
-    if solver is not None and solver not in SOLVERS:
-        raise unknown("solver", solver, SOLVERS)
-    out = result_files(out, run, f"edit-seed{seed}", overwrite)
+    solver = None if solver is None else known("solver", solver, SOLVERS)
+    named = stem("edit", seed, data=data, solver=solver, label=label)
+    files = result_files(out, run, named, overwrite, json)
 
     from scorefield.cli import _editing
 
-    _editing.edit(wanted, strengths, solver, nfe, out)
+    _editing.edit(wanted, strengths, solver, nfe, files)

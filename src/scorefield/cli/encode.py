@@ -8,7 +8,7 @@ import typer
 
 from scorefield.cli import _options as opt
 from scorefield.cli._options import Wanted
-from scorefield.cli._output import result_files
+from scorefield.cli._output import result_files, stem
 
 
 @opt.reads(old={"--images": "--data"})
@@ -23,14 +23,15 @@ def encode(
     device: opt.Device = None,
     data_dir: opt.DataDir = None,
     out: opt.Out = None,
+    json: opt.Json = None,
     overwrite: opt.Overwrite = False,
     *,
     reading: opt.Reading,
 ) -> None:
     """Latents of data, about N(0, I), by the probability-flow ODE; says how far from the data a round trip ends."""
     wanted = Wanted(run, data, index, reading, label, no_label, seed, device, data_dir)
-    out = result_files(out, run, f"latents-seed{seed}", overwrite)
+    files = result_files(out, run, stem("latents", seed, data=data, label=label), overwrite, json)
 
     from scorefield.cli import _latents
 
-    _latents.encode(wanted, nfe, out)
+    _latents.encode(wanted, nfe, files)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsons
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scorefield.cli import _options as opt
-from scorefield.cli._output import at_a_terminal, note, result_files, warn
+from scorefield.cli._output import at_a_terminal, note, result_files, stem, warn
 
 if TYPE_CHECKING:
     from scorefield.evaluation import Evaluation
@@ -49,9 +48,7 @@ def evaluate(
         Path | None,
         typer.Option("--out", help="PNG to write, with .json beside it. [default: in the run]", show_default=False),
     ] = None,
-    json: Annotated[
-        str | None, typer.Option("--json", help="Where the numbers go; - prints them in place of the table.")
-    ] = None,
+    json: opt.Json = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
     *,
     reading: opt.Reading,
@@ -60,19 +57,20 @@ def evaluate(
     reading.needs(against, "--against")
     if not 0 < level < 1:
         raise ValueError(f"--level must lie in (0, 1); got {level:g}")
-    out = result_files(out, run, f"evaluation-seed{seed}", overwrite)
+    files = result_files(out, run, stem("evaluation", seed, data=against), overwrite, json, (".png", ".json"))
 
     from rich.progress import Progress
 
     from scorefield import plots
+    from scorefield.cli import _results
     from scorefield.plots.evaluation import of_evaluation
     from scorefield.runs import evaluate as judged
     from scorefield.runs import load
-    from scorefield.storage import files
 
     start = time.perf_counter()
     model = load(run, warn=warn).to(device)
-    with Progress(transient=True, disable=not at_a_terminal() or json == "-") as bar:
+    files.claim()
+    with Progress(transient=True, disable=not at_a_terminal() or files.quiet) as bar:
         task = bar.add_task("evaluating", total=1.0)
         found, drawn, what = judged(
             model, against=against, policy=reading.policy, n=n, nfe=nfe, features=features, likelihoods=likelihoods,
@@ -80,24 +78,22 @@ def evaluate(
             progress=lambda fraction: bar.update(task, completed=fraction), warn=note,
         )  # fmt: skip
     seconds = time.perf_counter() - start
-    plots.save(of_evaluation(found, model.look), out)
+    plots.save(of_evaluation(found, model.look), files.picture)
     numbers: dict[str, Any] = {
         "run": str(run), "checkpoint": model.checkpoint, "against": what, "n": n, "nfe": drawn.nfe, "seed": seed,
         "metrics": [{**r.numbers, "verdict": r.verdict} for r in found.rows],
         "classes": [{**r.numbers, "verdict": r.verdict} for r in found.classes],
         "read_back": found.read_back, "read_back_real": found.read_back_real, "seconds": seconds,
     }  # fmt: skip
-    written = jsons.dumps(numbers, indent=1)
-    path = out.with_suffix(".json") if json in (None, "-") else Path(str(json))
-    files.replace(path, written.encode())
-    if json == "-":
-        typer.echo(written)
+    _results.write_summary(files, numbers)
+    if files.quiet:
         return
     typer.echo(str(found))
     _show(found, level, model.class_names)
     if found.corrected:
         typer.echo(f"intervals are about the value at infinite samples: {', '.join(found.corrected)}")
-    typer.echo(f"{n} samples of {drawn.nfe} evaluations against {what}, in {seconds:.0f} s: {out}, {path.name}")
+    where = f"{files.picture}, {files.summary.name}"
+    typer.echo(f"{n} samples of {drawn.nfe} evaluations against {what}, in {seconds:.0f} s: {where}")
 
 
 def _show(found: Evaluation, level: float, names: tuple[str, ...]) -> None:

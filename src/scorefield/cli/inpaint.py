@@ -8,7 +8,7 @@ import typer
 
 from scorefield.cli import _options as opt
 from scorefield.cli._options import Wanted
-from scorefield.cli._output import result_files
+from scorefield.cli._output import result_files, stem
 
 
 @opt.reads(old={"--images": "--data"})
@@ -36,6 +36,7 @@ def inpaint(
     device: opt.Device = None,
     data_dir: opt.DataDir = None,
     out: opt.Out = None,
+    json: opt.Json = None,
     overwrite: opt.Overwrite = False,
     *,
     reading: opt.Reading,
@@ -45,8 +46,8 @@ def inpaint(
     For pictures. It is biased: the attempts are no posterior samples, and their spread is no uncertainty.
     """
     wanted = Wanted(run, data, index, reading, label, no_label, seed, device, data_dir)
-    out = result_files(out, run, f"inpaint-seed{seed}", overwrite)
+    files = result_files(out, run, stem("inpaint", seed, data=data, label=label), overwrite, json)
 
     from scorefield.cli import _editing
 
-    _editing.inpaint(wanted, mask, samples, nfe, resamples, jump, out)
+    _editing.inpaint(wanted, mask, samples, nfe, resamples, jump, files)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from scorefield.cli import _options as opt
-from scorefield.cli._output import result_files
+from scorefield.cli._output import result_files, stem
 
 
 @opt.reads
@@ -36,6 +36,7 @@ def likelihood(
             "--out", help="PNG to write, with .npz and .json beside it. [default: in the run]", show_default=False
         ),
     ] = None,
+    json: opt.Json = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
     *,
     reading: opt.Reading,
@@ -46,10 +47,10 @@ def likelihood(
         raise ValueError(f"--tolerance must be positive; got {tolerance:g}")
     if elbo_draws % 2:
         raise ValueError(f"--elbo-draws must be even; got {elbo_draws}")
-    out = result_files(out, run, f"likelihood-seed{seed}", overwrite)
+    files = result_files(out, run, stem("likelihood", seed, data=data), overwrite, json)
 
     from scorefield.cli import _likelihood
     from scorefield.likelihood import Effort
 
     effort = Effort(tolerance=tolerance, draws=draws, elbo_draws=elbo_draws, seed=seed)
-    _likelihood.run(run, data, reading, n, probes, effort, out, device=device, data_dir=data_dir)
+    _likelihood.run(run, data, reading, n, probes, effort, files, device=device, data_dir=data_dir)

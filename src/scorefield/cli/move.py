@@ -9,7 +9,7 @@ import typer
 
 from scorefield.cli import _options as opt
 from scorefield.cli._options import Wanted, numbers
-from scorefield.cli._output import result_files
+from scorefield.cli._output import result_files, stem
 
 
 @opt.reads(old={"--images": "--data"})
@@ -29,6 +29,7 @@ def move(
     device: opt.Device = None,
     data_dir: opt.DataDir = None,
     out: opt.Out = None,
+    json: opt.Json = None,
     overwrite: opt.Overwrite = False,
     *,
     reading: opt.Reading,
@@ -39,8 +40,8 @@ def move(
     """
     wanted = Wanted(run, data, index, reading, label, not label, seed, device, data_dir)
     amounts = numbers("--amount", amount or ["-1,-0.5,0,0.5,1"], -10, 10)
-    out = result_files(out, run, f"move-seed{seed}", overwrite)
+    files = result_files(out, run, stem("move", seed, data=data, label=label), overwrite, json)
 
     from scorefield.cli import _latents
 
-    _latents.move(wanted, having, lacking, amounts, nfe, out)
+    _latents.move(wanted, having, lacking, amounts, nfe, files)

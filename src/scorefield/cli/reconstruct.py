@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from scorefield.catalogue import METHODS, unknown
+from scorefield.catalogue import METHODS, known
 from scorefield.cli import _options as opt
 from scorefield.cli._options import Wanted
-from scorefield.cli._output import result_files
+from scorefield.cli._output import result_files, stem
 
 
 @opt.reads(old={"--images": "--data"})
@@ -49,6 +49,7 @@ def reconstruct(
     device: opt.Device = None,
     data_dir: opt.DataDir = None,
     out: opt.Out = None,
+    json: opt.Json = None,
     overwrite: opt.Overwrite = False,
     *,
     reading: opt.Reading,
@@ -62,12 +63,12 @@ def reconstruct(
     wanted = Wanted(run, data, index, reading, label, no_label, seed, device, data_dir)
     if not 0 < noise_std < float("inf"):
         raise ValueError(f"--noise-std must be positive and finite; got {noise_std:g}")
-    if method is not None and method not in METHODS:
-        raise unknown("method", method, METHODS)
+    method = None if method is None else known("method", method, METHODS)
     if measurement is not None and (data is not None or index is not None):
         raise ValueError("--measurement takes the place of --data and --index: give one or the other")
-    out = result_files(out, run, f"reconstruct-{operator.partition(':')[0]}-seed{seed}", overwrite)
+    named = stem("reconstruct", seed, data=data, operator=operator.partition(":")[0], method=method, label=label)
+    files = result_files(out, run, named, overwrite, json)
 
     from scorefield.cli import _reconstruct
 
-    _reconstruct.reconstruct(wanted, operator, noise_std, measurement, samples, method, nfe, out)
+    _reconstruct.reconstruct(wanted, operator, noise_std, measurement, samples, method, nfe, files)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scorefield.catalogue import SOLVERS, unknown
-from scorefield.cli._output import TABLES, at_a_terminal, note, picture_folder, warn
+from scorefield.catalogue import SOLVERS, known
+from scorefield.cli import _options as opt
+from scorefield.cli._output import TABLES, at_a_terminal, note, result_files, stem, warn
 
 if TYPE_CHECKING:
     from scorefield.runs import Trained
@@ -30,8 +31,11 @@ def sample(
         typer.Option("--nfe", min=1, help="Network evaluations a sample. [default: 30; `adaptive` finds its own]"),
     ] = None,
     label: Annotated[
-        list[int] | None,
-        typer.Option("--label", help="Class; repeat it for several in turn. Without it, no class is asked for."),
+        list[str] | None,
+        typer.Option(
+            "--label",
+            help="Class, by name or number; repeat it for several in turn. Without it, no class is asked for.",
+        ),
     ] = None,
     text: Annotated[
         list[str] | None,
@@ -71,29 +75,25 @@ def sample(
             show_default=False,
         ),
     ] = None,
+    json: opt.Json = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
     tuned: Annotated[
         bool, typer.Option("--tuned/--no-tuned", help="Use what `scorefield tune` kept in the run.")
     ] = True,
 ) -> None:
     """Sample a trained model with any solver: a PNG, and the numbers as .npz; of a table, a table as it came."""
-    if solver is not None and solver not in SOLVERS:
-        raise unknown("solver", solver, SOLVERS)
-    if clip is not None and clip not in _CLIPS:
-        raise unknown("--clip", clip, _CLIPS)
-    if not run.exists():
-        raise FileNotFoundError(f"no run at {run}")
-    if out is None:
-        stem = "-".join(["samples", solver or "recommended", *([f"nfe{nfe}"] if nfe else []), f"seed{seed}"])
-        out = (run if run.is_dir() else run.parent) / f"{stem}.png"
-    as_table = out.suffix.lower() in TABLES
-    if out.suffix != ".png" and not as_table:
-        raise ValueError(f"--out must end in .png, or for a table in {', '.join(TABLES)}; got {out}")
-    arrays = out.with_suffix(".npz")
-    picture_folder(out.parent, "", [out.name] if as_table else [out.name, arrays.name], overwrite)
+    solver = None if solver is None else known("solver", solver, SOLVERS)
+    clip = None if clip is None else known("--clip", clip, _CLIPS)
+    named = stem(
+        "samples", seed, solver=solver or "recommended", nfe=nfe, label=label, text=text, guidance=guidance,
+        interval=None if guidance_interval is None else list(guidance_interval),
+        classifier=None if classifier is None else classifier.stem, clip=clip,
+    )  # fmt: skip
+    files = result_files(out, run, named, overwrite, json, (".png", ".npz"), tables=True)
+    as_table = files.picture.suffix.lower() in TABLES
 
     from scorefield import plots
-    from scorefield.cli._results import save_npz
+    from scorefield.cli import _results
     from scorefield.plots import samples
     from scorefield.plots.series import lengths
     from scorefield.runs import captions, labels, load, tables
@@ -102,8 +102,8 @@ def sample(
     loaded = load(run, warn=warn)
     if as_table and loaded.look.table is None:
         raise ValueError(
-            f"--out {out}: this run's samples are of shape {loaded.event_shape}, and no table; give a .png, which gets "
-            "an .npz beside it"
+            f"--out {files.picture}: this run's samples are of shape {loaded.event_shape}, and no table; give a .png, "
+            "which gets an .npz beside it"
         )
     model = _guided(loaded, guidance, guidance_interval, classifier, bool(label), bool(text)).to(device)
     guided = model.model is not loaded.model
@@ -111,31 +111,44 @@ def sample(
         if model.denoiser.data_range is None:
             raise ValueError("--clip is for data of a known range, as pictures have; this model's have none")
         model = model.clipped(dynamic=_CLIPS[clip])
-    asked = labels(label, n, model.num_classes, called="--label")
+    asked = labels(label, n, model.num_classes, names=model.class_names, called="--label")
     told = captions(text, n, loaded.meta.get("text"), called="--text")
+    files.claim()
     drawn = model.sample(
-        n, label=asked, cond=told, solver=solver, nfe=nfe, seed=seed, tuned=tuned, progress=at_a_terminal(), warn=note
-    )
+        n, label=asked, cond=told, solver=solver, nfe=nfe, seed=seed, tuned=tuned,
+        progress=at_a_terminal() and not files.quiet, warn=note,
+    )  # fmt: skip
+    written = [files.picture]
     if as_table:
-        tables.write(out, drawn.table)
-        written = str(out)
+        tables.write(files.picture, drawn.table)
     else:
         figure = samples.of_samples(drawn.raw, loaded.transform, loaded.look, drawn.label)
+        written = [*([] if figure is None else [files.picture]), files.file(".npz")]
         if figure is not None:
-            plots.save(figure, out)
+            plots.save(figure, files.picture)
         numbers = {"samples": drawn.x, "raw": drawn.raw, "seed": seed, "nfe": drawn.nfe}
         if loaded.look.masked:
             numbers["length"] = lengths(drawn.raw, loaded.look)
-        save_npz(arrays, **numbers, **({} if drawn.label is None else {"label": drawn.label}))
-        written = str(arrays) if figure is None else f"{out}, {arrays.name}"
+        _results.save_npz(written[-1], **numbers, **({} if drawn.label is None else {"label": drawn.label}))
     how = (
         ", tuned"
         if drawn.stepped and isinstance(drawn.solver, Tuned)
         else ", guided" * guided + ", clipped" * (clip is not None)
     )
-    typer.echo(f"{n} samples, {drawn.nfe} evaluations each{how}: {written}")
+    if json is not None:
+        summary = {
+            "run": str(run), "checkpoint": loaded.checkpoint, "n": n, "nfe": drawn.nfe, "solver": solver, "seed": seed,
+            "tuned": how == ", tuned", "label": None if asked is None else asked.tolist(), "text": text,
+            "guidance": guidance, "clip": clip,
+            "files": [str(path) for path in written],
+            "bias": drawn.bias._asdict() if drawn.stepped else None,
+        }  # fmt: skip
+        _results.write_summary(files, summary)
+    said = [str(written[0]), *(path.name for path in written[1:])]
+    if not files.quiet:
+        typer.echo(f"{n} samples, {drawn.nfe} evaluations each{how}: {', '.join(said)}")
     off = drawn.bias.std - 1 if drawn.stepped else 0.0
-    if abs(off) > _NOTICEABLE:
+    if abs(off) > _NOTICEABLE and not files.quiet:
         typer.echo(
             f"note: with {solver or 'the default'} at --nfe {drawn.nfe} the steps alone make Gaussian data of this "
             f"model's variance {abs(off):.1%} too {'wide' if off > 0 else 'narrow'}; a larger --nfe makes it less"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import json as jsons
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scorefield.catalogue import PRESETS, make, unknown
+from scorefield.catalogue import PRESETS, known, make
 from scorefield.cli import _options as opt
-from scorefield.cli._output import at_a_terminal, free_folder, note, unused, warn, writable
+from scorefield.cli._output import at_a_terminal, free_folder, made, note, to_json, unused, warn
 
 
 @opt.reads
@@ -43,6 +43,7 @@ def train(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the weights, the data and the noise.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
     data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where mnist and fashion lie.")] = None,
+    json: opt.Json = None,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe and do nothing.")] = False,
     *,
     reading: opt.Reading,
@@ -53,62 +54,75 @@ def train(
     """
     if preset is not None and config is not None:
         raise ValueError("give --preset or --config, not both")
-    if preset is not None and preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
-    if task not in (None, "denoiser", "classifier"):
-        raise unknown("task", task or "", ("denoiser", "classifier"))
+    preset = None if preset is None else known("preset", preset, PRESETS)
+    task = None if task is None else known("task", task, ("denoiser", "classifier"))
     if resume and out is None:
         raise ValueError("--resume needs --out, the run to go on with")
     going_on = resume and out is not None and (out / "recipe.toml").is_file()
     if resume and not going_on and preset is None and config is None:
         raise ValueError(f"--resume: there is no run in {out}. To begin one there, say which: --preset or --config")
     first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes
-    if out is not None and first and not going_on and not show:
-        unused(out)
+    with contextlib.ExitStack() as stack:
+        if out is not None and first and not show:  # before anything heavy is imported, and not left behind
+            stack.enter_context(made(out if going_on else unused(out)))
 
-    from scorefield import recipes, runs
-    from scorefield.runs.reporting import recent
-    from scorefield.training import distributed
+        from scorefield import recipes, runs
+        from scorefield.runs.reporting import recent
+        from scorefield.training import distributed
 
-    changes = [f"data.source={json.dumps(data)}"] if data is not None else []
-    changes += [f"data.policy.{name}={json.dumps(value)}" for name, value in reading.policy.items()]
-    changes += set_ or []
-    changes += [f"training.steps={steps}"] if steps is not None else []
-    changes += [f"seed={seed}"] if seed is not None else []
-    kept = recipes.begun(out / "recipe.toml") if going_on and out is not None else None
-    if config is not None:
-        recipe = recipes.load(config, changes)
-    elif preset is not None or kept is None:
-        recipe = make("preset", preset or "digits", PRESETS)
-        if data is not None:
-            recipe = recipes.without_policy(recipe, data)
-        recipe = recipes.override(recipe, changes)
-    else:
-        recipe = recipes.override(kept, changes)
-    if task is not None and task != recipe.task:
-        if task == "denoiser":
-            raise ValueError(f"--task denoiser was given for a recipe with task = {recipe.task!r}")
-        recipe = recipes.presets.classifier(recipe)
-    # the command that began a run may be repeated, by torchrun after a fault, say; but a run keeps its recipe
-    if kept is not None and out is not None:
-        recipe = runs.check(out, recipe)
-    if show:
-        typer.echo(recipes.dumps(recipe), nl=False)
-        return
-    where = runs.device_of(device)
-    with distributed.process_group(), contextlib.ExitStack() as stack:
-        folder = out
-        if first:
-            folder = free_folder(f"runs/{recipe.name}") if out is None else out
-            stack.enter_context(runs.or_nothing(folder))
-            writable(folder)
-        folder = distributed.from_first(folder)
-        run = runs.train(folder, recipe, device=where, data_dir=data_dir, progress=at_a_terminal(), warn=warn, say=note)
-        if run is None:  # not the first process
+        changes = [f"data.source={jsons.dumps(data)}"] if data is not None else []
+        changes += [f"data.policy.{name}={jsons.dumps(value)}" for name, value in reading.policy.items()]
+        changes += set_ or []
+        changes += [f"training.steps={steps}"] if steps is not None else []
+        changes += [f"seed={seed}"] if seed is not None else []
+        kept = recipes.begun(out / "recipe.toml") if going_on and out is not None else None
+        if config is not None:
+            recipe = recipes.load(config, changes)
+        elif preset is not None or kept is None:
+            recipe = make("preset", preset or "digits", PRESETS)
+            if data is not None:
+                recipe = recipes.without_policy(recipe, data)
+            recipe = recipes.override(recipe, changes)
+        else:
+            recipe = recipes.override(kept, changes)
+        if task is not None and task != recipe.task:
+            if task == "denoiser":
+                raise ValueError(f"--task denoiser was given for a recipe with task = {recipe.task!r}")
+            recipe = recipes.presets.classifier(recipe)
+        # the command that began a run may be repeated, by torchrun after a fault, say; but a run keeps its recipe
+        if kept is not None and out is not None:
+            recipe = runs.check(out, recipe)
+        if show:
+            typer.echo(recipes.dumps(recipe), nl=False)
             return
-        report = run.report(data_dir=data_dir)
+        where = runs.device_of(device)
+        with distributed.process_group():
+            folder = out
+            if folder is None and first:
+                folder = free_folder(f"runs/{recipe.name}", note if json == "-" else typer.echo)
+                stack.enter_context(made(folder))
+            folder = distributed.from_first(folder)
+            run = runs.train(
+                folder,
+                recipe,
+                device=where,
+                data_dir=data_dir,
+                progress=at_a_terminal() and json != "-",
+                warn=warn,
+                say=note,
+            )
+            if run is None:  # not the first process
+                return
+            report = run.report(data_dir=data_dir)
     history = run.history
     last = recent(history)
+    numbers = {
+        "run": str(folder), "checkpoint": run.checkpoint, "steps": history.step[-1] if history.step else None,
+        "seconds": history.seconds[-1] if history.seconds else None, "loss": None if last is None else last.loss,
+        "data": recipe.data.source, "trained_on": run.examples, "report": str(report),
+    }  # fmt: skip
+    if to_json(json, numbers):
+        return
     if last is not None:
         loss = f"loss {last.loss:.4f} (mean of the last {last.steps})"
         typer.echo(f"{history.step[-1]} steps in {history.seconds[-1]:.1f} s, {loss}: {report}")

@@ -145,17 +145,19 @@ def _groups(path: Path, name: str, policy: dict[str, Any]) -> tuple[Sequence[obj
 def absolute(recipe: Recipe, *folders: Path) -> Recipe:
     """`recipe` with its paths made absolute: of what is there below the first of the `folders` that has it.
 
-    What is nowhere, and what is a name, is left as it is.
+    What is nowhere, and what is a name, is left as it is; a name in another case is the name.
     """
-    known = {*catalogue.SOURCES, *catalogue.SHAPES}
+    known = {name.casefold(): name for name in (*catalogue.SOURCES, *catalogue.SHAPES)}
 
     def found(value: str | None) -> str | None:
-        if value is None or value in known or os.path.isabs(value):
+        if value is None or value in known.values() or os.path.isabs(value):
             return value
         there = [folder / value for folder in folders if (folder / value).exists()]
         return os.path.abspath(there[0]) if there else value
 
-    data_ = recipe.data.model_copy(update={key: found(getattr(recipe.data, key)) for key in ("source", "test")})
+    source = found(recipe.data.source)
+    source = known.get(source.casefold(), source) if source is not None else source  # "MNIST"
+    data_ = recipe.data.model_copy(update={"source": source, "test": found(recipe.data.test)})
     return recipe.model_copy(update={"data": data_, **{k: found(getattr(recipe, k)) for k in ("teacher", "start")}})
 
 

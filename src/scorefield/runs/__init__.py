@@ -14,7 +14,7 @@ from scorefield.runs.diagnosing import examine
 from scorefield.runs.drawing import Drawn, captions, draw, labels
 from scorefield.runs.evaluating import Evaluated, evaluate
 from scorefield.runs.trained import RECIPE, Trained, load
-from scorefield.runs.training import Interrupted, check, or_nothing, train
+from scorefield.runs.training import Interrupted, check, train
 
 __all__ = [
     "RECIPE",
@@ -31,6 +31,5 @@ __all__ = [
     "examine",
     "labels",
     "load",
-    "or_nothing",
     "train",
 ]

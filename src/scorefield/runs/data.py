@@ -27,7 +27,7 @@ LOOKED_UP = 10_000  # rows of other data, to see whether they were trained on
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Data to judge a run by; unpacks to `source, what`."""
+    """Data to judge a run by; also the pair `(source, what)`, which it was."""
 
     source: Source
     what: str  # "held-out data of mnist"
@@ -36,6 +36,9 @@ class HeldOut:
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.source, self.what))
+
+    def __getitem__(self, i: int) -> Any:
+        return (self.source, self.what)[i]
 
 
 def held_out(recipe: Recipe, data_dir: Path | None, table: TableSchema | None = None) -> HeldOut:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scorefield import recipes
 from scorefield.baselines import Generative
-from scorefield.catalogue import SOLVERS, make
+from scorefield.catalogue import SOLVERS, known, make
 from scorefield.data import Standardize, TableSchema, Transform, units
 from scorefield.data.schema import plain
 from scorefield.denoisers import Denoiser
@@ -139,22 +139,42 @@ def look_of(transform: Transform | None, class_names: Sequence[str], spec: Data 
 
 
 def labels(
-    asked: int | Sequence[int] | Tensor | None, n: int, classes: int | None, *, called: str = "label"
+    asked: int | str | Sequence[int | str] | Tensor | None,
+    n: int,
+    classes: int | None,
+    *,
+    names: Sequence[str] = (),
+    called: str = "label",
 ) -> Tensor | None:
     """`(n,)` int64, the classes asked for in turn, of a model of so many; None for none.
 
+    Args:
+        asked: numbers, or the `names` of the classes, in whatever case; what is a name is taken for one.
+
     Raises:
-        ValueError: if it has none, or not that many; the message says `called`.
+        ValueError: if it has none, or not that many, or none of that name; the message says `called`.
     """
-    given = [] if asked is None else torch.as_tensor(asked).reshape(-1).tolist()
+    if isinstance(asked, str | int):
+        asked = [asked]
+    given = asked.reshape(-1).tolist() if isinstance(asked, Tensor) else list(() if asked is None else asked)
     if not given:
         return None
     if classes is None:
         raise ValueError(f"{called} was given, but this model was trained without labels")
-    wrong = [label for label in given if not 0 <= label < classes]
-    if wrong:
-        raise ValueError(f"{called} must lie in 0..{classes - 1}; got {wrong[0]}")
-    return torch.tensor([given[i % len(given)] for i in range(n)])
+    number = [_class(label, classes, names, called) for label in given]
+    return torch.tensor([number[i % len(number)] for i in range(n)])
+
+
+def _class(label: int | str, classes: int, names: Sequence[str], called: str) -> int:
+    if isinstance(label, str):
+        if names and (label in names or not label.removeprefix("-").isdecimal()):
+            return list(names).index(known(called, label, names))
+        if not label.removeprefix("-").isdecimal():
+            raise ValueError(f"{called} must lie in 0..{classes - 1}, since the classes have no names; got {label!r}")
+    number = int(label)
+    if not 0 <= number < classes:
+        raise ValueError(f"{called} must lie in 0..{classes - 1}; got {number}")
+    return number
 
 
 def captions(

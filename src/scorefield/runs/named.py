@@ -50,6 +50,9 @@ def read(
         FileNotFoundError, ValueError: for what is not there, or cannot be read so.
     """
     event, levels = tuple(event), None if transform is None else transform.levels
+    if not is_set(named) and not Path(named).exists():  # "MNIST"
+        sets = (*catalogue.SOURCES, *catalogue.SHAPES)
+        named = {name.casefold(): name for name in sets}.get(named.casefold(), named)
     if is_set(named):
         if policy:
             first = "label-column" if "label" in policy else next(iter(policy)).replace("_", "-")

@@ -150,7 +150,7 @@ class Trained:
         self,
         n: int,
         *,
-        label: int | Sequence[int] | Tensor | None = None,
+        label: int | str | Sequence[int | str] | Tensor | None = None,
         text: str | Sequence[str] | None = None,
         cond: Mapping[str, Tensor] | None = None,
         nfe: int | None = None,
@@ -164,7 +164,8 @@ class Trained:
         """`n` samples: `.raw` in the units of the data, `.x` in the model's.
 
         Args:
-            label: classes, in turn; none unless given, but of a table: its classes, in the data's proportions.
+            label: classes, by number or name, in turn; none unless given, but of a table: its classes, in the data's
+                proportions.
             text: captions, in turn, for a model trained on text.
             cond: other conditions, a row for each sample.
             nfe: network evaluations a sample; 30 unless given.
@@ -177,8 +178,7 @@ class Trained:
             ValueError: for a label or text that the model does not take, an unknown solver; as `sf.sample`.
         """
         told = {**(cond or {}), **captions(text, n, self.meta.get("text"))}
-        classes = labels(label, n, self.num_classes)
-        table = self.look.table
+        classes, table = labels(label, n, self.num_classes, names=self.class_names), self.look.table
         if classes is None and "label" not in told and self.num_classes is not None and table is not None:
             classes = table.drawn_classes(n, Stream(seed + 1, torch.arange(first_index, first_index + n, device="cpu")))
         if classes is not None:

@@ -102,7 +102,7 @@ def train(
         loggers=_loggers(folder, recipe) if first else (),
         warn=warn,
     )
-    with or_nothing(folder) if first else contextlib.nullcontext(), run.opened():
+    with _or_nothing(folder) if first else contextlib.nullcontext(), run.opened():
         if first:
             if not ((folder / RECIPE).is_file() and recipes.begun(folder / RECIPE) == recipe):
                 replace_file(folder / RECIPE, recipes.dumps(recipe).encode())
@@ -117,10 +117,10 @@ def train(
 
 
 @contextlib.contextmanager
-def or_nothing(folder: Path) -> Iterator[None]:
+def _or_nothing(folder: Path) -> Iterator[None]:
     """Takes away a new or empty run folder, and the folders made to hold it, if what follows raises before a step."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]
-    empty = not folder.exists() or not any(folder.iterdir())
+    empty = not folder.is_dir() or not any(folder.iterdir())
     try:
         yield
     except BaseException:
