@@ -23,6 +23,7 @@ from scorefield.data.sources import Batch, check_rows, take
 
 MEMORY = 4 << 30  # bytes
 MAX_PIXELS = 64_000_000
+WAY_OUT = "Leave such files out with --on-error skip (on_error = 'skip')"
 _NAMED = 5  # skipped files that a warning names
 
 K = TypeVar("K")
@@ -180,7 +181,7 @@ def _each(action: Callable[[K], T], keys: Sequence[K], workers: int, faults: lis
                 done[key] = result
             elif faults is None:
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise result
+                raise ValueError(f"{result}. {WAY_OUT}") from None
             else:
                 faults.append(str(result))
     return done

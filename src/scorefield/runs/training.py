@@ -25,6 +25,7 @@ from scorefield.recipes import Experiment, Recipe, build, difference, dumps
 from scorefield.recipes import load as load_recipe
 from scorefield.runs.device import device_of
 from scorefield.runs.drawing import draw
+from scorefield.runs.pace import Pace
 from scorefield.runs.trained import RECIPE, Trained, load
 from scorefield.storage.files import replace as replace_file
 from scorefield.training import Fit, Logger, Run, TensorBoard, WandB, distributed, fit
@@ -97,7 +98,11 @@ def train(
     with run.opened():
         if first and not ((folder / RECIPE).is_file() and load_recipe(folder / RECIPE) == recipe):
             replace_file(folder / RECIPE, dumps(recipe).encode())
-        result = fit(experiment.denoiser.to(device), experiment.source, run=run, progress=progress, **experiment.fit)
+        pace = Pace(say, experiment.source.event_shape, device, logging.sample_every) if first and say else None
+        result = fit(
+            experiment.denoiser.to(device), experiment.source, run=run, progress=progress, on_step=pace,
+            **experiment.fit,
+        )  # fmt: skip
         if first:
             _draw_curves(folder, result)
     if result.interrupted:
