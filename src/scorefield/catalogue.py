@@ -200,6 +200,8 @@ PRESETS: Table = {
     "gan": "scorefield.recipes.presets:gan",
     "tabular": "scorefield.recipes.presets:tabular",
     "series": "scorefield.recipes.presets:series",
+    "photos": "scorefield.recipes.presets:photos",
+    "photos-gpu": "scorefield.recipes.presets:photos_gpu",
     "image-folder": "scorefield.recipes.presets:image_folder",
 }
 

@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
 def trained(invoke, folder):
     changes = [x for change in (*SMALL, 'data.unit="mV"') for x in ("--set", change)]
     done = invoke(
-        folder, "train", "--preset", "series", "--data", "ecg", "--set", "data.policy.lengths=pad", *changes,
+        folder, "train", "--preset", "series", "--data", folder / "ecg", "--set", "data.policy.lengths=pad", *changes,
         "--steps", 250, "--out", "run",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

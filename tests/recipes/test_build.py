@@ -27,10 +27,16 @@ def small(recipe, *more):
     return recipes.override(recipe, ["training.steps=2", "training.batch_size=4", "optim.warmup=1", *size, *more])
 
 
-@pytest.mark.parametrize("name", ["digits", "two_moons", "tabular", "series", "image_folder", "mnist", "fashion"])
+PLAIN, OF_FOLDERS = (
+    ("digits", "two_moons", "tabular", "series", "mnist", "fashion"),
+    ("image_folder", "photos", "photos_gpu"),
+)
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *OF_FOLDERS])
 def test_every_preset_builds_and_trains(name, tmp_path):
     maker = getattr(presets, name)
-    recipe = small(maker(pictures(tmp_path / "images")) if name == "image_folder" else maker())
+    recipe = small(maker(pictures(tmp_path / "images")) if name in OF_FOLDERS else maker())
     try:
         built = recipes.build(recipe)
     except FileNotFoundError:

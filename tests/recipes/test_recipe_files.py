@@ -11,6 +11,8 @@ from scorefield.recipes.schema import Data, Objective, Optim, Recipe, Training, 
 PRESETS = [
     presets.digits, presets.mnist, presets.fashion, presets.two_moons, presets.tabular, presets.series,
     presets.image_folder,
+    presets.photos,
+    presets.photos_gpu,
 ]  # fmt: skip
 
 

@@ -155,3 +155,28 @@ def test_nothing_overflows_and_the_dark_is_followed(trained, browser, width, sch
 
 def _light(color):
     return sum(int(v) for v in re.findall(r"\d+", color)[:3]) / 3
+
+
+def test_a_classifier_has_its_curve_and_no_samples(tmp_path):
+    recipe = recipes.override(presets.classifier(presets.tabular()), ["network.hidden=16", *SMALL])
+    run = runs.train(tmp_path / "run", recipe)
+    assert run is not None
+    assert list(shown(run.report().read_text(encoding="utf-8"))) == ["Training", "Loss by noise level"]
+
+
+def test_what_is_no_number_is_left_out_and_counted(trained, tmp_path, monkeypatch):
+    """Samples that a broken model leaves: of 40, the first 25 are NaN."""
+    run, _ = trained["two-moons"]
+    whole = type(run).sample
+
+    def broken(self, n, **options):
+        drawn = whole(self, n, **options)
+        for x in (drawn.raw, drawn.x):
+            x[:25] = float("nan")
+        return drawn
+
+    monkeypatch.setattr(type(run), "sample", broken)
+    page = run.report(n=40).read_text(encoding="utf-8")
+    assert ">25 of 40<" in page
+    assert "15 samples on the left" in page
+    assert "Nearest training data" not in page  # fewer than 20

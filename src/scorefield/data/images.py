@@ -26,6 +26,7 @@ from scorefield.data.splitting import key_of_file
 MEMORY = 4 << 30  # bytes
 MAX_PIXELS = 64_000_000
 _ENDS = 64 << 10  # bytes of a file, at either end, that it is known by
+WAY_OUT = "Leave such files out with --on-error skip (on_error = 'skip')"
 _NAMED = 5  # skipped files that a warning names
 
 K = TypeVar("K")
@@ -216,7 +217,7 @@ def _each(action: Callable[[K], T], keys: Sequence[K], workers: int, faults: lis
                 done[key] = result
             elif faults is None:
                 pool.shutdown(wait=False, cancel_futures=True)
-                raise result
+                raise ValueError(f"{result}. {WAY_OUT}") from None
             else:
                 faults.append(str(result))
     return done

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorefield._caller import warn
-from scorefield.data.images import classes_of
+from scorefield.data.images import WAY_OUT, classes_of
 from scorefield.data.sources import Arrays
 
 Lengths = Literal["crop", "pad"]
@@ -129,7 +129,7 @@ def read_series(
             found.append((file, _read(file, columns, layout)))
         except ValueError as error:
             if on_error == "raise":
-                raise ValueError(f"{error}. Leave such files out with --on-error skip (on_error = 'skip')") from None
+                raise ValueError(f"{error}. {WAY_OUT}") from None
             faults.append(str(error))
     if not found:
         raise ValueError(f"{path}: none of the {len(faults)} files is usable: {faults[0]}")

@@ -143,6 +143,33 @@ def series(source: str = "series") -> Recipe:
     )
 
 
+def photos(source: str = "images") -> Recipe:
+    """Your own photographs, cut to 64x64, on a laptop: half an hour on two cores. Subfolders are classes."""
+    return Recipe(
+        name="photos",
+        data=Data(source=source, policy={"size": 64}, flip=0.5),
+        network=part("UNet", width=64, multipliers=[1, 2], patch=4),
+        schedule=part("EDM", sigma_max=80.0),
+        objective=Objective(times=part("LogNormal", mean=0.4, std=1.2)),
+        optim=Optim(optimizer=part("Muon", bf16=True), lr=2e-3, warmup=150, ema_decay=0.998),
+        training=Training(steps=8000, batch_size=32, bf16=True),
+        logging=Logging(checkpoint_every=500, sample_every=250),
+    )
+
+
+def photos_gpu(source: str = "images") -> Recipe:
+    """Your own photographs, cut to 64x64, on a GPU: the network of `image_folder`, twice as wide and a level deeper."""
+    recipe = photos(source)
+    changes = {
+        "name": "photos-gpu",
+        "network": part("UNet", width=128, multipliers=[1, 2, 2, 2], blocks=2),
+        "optim": Optim(lr=3e-4, warmup=1000, ema_decay=0.9995),
+        "training": Training(steps=200_000, batch_size=128, bf16=True, channels_last=True),
+        "logging": Logging(checkpoint_every=2000, sample_every=5000),
+    }
+    return recipe.model_copy(update=changes)
+
+
 def image_folder(source: str = "images") -> Recipe:
     """Pictures in a folder, cut to 32x32; subfolders are classes."""
     return Recipe(

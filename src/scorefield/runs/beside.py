@@ -19,8 +19,8 @@ class Some(NamedTuple):
     label: Tensor | None  # (n,) int64, where they have classes
 
     def told(self, run: Any) -> dict[str, Tensor]:
-        """What the run's network takes of the conditions."""
-        return {name: value for name, value in self.cond.items() if name in run.conditions}
+        """What the run's network is told of them, if it takes anything."""
+        return self.cond if run.conditions else {}
 
 
 def some(run: Any, source: Source, n: int, seed: int) -> Some:

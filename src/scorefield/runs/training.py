@@ -28,6 +28,7 @@ from scorefield.recipes import Experiment, Recipe
 from scorefield.runs import data
 from scorefield.runs.device import device_of
 from scorefield.runs.drawing import draw, look_of
+from scorefield.runs.pace import Pace
 from scorefield.runs.trained import RECIPE, Trained, load
 from scorefield.storage.files import replace as replace_file
 from scorefield.training import Fit, Logger, Run, TensorBoard, WandB, distributed, fit
@@ -108,7 +109,11 @@ def train(
                 replace_file(folder / RECIPE, recipes.dumps(recipe).encode())
             if recipe.data.source not in SHAPES:  # whose draws are never the same
                 data.record(folder, experiment.source)
-        result = fit(experiment.denoiser.to(device), experiment.source, run=run, progress=progress, **experiment.fit)
+        pace = Pace(say, experiment.source.event_shape, device, logging.sample_every) if first and say else None
+        result = fit(
+            experiment.denoiser.to(device), experiment.source, run=run, progress=progress, on_step=pace,
+            **experiment.fit,
+        )  # fmt: skip
         if first:
             _draw_curves(folder, result)
     if result.interrupted:
