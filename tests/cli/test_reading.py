@@ -165,3 +165,19 @@ def test_data_show_says_what_it_takes_an_array_for(at, place):
     done = at("data", "show", "mine.npz", "--key", "images", "--label", "y", "--layout", "HW")
     assert done.stdout.splitlines()[1].startswith("count")
     assert done.stderr == "note: --label is --label-column now\n"
+
+
+def test_pictures_that_belong_together_are_held_out_together(place, at):
+    for i, path in enumerate(sorted((place / "photos").rglob("*.png"))):
+        folder = place / "scenes" / path.parent.name / f"scene-{i % 5}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for k in range(4):  # alike, but not equal
+            Image.fromarray(np.asarray(Image.open(path)) ^ k).save(folder / f"{i}-{k}.png")
+    command = ("train", "--preset", "image-folder", "--size", 8, *SMALL, "--set", "data.groups=folder")
+    done = at(*command, "--data", "scenes", "--set", "data.held_out=0.4", "--out", "g")
+    assert done.returncode == 0, done.stderr
+    assert "data.held_out = 0.4, of the 5 groups by folder" in done.stderr
+    run = sf.load(place / "g")
+    assert len(run.held_out().source) % 24 == 0  # whole scenes, over all classes
+    done = at(*command, "--data", "photos", "--out", "h")
+    assert "photos: its subfolders are classes, and held out by folder whole classes would be: put the" in done.stderr

@@ -119,7 +119,7 @@ def train(
     numbers = {
         "run": str(folder), "checkpoint": run.checkpoint, "steps": history.step[-1] if history.step else None,
         "seconds": history.seconds[-1] if history.seconds else None, "loss": None if last is None else last.loss,
-        "data": recipe.data.source, "trained_on": run.examples, "report": str(report),
+        "data": run.recipe.data.source if run.recipe else None, "trained_on": run.examples, "report": str(report),
     }  # fmt: skip
     if to_json(json, numbers):
         return

@@ -54,7 +54,11 @@ def read(spec: Data, data_dir: Path | None = None) -> Read:
         return _divided(spec, data.load(name, **policy), None)
     groups, policy = _groups(Path(name), spec.groups, policy)
     source = data.load(name, **policy)
-    return _divided(spec, source, source.groups() if groups is None and isinstance(source, ImageFolder) else groups)
+    if groups is None:
+        if not isinstance(source, ImageFolder):
+            raise ValueError(f"data.groups: 'folder' is of pictures, and {name} holds none")
+        groups = source.groups()
+    return _divided(spec, source, groups)
 
 
 def missing(name: str, key: str = "data.source") -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -90,7 +91,8 @@ def record(folder: Path, source: Source) -> None:
 def trained_on(recipe: Recipe, folder: Path | None, data_dir: Path | None) -> NDArray[np.uint64] | None:
     """The hashes of the rows a run was trained on, in order; None where nobody knows."""
     if folder is not None and (folder / ROWS).is_file():
-        return np.load(folder / ROWS, allow_pickle=False)
+        with contextlib.suppress(ValueError, OSError, EOFError):  # damaged: then as of a run without
+            return np.load(folder / ROWS, allow_pickle=False)
     if recipe.data.source in catalogue.SHAPES:
         return None  # drawn: no row twice
     try:
