@@ -1,6 +1,7 @@
 """A table's columns as an event, and back: nothing is lost, and nothing comes back that was not there."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -129,3 +130,43 @@ def test_another_table_is_read_as_the_first(schema, source):
             data.from_frame(other.assign(**change), schema=schema)
     with pytest.raises(ValueError, match=r"no column 'sex'; there are species, island"):
         data.from_frame(other.drop(columns="sex"), schema=schema)
+
+
+@pytest.mark.parametrize(
+    ("column", "wrong"),
+    [
+        (("a", "number", "int64[ns]"), "dtype"),
+        (("a", "blob", "int64"), "kind"),
+        (("a", "category", "text"), "values"),
+        (("a", "category", "text", [["b"]]), "values"),
+        (("a", "number", "float64", (), 10**9), "decimals"),
+        (("a", "number", "float64", (), None, "x"), "low and high"),
+        (("a", "number", "Float64", (), None, 0.0, 1.0, None, True), "fill"),
+        ((7, "number", "float64"), "name"),
+    ],
+)
+def test_a_strangers_checkpoint_cannot_describe_what_no_table_has(column, wrong):
+    with pytest.raises(ValueError, match=f"a table's column has no such {wrong}: ") as caught:
+        data.TableSchema((column,))
+    assert "\n" not in str(caught.value)
+
+
+def test_names_counts_and_sizes_of_a_schema_agree():
+    good: Any = ("a", "number", "float64")
+    label: Any = ("y", "text", ("u", "v"), (1, 2))
+    several: Any = ({"columns": ()}, {"columns": (good, good)}, {"columns": (good,), "order": ("b",)})
+    for arguments in several:
+        with pytest.raises(ValueError, match="columns of different names, and order has them all"):
+            data.TableSchema(**arguments)
+    with pytest.raises(ValueError, match="no such label column"):
+        data.TableSchema((good,), (*label[:3], (1,)))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="table must be a TableSchema of 2 entries"):
+        data.Standardize((0.0, 0.0), (1.0, 1.0), table=data.TableSchema((good,)))
+    labelled = data.TableSchema((good,), label)
+    assert list(labelled.decode(torch.zeros(1, 1), torch.tensor([1]))) == ["a", "y"]
+
+
+def test_a_frame_of_arrow_types_is_one(schema):
+    pytest.importorskip("pyarrow", reason="parquet is an extra")
+    arrow = penguins().convert_dtypes(dtype_backend="pyarrow")
+    assert data.from_frame(arrow, missing="learn").columns == schema.entries

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -11,6 +12,9 @@ Kind = Literal["number", "boolean", "category"]
 
 DIGITS = 6  # after the point, beyond which a number is taken to have all it can
 FEW = 10  # whole numbers, no more than these, and as many rows of each, are taken for categories
+
+
+_DTYPE = re.compile("text|category|bool(ean)?|[Uu]?[Ii]nt(8|16|32|64)|[Ff]loat(16|32|64)")
 
 
 class CellError(ValueError):
@@ -51,6 +55,25 @@ class Column(NamedTuple):
             return tuple(in_a_line(f"{name}_{value}") for value in self.values) + (f"{name}_missing",) * self.missing
         return (name, *(f"missingindicator_{name}",) * self.missing)
 
+    def check(self) -> None:
+        """Refuses what no table has, since a checkpoint of a stranger may say it.
+
+        Raises:
+            ValueError: for that.
+        """
+        right = {
+            "name": isinstance(self.name, str),
+            "kind": self.kind in get_args(Kind),
+            "dtype": isinstance(self.dtype, str) and _DTYPE.fullmatch(self.dtype) is not None,
+            "values": _plain(self.values) and bool(self.values) == (self.kind == "category"),
+            "decimals": self.decimals is None or (isinstance(self.decimals, int) and 0 <= self.decimals <= DIGITS),
+            "low and high": all(isinstance(v, int | float) for v in (self.low, self.high)) and self.low <= self.high,
+            "missing": isinstance(self.missing, bool),
+            "fill": not self.missing or self.kind == "category" or isinstance(self.fill, int | float),
+        }
+        if wrong := [name for name, fine in right.items() if not fine]:
+            raise ValueError(f"a table's column has no such {wrong[0]}: {tuple(self)!r:.200}")
+
 
 class Label(NamedTuple):
     """The column of classes."""
@@ -59,6 +82,23 @@ class Label(NamedTuple):
     dtype: str
     values: tuple[Any, ...]  # of the classes 0, 1, ...
     counts: tuple[int, ...]  # how many of each
+
+    def check(self) -> None:
+        """As `Column.check`.
+
+        Raises:
+            ValueError: for names, values or counts that no table has.
+        """
+        typed = isinstance(self.name, str) and isinstance(self.dtype, str) and _DTYPE.fullmatch(self.dtype)
+        counted = _plain(self.counts) and all(isinstance(n, int) and n >= 0 for n in self.counts)
+        if not (
+            typed and _plain(self.values) and counted and len(self.values) == len(self.counts) and sum(self.counts)
+        ):
+            raise ValueError(f"a table has no such label column: {tuple(self)!r:.200}")
+
+
+def _plain(values: Any) -> bool:
+    return isinstance(values, tuple) and all(isinstance(value, str | int | float) for value in values)
 
 
 def measured(series: Any, name: str, *, category: bool, missing: bool) -> Column:

@@ -89,6 +89,8 @@ def refuse_odd(origin: Origin, series: Any, name: str, category: bool) -> None:
     kind = series.dtype
     if pd.api.types.is_datetime64_any_dtype(kind) or pd.api.types.is_timedelta64_dtype(kind):
         raise origin.column(name, _dates(str(series.dropna().iloc[0])))
+    if pd.api.types.is_complex_dtype(kind):
+        raise origin.column(name, f"expected numbers or text; got {kind}; leave it out: drop = [{name!r}]")
     if not _is_text(series):
         if category and not pd.api.types.is_bool_dtype(kind):
             _refuse_many(origin, series, name)

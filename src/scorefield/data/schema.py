@@ -58,7 +58,7 @@ class TableSchema:
         missing: what becomes of rows with empty cells.
 
     Raises:
-        ValueError: for an unknown rule.
+        ValueError: for an unknown rule, no columns, an order of others, or a column that no table has.
     """
 
     columns: tuple[Column, ...]
@@ -72,9 +72,14 @@ class TableSchema:
 
         object.__setattr__(self, "columns", tuple(Column(*deep(c)) for c in self.columns))
         object.__setattr__(self, "label", None if self.label is None else Label(*deep(self.label)))
-        object.__setattr__(self, "order", tuple(self.order) or tuple(c.name for c in self.columns))
+        names = [c.name for c in self.columns] + ([] if self.label is None else [self.label.name])
+        object.__setattr__(self, "order", tuple(self.order) or tuple(names))
         if self.missing not in get_args(Missing):
             raise ValueError(f"missing must be {', '.join(get_args(Missing))}; got {self.missing!r}")
+        for part in (*self.columns, *([] if self.label is None else [self.label])):
+            part.check()
+        if not self.columns or len({*names}) < len(names) or sorted(self.order) != sorted(names):
+            raise ValueError(f"a table has columns of different names, and order has them all; got {self.order!r:.200}")
 
     @property
     def entries(self) -> tuple[str, ...]:

@@ -120,9 +120,10 @@ def from_frame(
     Raises:
         ValueError: as `read_parquet`.
     """
-    frame = frame.reset_index(drop=True)
-    loose = [name for name in frame.columns if frame[name].dtype == object]
-    frame = frame.assign(**{str(name): frame[name].convert_dtypes() for name in loose})
+    frame = frame.reset_index(drop=True).copy()
+    for name, kind in frame.dtypes.items():
+        if str(kind) == "object" or "pyarrow]" in str(kind):  # anything, or numbers that others keep
+            frame[name] = frame[name].convert_dtypes(dtype_backend="numpy_nullable")
     origin = Origin("the table", lambda row: f"row {row + 1}", lambda row, column: None)
     return _source(frame, origin, label, columns, drop, categories, missing, schema, ())
 

@@ -192,6 +192,10 @@ class Standardize:
             )
         if self.columns and len(self.columns) != len(self.column_mean):
             raise ValueError(f"Standardize: columns must be {len(self.column_mean)} names; got {len(self.columns)}")
+        if self.table is not None and not (
+            isinstance(self.table, TableSchema) and len(self.table.entries) == len(self.column_mean)
+        ):
+            raise ValueError(f"Standardize: table must be a TableSchema of {len(self.column_mean)} entries")
         if not (all(map(math.isfinite, self.column_mean)) and all(0 < s < math.inf for s in self.column_std)):
             raise ValueError("Standardize: column_mean must be finite, column_std positive and finite")
 
