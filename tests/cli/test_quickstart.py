@@ -164,7 +164,7 @@ def test_sample_goes_into_the_run_and_does_not_overwrite(quickstart, cli, tmp_pa
 def test_train_then_sample(cli, tmp_path):
     done = cli("train", "--preset", "digits", "--steps", "2", "--out", "mine")
     assert done.returncode == 0, done.stderr
-    assert {p.name for p in (tmp_path / "mine").iterdir()} == TRAINED | {"report.html"}
+    assert {p.name for p in (tmp_path / "mine").iterdir()} == TRAINED | {"report.html", "report.json"}
     assert "scorefield sample mine" in done.stdout
     assert cli("sample", "mine", "--n", "1", "--nfe", "2").returncode == 0
 

@@ -1,14 +1,17 @@
 """Pictures of pictures: every pixel where it belongs, in grey values of the range that was named."""
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from plots_cases import axes, cut, labels, legend, picture, ticks
 
 from scorefield import plots
-from scorefield.plots.images import histograms, tile
+from scorefield.plots.images import beside, histograms, tile
+from scorefield.plots.shown import Look
 
 IMAGES = torch.rand(5, 1, 2, 3, generator=torch.Generator().manual_seed(0))
 
@@ -89,3 +92,31 @@ def test_histograms_are_densities_with_their_medians():
         shares = np.histogram(v, [*left, left[-1] + width[-1]])[0] / len(v)
         np.testing.assert_allclose([bar.get_height() for bar in drawn], shares / width, rtol=1e-6)
         assert shares.sum() > 0.5  # what lies above 0: distances do
+
+
+def test_photographs_keep_their_colours_and_every_pixel():
+    """64 pictures of 64 x 64: no palette, and room for each pixel and the white between."""
+    x = torch.rand(64, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    saved = Image.open(io.BytesIO(plots.png_bytes(plots.image_grid(x, 8))))
+    assert saved.mode == "RGB"
+    assert min(saved.size) >= 8 * 65 - 1
+    assert len(np.unique(np.asarray(saved).reshape(-1, 3), axis=0)) > 10_000
+    assert (
+        Image.open(io.BytesIO(plots.png_bytes(plots.image_grid(x[:, :1], 8)))).mode == "P"
+    )  # grey ones are few anyway
+
+
+def test_samples_stand_beside_data_of_their_class():
+    made = torch.arange(6).reshape(6, 1, 1, 1).expand(6, 1, 2, 3)
+    asked, of_data = torch.tensor([0, 1] * 3), torch.tensor([1, 0] * 3)
+    look = Look(levels=17, class_names=("cat", "dog"))
+    (only,) = beside(made, made + 6, look, "data", asked=asked, labels=of_data)
+    left, right = axes(only.figure)
+    assert list(ticks(left.yaxis).values()) == ["cat", "dog"]
+    for ax, rows in ((left, [[0, 2, 4], [1, 3, 5]]), (right, [[7, 9, 11], [6, 8, 10]])):
+        shown = np.stack(cut(picture(ax), 3, 2, 3))[:, 0, 0, 0].reshape(2, 3)
+        np.testing.assert_array_equal(shown, np.round(255 * np.array(rows) / 16))
+    assert (left.get_title(), right.get_title()) == ("6 samples", "6 data")
+    assert (
+        only.text == "6 samples on the left, 6 data on the right. Nothing was chosen. A row for each class; 2 classes."
+    )

@@ -88,7 +88,7 @@ def _labels(run):
 
 def test_data_of_which_nothing_is_held_out_are_called_so(trained):
     _, page = trained["wine"]
-    assert "training data: nothing was held out" in page
+    assert "training data (nothing is held out)" in page
     assert "sliced W2, samples to the data it was trained on" in page
     assert "samples nearer to training" not in page
 

@@ -14,7 +14,9 @@ def report(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
     n: Annotated[
         int | None,
-        typer.Option("--n", min=1, help="Samples, and at most as many data. [default: 128; 1,000 vectors]"),
+        typer.Option(
+            "--n", min=1, help="Samples, and at most as many data. [default: 128; 64 large pictures; 1,000 vectors]"
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the samples.")] = 0,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,

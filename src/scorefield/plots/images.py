@@ -14,6 +14,8 @@ from torch import Tensor
 from scorefield.plots.shown import WIDTH, Look, Shown, of
 from scorefield.plots.style import COLORS, INK, MUTED, axes_of_curves, clean, figure
 
+DPI = 110  # of a figure as it is saved
+SHARP = "antialiased"  # pixels are squares where they are enlarged, and averaged where there is no room for them
 PAIRS = 8  # samples above their nearest training data
 CLASSES, EACH = 10, 6  # rows and columns of samples beside data, by class
 SIDE = 6  # rows and columns of either, where there are no classes
@@ -70,13 +72,13 @@ def image_grid(
     pixels = to_pixels(images, low, high)
     rows = -(-len(pixels) // columns)
     h, w = pixels.shape[1:3]
-    cell = 0.5 if rows * columns > 40 else 0.7
+    cell = max(0.5 if rows * columns > 40 else 0.7, (w + 1) / DPI)  # no pixel is left out
     beside = 0.3 + 0.1 * max((len(line) for label in row_labels for line in label.split("\n")), default=3)
     above = 0.11 + 0.14 * max(label.count("\n") + 1 for label in column_labels) if column_labels else 0
     told = 0.2 + 0.2 * (title.count("\n") + 1) if title else 0.2
     fig = figure(max(columns * cell + beside, 0.075 * len(title.split("\n")[0])), rows * cell * h / w + told + above)
     ax = fig.add_subplot()
-    ax.imshow(tile(pixels, columns, gap=1, scale=1), interpolation="nearest")
+    ax.imshow(tile(pixels, columns, gap=1, scale=1), interpolation=SHARP)
     clean(ax)
     _ticks(ax, "y", row_labels, h)
     _ticks(ax, "x", column_labels, w)
@@ -131,7 +133,7 @@ def beside(
     fig = figure(WIDTH, 0.5 + ((WIDTH - 0.6) / (2 * columns)) * rows * h / w)
     titles = (of(len(a), len(made), "samples"), of(len(b), len(real), "data"))
     for i, (ax, pixels, title) in enumerate(zip(fig.subplots(1, 2), (a, b), titles, strict=True)):
-        ax.imshow(tile(pixels, columns, gap=1, scale=1), interpolation="nearest")
+        ax.imshow(tile(pixels, columns, gap=1, scale=1), interpolation=SHARP)
         clean(ax)
         ax.set_title(title, fontsize=10, color=INK)
         if i == 0:
@@ -166,7 +168,7 @@ def neighbours(
     layout = fig.add_gridspec(2, 1, height_ratios=[1.25, 2])
     ax = fig.add_subplot(layout[0])
     h, w = top.shape[1:3]
-    ax.imshow(tile(np.concatenate([top, bottom]), shown, gap=1, scale=1), interpolation="nearest")
+    ax.imshow(tile(np.concatenate([top, bottom]), shown, gap=1, scale=1), interpolation=SHARP)
     clean(ax)
     _ticks(ax, "y", ["sample", "nearest"], h)
     _ticks(ax, "x", [f"{d:.2f}" for d in pairs], w)
@@ -194,7 +196,9 @@ def histograms(ax: Axes, values: dict[str, Any], *, x: str) -> None:
     arrays = {name: np.asarray(v, dtype=np.float64) for name, v in values.items()}
     everything = np.concatenate(list(arrays.values()))
     edges = np.linspace(min(0.0, everything.min()), everything.max() * 1.05 + 1e-12, 41)
-    for (name, v), color in zip(arrays.items(), (COLORS["truth"], COLORS["second"], COLORS["third"]), strict=False):
+    usual = [COLORS[c] for c in ("truth", "second", "third")]
+    for i, (name, v) in enumerate(arrays.items()):
+        color = COLORS["second"] if name == "samples" else usual[i % len(usual)]
         ax.hist(v, edges, density=True, alpha=0.45, color=color, label=f"{name} (median {np.median(v):.2f})")
         ax.axvline(float(np.median(v)), color=color, linewidth=1.5)
     axes_of_curves(ax, x=x, y="density")

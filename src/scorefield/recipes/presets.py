@@ -150,7 +150,7 @@ def photos(source: str = "images") -> Recipe:
         data=Data(source=source, policy={"size": 64}, flip=0.5),
         network=part("UNet", width=64, multipliers=[1, 2], patch=4),
         schedule=part("EDM", sigma_max=80.0),
-        objective=Objective(times=part("LogNormal", mean=0.4, std=1.2)),
+        objective=Objective(times=part("LogNormal", mean=-0.3, std=1.3)),
         optim=Optim(optimizer=part("Muon", bf16=True), lr=2e-3, warmup=150, ema_decay=0.998),
         training=Training(steps=8000, batch_size=32, bf16=True),
         logging=Logging(checkpoint_every=500, sample_every=250),

@@ -24,6 +24,7 @@ from scorefield.runs.beside import Some, some
 from scorefield.runs.drawing import Drawn
 
 FEW, MANY = 128, 1000  # samples, and data beside them: of pictures and series, of vectors
+LARGE, FEWER = 4096, 64  # numbers in a datum above which there are fewer: a report is a matter of seconds
 LEVELS = (0.02, 20.0, 13)  # noise ratios over the data's spread: from, to, how many
 FEWEST = 20  # of samples and of data that are compared
 SEARCHED = 50_000_000  # numbers of training data in which the nearest are looked for
@@ -44,7 +45,8 @@ def standing(run: Any, *, n: int | None = None, seed: int = 0, data_dir: Path | 
         run: a `Trained` that draws.
         n: samples, and at most as many data.
     """
-    n = n or (MANY if len(run.event_shape) == 1 else FEW)
+    size = int(np.prod(run.event_shape))
+    n = n or (MANY if len(run.event_shape) == 1 else FEW if size <= LARGE else FEWER)
     try:
         source, what = found = run.held_out(data_dir=data_dir)
         train = recipes.training_data(run.recipe.data, data_dir=data_dir)
@@ -58,7 +60,7 @@ def standing(run: Any, *, n: int | None = None, seed: int = 0, data_dir: Path | 
         warnings.simplefilter("always")
         drawn = run.sample(n, cond=asked, seed=seed)
     whole = kinds.finite(drawn.raw) & kinds.finite(drawn.x)
-    beside = f"{what if apart else 'training data: nothing was held out'}"
+    beside = f"{what if apart else 'training data (nothing is held out)'}"
     numbers: dict[str, Any] = {
         "n": n,
         "data": what,

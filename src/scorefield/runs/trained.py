@@ -358,7 +358,7 @@ class Trained:
         """Writes `report.html`, samples beside data and how training went, and returns its path; report.json beside it.
 
         Args:
-            n: samples, and at most as many data; unless given 128, of vectors 1,000.
+            n: samples, and at most as many data; unless given 128, of large pictures 64, of vectors 1,000.
             seed: of the samples.
             data_dir: where downloaded sets lie.
 

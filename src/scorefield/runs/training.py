@@ -110,10 +110,9 @@ def train(
             if recipe.data.source not in SHAPES:  # whose draws are never the same
                 data.record(folder, experiment.source)
         pace = Pace(say, experiment.source.event_shape, device, logging.sample_every) if first and say else None
-        result = fit(
-            experiment.denoiser.to(device), experiment.source, run=run, progress=progress, on_step=pace,
-            **experiment.fit,
-        )  # fmt: skip
+        told = {} if pace is None else {"on_step": pace}
+        denoiser = experiment.denoiser.to(device)
+        result = fit(denoiser, experiment.source, run=run, progress=progress, **told, **experiment.fit)
         if first:
             _draw_curves(folder, result)
     if result.interrupted:
