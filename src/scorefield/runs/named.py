@@ -14,7 +14,7 @@ from torch import Tensor
 from scorefield import catalogue, data, recipes
 from scorefield.data import Batch, Requantised, Source, Transform
 from scorefield.data.arrays import fitting
-from scorefield.data.images import SUFFIXES
+from scorefield.data.images import SUFFIXES, holds_pictures
 from scorefield.recipes import Data
 
 ARRAYS = (".npy", ".npz")
@@ -26,8 +26,8 @@ def is_set(name: str) -> bool:
 
 
 def is_pictures(path: Path) -> bool:
-    """Whether a path is a picture or a folder of them, by its name."""
-    return path.is_dir() or path.suffix.lower() in SUFFIXES
+    """Whether a path is a picture or a folder of them; a folder of series is not."""
+    return (path.is_dir() and holds_pictures(path)) or path.suffix.lower() in SUFFIXES
 
 
 def read(
@@ -130,6 +130,7 @@ class _Relabelled:
     def __init__(self, source: Source, names: tuple[str, ...], number: Tensor) -> None:
         self.source, self.class_names, self.num_classes, self._number = source, names, len(names), number
         self.event_shape, self.levels, self.said = source.event_shape, source.levels, getattr(source, "said", ())
+        self.table, self.masked = getattr(source, "table", None), getattr(source, "masked", False)
 
     def __len__(self) -> int:
         return len(self.source)
