@@ -185,6 +185,6 @@ def test_names_in_any_case():
 
 def test_commands_take_names_in_any_case(cli):
     assert 'source = "two-moons"' in cli("train", "--preset", "TWO-Moons", "--show").stdout
-    assert cli("data", "show", "WINE").stdout.splitlines()[1].split() == ["count", "│", "178"]
+    assert "count │ 178" in " ".join(cli("data", "show", "WINE").stdout.split())
     done = cli("train", "--preset", "two-moons", "--data", "Rings", "--steps", 1, "--out", "run")
     assert done.returncode == 0, done.stderr

@@ -206,7 +206,8 @@ class TestBadInput:
         assert line == "error: --label must lie in 0..9; got 10\n"
 
     def test_sample_output_must_be_a_png(self, quickstart, refused):
-        assert refused("sample", quickstart[0], "--out", "x.jpg") == "error: --out must end in .png; got x.jpg\n"
+        line = "error: --out must end in .png, or for a table in .csv, .tsv, .parquet; got x.jpg\n"
+        assert refused("sample", quickstart[0], "--out", "x.jpg") == line
 
     def test_sample_output_under_a_file(self, quickstart, refused, tmp_path):
         (tmp_path / "file").write_text("")

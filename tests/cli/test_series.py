@@ -43,7 +43,7 @@ def trained(invoke, folder):
 
 
 def test_the_policy_is_said(trained):
-    assert "ecg: 48 series of 2 lengths, 60 to 90: filled up to 90 with their mean" in trained.stdout
+    assert "ecg: 48 series of 2 lengths, 60 to 90: filled up to 90 with their mean" in trained.stderr
 
 
 def test_the_report_has_lines_in_their_units_and_the_lengths(trained, folder):
