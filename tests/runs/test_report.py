@@ -179,4 +179,5 @@ def test_what_is_no_number_is_left_out_and_counted(trained, tmp_path, monkeypatc
     page = run.report(n=40).read_text(encoding="utf-8")
     assert ">25 of 40<" in page
     assert "15 samples on the left" in page
-    assert "Nearest training data" not in page  # fewer than 20
+    assert "From each of 15 samples to the nearest" in page
+    assert "sliced W2" not in page  # of fewer than 20

@@ -79,6 +79,9 @@ class Poisson(_Independent):
         gain: counts for a unit of A(x0).
         background: counts that come without it, 0 or more.
         least: the rate, in counts, below which the logarithm goes on as a parabola.
+
+    Raises:
+        ValueError: for a negative y or background; a gain or `least` that is not positive.
     """
 
     gain: float = 1.0
@@ -148,6 +151,9 @@ class Rice(_Independent):
 
     Args:
         std: s, of the real and of the imaginary part.
+
+    Raises:
+        ValueError: for a y or std that is not positive.
     """
 
     std: float = 1.0
@@ -171,6 +177,9 @@ class Gamma(_Independent):
     Args:
         looks: how many independent views were averaged; the noise is a share 1 / sqrt(looks) of the signal.
         least: the intensity below which the logarithm goes on as a parabola.
+
+    Raises:
+        ValueError: for a y, looks or `least` that is not positive.
     """
 
     looks: float = 1.0
