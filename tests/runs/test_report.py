@@ -16,6 +16,7 @@ from scorefield.diagnostics.measured import Points
 from scorefield.plots import kinds
 from scorefield.plots.shown import Look
 from scorefield.recipes import presets
+from scorefield.runs.beside import comparable
 from scorefield.runs.standing import errors_by_level
 
 CHROMIUM = shutil.which("chromium")
@@ -102,6 +103,19 @@ def test_the_error_by_level_is_the_denoisers():
     noise, error = torch.tensor(at), torch.tensor(errors["data"])
     torch.testing.assert_close(error, noise / (1 + noise**2).sqrt(), atol=0.02, rtol=0)
     assert len(noise) == 13
+
+
+def test_of_few_data_few_samples_are_compared(tmp_path):
+    """So that the floor is had at the sizes it stands beside."""
+    assert [comparable(1000, 13, train) for train in (165, 5000, None)] == [165, 1000, 1000]
+    changes = ["network.hidden=16", "data.held_out=0.3", *SMALL]
+    run = runs.train(tmp_path / "run", recipes.override(presets.tabular(), changes))
+    assert run is not None
+    said = []
+    found = runs.evaluate(run, n=300, nfe=4, likelihoods=0, warn=said.append).found
+    held, train = len(run.held_out().source), 178 - len(run.held_out().source)
+    assert any(f"{train} samples are compared, not 300" in line for line in said)
+    assert found.rows[0].numbers["n"] == [train, held]
 
 
 def test_kinds_are_told_apart():

@@ -23,6 +23,14 @@ class Some(NamedTuple):
         return self.cond if run.conditions else {}
 
 
+def comparable(n: int, real: int, train: int | None) -> int:
+    """How many of n samples to compare with `real` held-out data, for a floor of that size among the `train` others.
+
+    A floor takes as many other real data as there are samples: of few data, few samples are compared.
+    """
+    return n if train is None else min(n, max(train, real))
+
+
 def some(run: Any, source: Source, n: int, seed: int) -> Some:
     """At most n of the data, evenly; the noise of dequantisation is a function of (seed, row)."""
     count = min(n, len(source))

@@ -17,7 +17,7 @@ from scorefield.evaluation import LEVEL, Evaluation, judge
 from scorefield.evaluation import evaluate as judged
 from scorefield.likelihood import Effort, default_probes, over_data, per_datum
 from scorefield.metrics import Evidence
-from scorefield.runs.beside import some
+from scorefield.runs.beside import comparable, some
 from scorefield.runs.drawing import Drawn
 from scorefield.runs.trained import Trained, load
 
@@ -74,6 +74,9 @@ def evaluate(
     real = some(run, source, n, seed)
     of_train = None if train is None else some(run, train, 2 * n, seed)
     by = _features(features, run, real.x if of_train is None else of_train.x, warn)
+    if (fewer := comparable(n, len(real.x), None if of_train is None else len(of_train.x))) < n:
+        warn(f"{fewer:,} samples are compared, not {n:,}: a floor takes as many other real data, and no more are there")
+        n = fewer
     asked = None
     if run.num_classes is not None and "label" in run.conditions:
         turn = torch.arange(n, device="cpu")

@@ -20,7 +20,7 @@ from scorefield.plots import kinds
 from scorefield.plots.page import Row
 from scorefield.plots.shown import Shown
 from scorefield.randomness import as_seed
-from scorefield.runs.beside import Some, some
+from scorefield.runs.beside import Some, comparable, some
 from scorefield.runs.drawing import Drawn
 
 FEW, MANY = 128, 1000  # samples, and data beside them: of pictures and series, of vectors
@@ -107,7 +107,8 @@ def _distances(made: Tensor, real: Some, train: Some | None, what: str, seed: in
     if made[0].numel() > COMPONENTS:
         fitted = real.x if train is None else train.x[: 4 * MANY]
         by = metrics.features.pca(fitted, min(COMPONENTS, len(fitted) - 1))
-    spare = None if train is None else train.x[: 2 * len(real.x)]
+    made = made[: comparable(len(made), len(real.x), None if train is None else len(train.x))]
+    spare = None if train is None else train.x[: max(len(made), 2 * len(real.x))]
     distance = metrics.sliced(made, real.x, features=by, spare=spare, permutations=99, seed=seed)
     s = distance.summary(0.9)
     note = (
