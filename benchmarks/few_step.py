@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -380,7 +380,7 @@ def digits(args: argparse.Namespace) -> dict[str, list[Row]]:
         recipes[name] = sf.recipes.override(recipe, ["training.steps=1500", "optim.lr=1e-3"])
     found: dict[str, list[Row]] = {}
     halves = sf.data.digits()
-    reader = SVC(gamma=0.001).fit(halves.train.flatten(1).numpy(), halves.train_labels.numpy())
+    reader = cast("Any", SVC)(gamma=0.001).fit(halves.train.flatten(1).numpy(), halves.train_labels.numpy())
     for name, recipe in recipes.items():
         begun, path = time.process_time(), folder / name
         run = sf.load(path) if (path / "samples.png").exists() else sf.runs.train(path, recipe)

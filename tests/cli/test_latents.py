@@ -246,7 +246,7 @@ def test_pictures_take_the_runs_grey_values(runs, mine, tmp_path):
     folder = chosen(Wanted(run, str(tmp_path / "folder")))
     assert torch.equal(folder.raw, torch.from_numpy(mine.astype(np.int64) * 17 // 256)[:, None])
     assert folder.label is None
-    one = chosen(Wanted(run, str(tmp_path / "folder" / "0.png"), label=[4]))
+    one = chosen(Wanted(run, str(tmp_path / "folder" / "0.png"), label=["4"]))
     assert torch.equal(one.raw, folder.raw[:1])
     assert one.cond["label"].tolist() == [4]
     assert torch.equal(chosen(Wanted(run, str(tmp_path / "mine.npz"))).raw, folder.raw)

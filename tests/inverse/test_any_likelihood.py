@@ -135,6 +135,15 @@ def test_counts_of_many_numbers():
     assert evidence(drawn) == pytest.approx(float(torch.logsumexp(torch.stack(exact), 0)), abs=0.5)
 
 
+def test_a_sample_does_not_depend_on_its_batch():
+    """Of several observations, each searched until it is found, the first is as by itself."""
+    prior, y = sf.ExactDenoiser(LAW, sf.VP()), torch.tensor([0.2, 3.0, -2.0], dtype=f64)
+    alone, batch = (
+        condition(prior, Own(y[:n], "kink"), LaplaceBridge(8)).sample(16, nfe=10, seed=3).x[0] for n in (1, 3)
+    )
+    torch.testing.assert_close(alone, batch, rtol=1e-9, atol=1e-9)
+
+
 def test_log_probabilities_are_scipys():
     a = torch.tensor([[0.5, 2.0, 7.0]], dtype=f64)
     y = torch.tensor([[1.0, 3.0, 5.0]], dtype=f64)

@@ -1,6 +1,7 @@
 """Against exact laws: KL and total variation of Gaussians, and the bounds that a known score error gives."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -84,7 +85,7 @@ def test_a_held_out_likelihood_beside_that_of_what_was_learned_by_heart():
     low, high = found.interval(0.95)
     assert low < -0.5 * math.log(2 * math.pi * math.e) < high
     assert (found.n, found.floor) == ((400, 300), float(trained.mean()))
-    welch = stats.ttest_ind(held, trained, equal_var=False)
+    welch: Any = stats.ttest_ind(held, trained, equal_var=False)
     assert found.p_value == pytest.approx(welch.pvalue / 2 if welch.statistic < 0 else 1 - welch.pvalue / 2)
     assert metrics.held_out_likelihood(torch.from_numpy(log_p(3, 1.0, 400)), trained).p_value < 1e-6
     alone = metrics.held_out_likelihood(held, off=0.3)

@@ -90,12 +90,12 @@ def site(log_prob: LogProb, moments: Moments, begin: Tensor | None = None) -> Si
             v = signs(w) * moments.apply(root, width)
             m = -(gradient(at(w) + v, rows) - gradient(at(w) - v, rows)) / (2 * v)
             return None, 1 + (m * moments.spectrum).clamp(min=0)
-        along = torch.eye(d, dtype=w.dtype, device=w.device).expand(r, d, d) if basis is None else basis
-        sides = moments.apply(root, along * width[:, None]).mT  # (R, D, D): row i, a width along direction i
+        assert basis is not None
+        sides = moments.apply(root, basis * width[:, None]).mT  # (R, D, D): row i, a width along direction i
         points = (at(w)[:, None, None] + torch.stack([sides, -sides], 2)).reshape(-1, d)
         found = gradient(points, rows.repeat_interleave(2 * d)).reshape(r, d, 2, d)
         m = moments.apply(root, ((found[:, :, 1] - found[:, :, 0]) / (2 * width[..., None])).mT)  # column i: M along_i
-        m = torch.bmm(m, along.mT)
+        m = torch.bmm(m, basis.mT)
         values, vectors = torch.linalg.eigh((m + m.mT) / 2)
         return vectors, 1 + values.clamp(min=0)
 
@@ -106,20 +106,26 @@ def site(log_prob: LogProb, moments: Moments, begin: Tensor | None = None) -> Si
         there = objective(other)
         w = torch.where((there > value)[:, None], other, w)
         value = torch.maximum(there, value)
-    basis, precision = None, torch.ones_like(mean)
-    for _ in range(ROUNDS):
-        basis, precision = curvature(w, basis, precision)
+    r, d = mean.shape
+    basis = torch.eye(d, dtype=mean.dtype, device=mean.device).expand(r, d, d) if dense else None
+    precision, searching = torch.ones_like(mean), torch.ones(r, dtype=torch.bool, device=mean.device)
+    for _ in range(ROUNDS):  # each row until it gains no more, whatever the others do
+        found = curvature(w, basis, precision)
+        precision = torch.where(searching[:, None], found[1], precision)
+        if basis is not None and found[0] is not None:
+            basis = torch.where(searching[:, None, None], found[0], basis)
         step = _scaled(basis, 1 / precision, moments.apply(root, gradient(at(w), rows)) - w)
         gained = torch.zeros_like(value)
         for k in range(HALVINGS):
             tried = w + step / 2**k
             there = objective(tried)
-            better = (there > value) & (gained == 0)
+            better = searching & (there > value) & (gained == 0)
             gained = torch.where(better, there - value, gained)
             w, value = torch.where(better[:, None], tried, w), torch.where(better, there, value)
-            if bool((gained > 0).all()):
+            if bool((gained > 0)[searching].all()):
                 break
-        if bool((gained < TIGHT).all()):
+        searching = searching & (gained >= TIGHT)
+        if not bool(searching.any()):
             break
     basis, precision = curvature(w, basis, precision)
     return Site(w, basis, precision, value - precision.log().sum(1) / 2)
