@@ -10,8 +10,10 @@ import torch
 import scorefield as sf
 from scorefield import inverse
 from scorefield.inverse import Gamma, GaussianNoise, LaplaceBridge, Poisson, PoissonGaussian, Rice, Student, condition
+from scorefield.inverse.moments import Full
 from scorefield.inverse.noises import log_above
 from scorefield.inverse.operators import Dense, Diagonal
+from scorefield.inverse.sites import site
 
 f64, stats = torch.float64, cast("Any", scipy.stats)
 LAW = sf.GaussianMixture(
@@ -83,6 +85,32 @@ def test_a_posterior_in_one_dimension_is_right(name, y):
     assert evidence(drawn) == pytest.approx(float(torch.logsumexp(logs, 0)) + math.log(0.002), abs=0.05)
     assert float(drawn.mean) == pytest.approx(mean, abs=0.15 * std)
     assert float(drawn.std) == pytest.approx(std, rel=0.1)
+
+
+def test_a_site_of_gaussian_noise_is_the_law_of_y():
+    """psi = N(y; A m, A C A^T + s^2 I), and x0 given y has the moments of Gaussian conditioning."""
+    g = torch.Generator().manual_seed(2)
+    a, y, m = (
+        torch.randn(2, 3, generator=g, dtype=f64),
+        torch.randn(2, generator=g, dtype=f64),
+        torch.ones(1, 3, dtype=f64),
+    )
+    root = torch.randn(3, 3, generator=g, dtype=f64)
+    covariance = root @ root.T
+    values, basis = torch.linalg.eigh(covariance)
+    moments = Full(m, values[None], basis[None])
+    noise = torch.distributions.Normal(0.0, 0.5)
+    found = site(lambda x, rows: noise.log_prob(y - x @ a.T).sum(1), moments)
+    innovation = a @ covariance @ a.T + 0.25 * torch.eye(2, dtype=f64)
+    law = torch.distributions.MultivariateNormal(m[0] @ a.T, innovation)
+    torch.testing.assert_close(found.log_psi[0], law.log_prob(y))
+    gain = covariance @ a.T @ torch.linalg.inv(innovation)
+    mode = m + moments.apply(torch.sqrt, found.w)
+    torch.testing.assert_close(mode[0], m[0] + gain @ (y - a @ m[0]))
+    spread = moments.apply(
+        torch.sqrt, torch.stack([found.narrowed(e[None])[0] for e in torch.eye(3, dtype=f64)], 1)[None]
+    )
+    torch.testing.assert_close(spread[0] @ spread[0].T, covariance - gain @ a @ covariance)
 
 
 def test_it_is_exact_where_all_is_gaussian():

@@ -93,3 +93,12 @@ def test_exponential_weights_are_the_named_ones():
         for schedule in (sf.VP(), sf.EDM()):
             torch.testing.assert_close(weights.Exponential(rate)(schedule, t), named(schedule, t))
     torch.testing.assert_close(weights.Exponential(4.0)(sf.EDM(), t), weights.score(sf.EDM(), t))
+
+
+def test_the_variance_after_some_steps_is_that_of_the_recursion():
+    """x <- x - e x + sqrt(2 e) z of N(0, 1) noise, from a variance of ratio^2."""
+    for e, ratio, steps in ((0.1, 1.3, 5), (0.6, 2.0, 1), (0.02, 1.05, 40)):
+        v = ratio**2
+        for _ in range(steps):
+            v = (1 - e) ** 2 * v + 2 * e
+        assert ladders.variance_after(e, ratio, steps) == pytest.approx(v, rel=1e-12)
