@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,15 +64,7 @@ def write(
 
 def write_summary(out: Results, summary: Mapping[str, Any]) -> None:
     """The .json, and on the standard output where that is asked for. JSON has no NaN: what is not finite is null."""
-    text = json.dumps(_finite(dict(summary)), indent=2)
+    text = json.dumps(files.plain(dict(summary)), indent=2)
     files.replace(out.summary, f"{text}\n".encode())
     if out.quiet:
         print(text)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

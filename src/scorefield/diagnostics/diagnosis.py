@@ -20,6 +20,7 @@ from scorefield.diagnostics.evidence import Evidence, measure
 from scorefield.diagnostics.shown import Shown, shown
 from scorefield.randomness import Stream
 from scorefield.solvers import Solver
+from scorefield.storage import files
 from scorefield.tensors import as_tensor
 
 NUMBERS = 2048  # of data: the paired difference of two errors has a noise of twice its root times the error's own
@@ -77,7 +78,7 @@ class Diagnosis:
     def to_json(self) -> str:
         """Everything, as JSON; null for what is not finite."""
         return json.dumps(
-            _plain(
+            files.plain(
                 {
                     "sentence": self.sentence,
                     "findings": [{**f._asdict(), "sentence": f.sentence} for f in self.findings],
@@ -198,11 +199,3 @@ def _facts(e: Evidence) -> dict[str, float]:
         "nearer_to_training_data": math.nan if e.own.memorised is None else e.own.memorised.value,
         "best_repair": 0.0 if e.repair is None else e.repair.cost,
     }  # fmt: skip
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(v) for name, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -63,7 +63,7 @@ def write(
         sections=[*sections, *_growing(folder)],
         facts=[Row(key, "", line) for key, line in _recipe_lines(recipe)],
     )
-    files.replace(folder / "report.json", (json.dumps(_plain(found.numbers), indent=1) + "\n").encode())
+    files.replace(folder / "report.json", (json.dumps(files.plain(found.numbers), indent=1) + "\n").encode())
     return page
 
 
@@ -129,15 +129,6 @@ def recent(history: History) -> Recent | None:
 def _mean(values: Iterable[float]) -> float:
     numbers = list(values)
     return sum(numbers) / len(numbers)
-
-
-def _plain(value: Any) -> Any:
-    """For JSON, which has no number that is none."""
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _recipe_lines(recipe: Recipe) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -48,3 +49,12 @@ def _number(value: Any) -> Any:
     if isinstance(value, np.generic) or (isinstance(value, Tensor) and not value.ndim):
         return value.item()
     raise TypeError(f"got {value!r}")
+
+
+def plain(value: Any) -> Any:
+    """`value` for JSON, which has no NaN and no infinity: what is not finite is None."""
+    if isinstance(value, dict):
+        return {name: plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
