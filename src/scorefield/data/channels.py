@@ -10,11 +10,12 @@ from torch import Tensor
 
 from scorefield.data._moments import moments
 from scorefield.data.sources import Source
+from scorefield.data.transforms import Standardized
 from scorefield.randomness import Randomness
 
 
 @dataclass(frozen=True)
-class Channels:
+class Channels(Standardized):
     """x_c = (y_c - mean_c) / std_c for the channels of events (C, ...): a voltage beside a mask, say; continuous.
 
     Args:
@@ -63,31 +64,6 @@ class Channels:
             names = ", ".join(f"channel {c}" for c in constant)
             raise ValueError(f"Channels needs channels that vary; leave out the constant {names}")
         return cls(tuple(mean.tolist()), tuple(var.sqrt().tolist()), bool(getattr(x, "masked", False)))
-
-    @property
-    def levels(self) -> None:
-        """None: the channels are continuous."""
-        return None
-
-    @property
-    def mean(self) -> float:
-        """0, in model units."""
-        return 0.0
-
-    @property
-    def sigma_data(self) -> float:
-        """1, in model units."""
-        return 1.0
-
-    def __call__(self, y: Tensor) -> Tensor:
-        """Model units, floating point (float32 for integers)."""
-        mean, std = self._like(y := y if y.is_floating_point() else y.float())
-        return (y - mean) / std
-
-    def inverse(self, x: Tensor) -> Tensor:
-        """Raw units."""
-        mean, std = self._like(x)
-        return x * std + mean
 
     def log_jacobian(self, dims: int) -> float:
         """log |det dx / dy|, nats, of events of `dims` entries.

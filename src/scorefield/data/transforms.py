@@ -16,6 +16,7 @@ and log |dx / dy| = -sum_j log std_j (`Standardize`); what is discrete in it is 
 
 from __future__ import annotations
 
+import abc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -161,8 +162,41 @@ class Scale:
         return quantize(self.inverse(x), self.levels)
 
 
+class Standardized(abc.ABC):
+    """x = (y - mean) / std, each column, or each channel, by moments of its own."""
+
+    @abc.abstractmethod
+    def _like(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(mean, std), raw units, of a shape that broadcasts to x, dtype and device of x."""
+
+    @property
+    def levels(self) -> None:
+        """None: not all the numbers have levels of one number, and most have none."""
+        return None
+
+    @property
+    def mean(self) -> float:
+        """0, in model units."""
+        return 0.0
+
+    @property
+    def sigma_data(self) -> float:
+        """1, in model units."""
+        return 1.0
+
+    def __call__(self, y: Tensor) -> Tensor:
+        """Model units, floating point (float32 for integers)."""
+        mean, std = self._like(y := y if y.is_floating_point() else y.float())
+        return (y - mean) / std
+
+    def inverse(self, x: Tensor) -> Tensor:
+        """Raw units."""
+        mean, std = self._like(x)
+        return x * std + mean
+
+
 @dataclass(frozen=True)
-class Standardize:
+class Standardize(Standardized):
     """x_j = (y_j - mean_j) / std_j for the columns of a table: events (d,), continuous.
 
     Args:
@@ -220,31 +254,6 @@ class Standardize:
         table: TableSchema | None = getattr(x, "table", None)
         mean, var = (m.mean, m.var) if table is None else table.noised_moments(m.mean, m.var)
         return cls(tuple(mean.tolist()), tuple(var.sqrt().tolist()), columns, table)
-
-    @property
-    def levels(self) -> None:
-        """None: not all the columns have levels of one number, and most have none."""
-        return None
-
-    @property
-    def mean(self) -> float:
-        """0, in model units."""
-        return 0.0
-
-    @property
-    def sigma_data(self) -> float:
-        """1, in model units."""
-        return 1.0
-
-    def __call__(self, y: Tensor) -> Tensor:
-        """Model units, floating point (float32 for integers)."""
-        mean, std = self._like(y := y if y.is_floating_point() else y.float())
-        return (y - mean) / std
-
-    def inverse(self, x: Tensor) -> Tensor:
-        """Raw units."""
-        mean, std = self._like(x)
-        return x * std + mean
 
     def log_jacobian(self, dims: int) -> float:
         """log |det dx / dy| = -sum_j log std_j, nats; `dims` must be the number of columns."""
