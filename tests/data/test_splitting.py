@@ -7,6 +7,8 @@ from PIL import Image
 
 from scorefield.data import Arrays, ImageFolder, in_memory, row_keys, split
 from scorefield.data.sources import take
+from scorefield.recipes.reading import read
+from scorefield.recipes.schema import Data
 
 
 def rows(n=2000, seed=0):
@@ -154,3 +156,18 @@ def test_take_is_not_fooled():
     assert torch.equal(parts.test.batch(i).x, take(x, parts.test.rows[i]))  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="rows must lie in 0"):
         parts.test.batch(torch.tensor([len(parts.test)]))
+
+
+def test_groups_are_of_the_rows_that_were_kept(tmp_path):
+    """A row that is left out for an empty cell takes its group's name with it."""
+    lines = [f"{'' if k % 7 == 0 else k},{k % 5},p{k % 30}" for k in range(1, 601)]
+    (tmp_path / "table.csv").write_text("\n".join(["a,b,patient", *lines]) + "\n")
+    spec = Data(
+        source=str(tmp_path / "table.csv"), groups="patient", held_out=0.3, policy={"missing": "drop", "label": ""}
+    )
+    found = read(spec)
+    kept = [k for k in range(1, 601) if k % 7]
+    assert found.test is not None
+    assert len(found.train) + len(found.test) == len(kept)
+    patients = [{int(a) % 30 for a in in_memory(part).x[:, 0]} for part in (found.train, found.test)]
+    assert not patients[0] & patients[1]

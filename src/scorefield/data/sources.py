@@ -69,6 +69,7 @@ class Arrays:
         columns: names of the entries of a `(d,)` event: a table's.
         table: what the entries of a table are.
         said: what its reader has to say of what was read, in lines.
+        rows: `(N,)` which of its file's rows these are, where some were left out.
         dtype: of continuous data.
 
     Raises:
@@ -87,6 +88,7 @@ class Arrays:
         columns: Sequence[str] = (),
         table: TableSchema | None = None,
         said: Sequence[str] = (),
+        rows: Sequence[int] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         x, levels, num_classes = as_tensor("x", x), _count(levels), _count(num_classes)
@@ -96,7 +98,7 @@ class Arrays:
         self.x = _stored(x, self.levels, dtype)
         self.event_shape = tuple(x.shape[1:])
         self.class_names, self.columns = tuple(class_names), tuple(columns)
-        self.table, self.said = table, tuple(said)
+        self.table, self.said, self.rows = table, tuple(said), rows
         if self.columns and self.event_shape != (len(self.columns),):
             raise ValueError(f"columns must name the entries of an event; got {len(self.columns)} for {x.shape[1:]}")
         self.cond = {name: as_tensor(name, value) for name, value in (cond or {}).items()}

@@ -174,6 +174,7 @@ def _source(
         columns=schema.entries,
         table=schema,
         said=("; ".join([*lines, *more, str(schema)]),),
+        rows=frame.index.tolist(),
     )
 
 

@@ -58,6 +58,8 @@ def read(spec: Data, data_dir: Path | None = None) -> Read:
         if not isinstance(source, ImageFolder):
             raise ValueError(f"data.groups: 'folder' is of pictures, and {name} holds none")
         groups = source.groups()
+    elif (rows := getattr(source, "rows", None)) is not None:  # less those that were left out
+        groups = [groups[row] for row in rows]
     return _divided(spec, source, groups)
 
 
