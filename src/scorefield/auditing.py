@@ -80,11 +80,9 @@ class Audit(NamedTuple):
     def _verdicts(self) -> list[str]:
         said = []
         for b in self.budgets:
-            over = b.data / max(self.ode.data, self.floor.mean)
+            beside, what = max((self.ode.data, "the ODE's distance to the data"), (self.floor.mean, "the floor"))
             modes = f", {b.lost} of {self.modes} modes lost" if b.lost else ""
-            said.append(
-                f"{b.nfe} evaluation{'s' * (b.nfe > 1)}: {over:.2f} times the ODE's distance to the data{modes}"
-            )
+            said.append(f"{b.nfe} evaluation{'s' * (b.nfe > 1)}: {b.data / beside:.2f} times {what}{modes}")
         return said
 
 

@@ -97,7 +97,10 @@ def evaluate(
         ValueError: for less than 20 samples of either, or events of two sizes.
     """
     if min(len(generated), len(real)) < 20:
-        raise ValueError(f"at least 20 samples and 20 real data are needed; got {len(generated)} and {len(real)}")
+        raise ValueError(
+            f"at least 20 samples and 20 real data are needed; got {len(generated)} and {len(real)}: give more data to "
+            "compare with (--against), or hold out more (data.held_out)"
+        )
     if features is None and real[0].numel() > COMPONENTS:
         fitted = real if train is None else train
         features = metrics.features.pca(fitted, min(COMPONENTS, len(fitted) - 1))

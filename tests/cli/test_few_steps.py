@@ -57,7 +57,7 @@ def test_what_it_has_not_and_what_it_is_not(run, invoke):
         (("likelihood", "student", "--n", 8), "log_prob: FlowMap has no density: samples of a few jumps have one"),
         (("audit", "teacher"), "teacher is no few-step model; make one of it with scorefield distill teacher"),
         (("distill", "student"), "only a denoiser can be distilled; got a recipe with task = 'flow-map'"),
-        (("distill", "nowhere"), "no run folder at nowhere"),
+        (("distill", "nowhere"), "no run at nowhere"),
         (("distill", "teacher", "--method", "lagrange"), "unknown method 'lagrange'. Did you mean 'lagrangian'?"),
     ):
         done = invoke(folder, *command)

@@ -181,3 +181,15 @@ def test_pictures_that_belong_together_are_held_out_together(place, at):
     assert len(run.held_out().source) % 24 == 0  # whole scenes, over all classes
     done = at(*command, "--data", "photos", "--out", "h")
     assert "photos: its subfolders are classes, and held out by folder whole classes would be: put the" in done.stderr
+
+
+def test_a_folder_that_is_called_as_a_named_set_is_is_not_passed_over_in_silence(place, at):
+    (place / "two-moons").mkdir()
+    said = "two-moons is the named set; the file or folder of that name is ./two-moons\n"
+    done = at("train", "--preset", "two-moons", "--steps", 2, "--set", "optim.warmup=1", "--out", "moons")
+    assert (done.returncode, done.stderr) == (0, f"note: {said}")
+    with pytest.warns(UserWarning, match=said.strip()):
+        assert at("likelihood", "moons", "--data", "two-moons", "--n", 2, "--tolerance", 0.1).returncode == 0
+    done = at("likelihood", "moons", "--data", "./two-moons")  # the folder, in which nothing is
+    assert done.returncode == 2
+    assert "two-moons" in done.stderr

@@ -59,7 +59,7 @@ def test_what_was_tuned_for_other_weights_is_left_aside(run, invoke):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(("nowhere", "--nfe", 6), "no run folder at nowhere"), (("run", "--nfe", 1), "--nfe")],
+    [(("nowhere", "--nfe", 6), "no run at nowhere"), (("run", "--nfe", 1), "--nfe")],
 )
 def test_bad_arguments_get_one_clear_line(run, invoke, arguments, message):
     done = invoke(run[0], "tune", *arguments)

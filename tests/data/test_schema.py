@@ -78,6 +78,17 @@ def test_in_model_units_the_noisy_columns_have_mean_0_and_std_1(source):
     assert (seen.std(0) - 1).abs().max() < 0.01
 
 
+def test_a_value_that_is_rare_may_be_absent_from_the_rows_that_train(source):
+    """Whether it is there is up to the split; its noise has a spread of its own."""
+    indicator = source.columns.index("missingindicator_flipper_length_mm")
+    without = data.splitting.Subset(source, (every(source).x[:, indicator] == 0).nonzero()[:, 0])
+    transform = data.Standardize.measured(without)
+    assert transform.column_std[indicator] == pytest.approx(WIDTH / math.sqrt(12))
+    x = transform.dequantize(every(without).x, torch.Generator().manual_seed(0))
+    assert x[:, indicator].std().item() == pytest.approx(1, abs=0.1)
+    assert torch.equal(transform.quantize(x)[:, indicator], every(without).x[:, indicator])
+
+
 def test_a_transform_of_a_table_keeps_its_contract_and_travels_in_a_checkpoint(source):
     transform = data.Standardize.measured(source)
     sf.checks.check_transform(transform, every(source).x[:8])

@@ -43,7 +43,7 @@ def distill(
     """Train a few-step model on a run, beginning with its weights: samples of 1, 2, 4 evaluations. See `audit`."""
     method = known("method", method, METHODS)
     if not run.is_dir():
-        raise FileNotFoundError(f"no run folder at {run}")
+        raise FileNotFoundError(f"no run at {run}")
     out = out or run.parent / f"{run.name}-{method}"
     going_on = resume and (out / "recipe.toml").is_file()
     with made(out if going_on else unused(out)):

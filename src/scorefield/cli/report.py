@@ -27,7 +27,7 @@ def report(
     One file for any browser, and report.json with its numbers. It replaces the ones before, also while the run goes on.
     """
     if not run.is_dir():
-        raise FileNotFoundError(f"no run folder at {run}")
+        raise FileNotFoundError(f"no run at {run}")
     from scorefield.runs import load
 
     typer.echo(str(load(run, warn=warn).to(device).report(n=n, seed=seed, data_dir=data_dir)))

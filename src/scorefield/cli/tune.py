@@ -25,7 +25,7 @@ def tune(
     `scorefield sample RUN --nfe N` uses it. Trains nothing.
     """
     if not run.is_dir():
-        raise FileNotFoundError(f"no run folder at {run}")
+        raise FileNotFoundError(f"no run at {run}")
     from rich.progress import Progress
 
     from scorefield.runs import load

@@ -247,12 +247,13 @@ class Standardize(Standardized):
             raise ValueError(f"Standardize is for tables, events of shape (d,); got {shape}: use Scale")
         columns = tuple(columns) or tuple(getattr(x, "columns", ()))
         m = moments(x, per_entry=True)
-        constant = torch.nonzero(m.low == m.high).flatten().tolist()
+        table: TableSchema | None = getattr(x, "table", None)
+        mean, var = (m.mean, m.var) if table is None else table.noised_moments(m.mean, m.var)
+        # what is discrete has its noise, though one value may be all there is of it in these rows
+        constant = torch.nonzero((m.low == m.high) & (var == m.var)).flatten().tolist()
         if constant:
             names = ", ".join(columns[j] if columns else f"column {j}" for j in constant)
             raise ValueError(f"Standardize needs columns that vary; leave out the constant {names}")
-        table: TableSchema | None = getattr(x, "table", None)
-        mean, var = (m.mean, m.var) if table is None else table.noised_moments(m.mean, m.var)
         return cls(tuple(mean.tolist()), tuple(var.sqrt().tolist()), columns, table)
 
     def log_jacobian(self, dims: int) -> float:

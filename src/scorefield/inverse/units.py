@@ -37,9 +37,10 @@ class Units(NamedTuple):
         return x_raw.double() / self.white
 
     def of_model(self, x: Tensor) -> Tensor:
-        """What a model made, float64."""
-        raw = x.double() if self.transform is None else self.transform.inverse(x.double())
-        return (raw - self.middle) / self.white
+        """What a model made of each observation, `(B, n, *event)`, float64."""
+        raw = x.double().flatten(0, 1)  # transforms take one axis of samples
+        raw = raw if self.transform is None else self.transform.inverse(raw)
+        return (raw.reshape(x.shape) - self.middle) / self.white
 
     def in_model(self, likelihood: GaussianNoise) -> GaussianNoise:
         """A likelihood of numbers in these units, of the model's."""

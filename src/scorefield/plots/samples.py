@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from matplotlib import colormaps
@@ -93,14 +94,16 @@ def panels(
     many = 1 if points else min(series.CHANNELS, series.channels(frames[0], look)[0].shape[1])
     fig = plots.figure(max(4.0, 2.6 * len(names)), 0.5 + 2.4 * many)
     axes = fig.subplots(many, len(names), sharex=True, sharey=True if points else "row", squeeze=False)
-    angle = torch.atan2(frames[0, :, 1], frames[0, :, 0]) if points else torch.linspace(-math.pi, math.pi, n)
-    colors = colormaps["twilight"](angle.double().numpy() / (2 * math.pi) + 0.5)
+    colors: list[Any] = [*plots.curves_colors(n)]
+    if points:  # by where it is, since there may be thousands
+        angle = torch.atan2(frames[0, :, 1], frames[0, :, 0])
+        colors = [*colormaps["twilight"](angle.double().numpy() / (2 * math.pi) + 0.5)]
     for column, name, frame in zip(axes.T, names, frames, strict=True):
         if points:
             column[0].scatter(frame[:, 0], frame[:, 1], s=5, c=colors, linewidths=0)
             column[0].set_aspect("equal")
         else:
-            _series(column, frame, look, list(colors), row_labels if name == names[-1] else ())
+            _series(column, frame, look, colors, row_labels if name == names[-1] else ())
         for ax in column:
             axes_of_curves(ax, title=name if ax is column[0] else "")
     if not points:
@@ -115,7 +118,7 @@ def panels(
     return fig
 
 
-def _series(column: Sequence[Axes], frame: Tensor, look: Look, colors: list[str], names: Sequence[str]) -> None:
+def _series(column: Sequence[Axes], frame: Tensor, look: Look, colors: list[Any], names: Sequence[str]) -> None:
     """A datum's channels below each other; the last column of panels names the data."""
     x, there = series.channels(frame[: series.SHOWN], look)
     for c, ax in enumerate(column):

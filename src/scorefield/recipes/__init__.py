@@ -3,7 +3,7 @@
 from scorefield.recipes import presets
 from scorefield.recipes.build import Experiment, build, held_out, seen, text_condition, training_data
 from scorefield.recipes.files import begun, difference, dumps, load, loads, override
-from scorefield.recipes.reading import absolute, going_on, missing, without_policy
+from scorefield.recipes.reading import absolute, going_on, missing, shadowed, without_policy
 from scorefield.recipes.schema import Data, Recipe
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "override",
     "presets",
     "seen",
+    "shadowed",
     "text_condition",
     "training_data",
     "without_policy",

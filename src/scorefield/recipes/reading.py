@@ -35,12 +35,11 @@ def read(spec: Data, data_dir: Path | None = None) -> Read:
     name, policy = spec.source, dict(spec.policy)
     if name in catalogue.SOURCES:
         train, test = catalogue.make("data.source", name, catalogue.SOURCES, policy=policy, data_dir=data_dir)
-        if test is not None:
-            return Read(train, test, spec, "")
-        return _divided(spec, train, None)
+        found = Read(train, test, spec, "") if test is not None else _divided(spec, train, None)
+        return found._replace(said="; ".join(filter(None, (found.said, shadowed(name)))))
     if name in catalogue.SHAPES:
         train, test = drawn(name, policy)
-        return Read(train, test, spec, "")
+        return Read(train, test, spec, shadowed(name))
     if not Path(name).exists():
         raise missing(name)
     if spec.test is not None:
@@ -61,6 +60,11 @@ def read(spec: Data, data_dir: Path | None = None) -> Read:
     elif (rows := getattr(source, "rows", None)) is not None:  # less those that were left out
         groups = [groups[row] for row in rows]
     return _divided(spec, source, groups)
+
+
+def shadowed(name: str) -> str:
+    """What is to be said where a file or folder here is called as a named set is: the set is what is read."""
+    return f"{name} is the named set; the file or folder of that name is ./{name}" if Path(name).exists() else ""
 
 
 def missing(name: str, key: str = "data.source") -> Exception:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scorefield import catalogue, data, recipes
+from scorefield._caller import warn
 from scorefield.data import Batch, Requantised, Source, Transform
 from scorefield.data.arrays import fitting
 from scorefield.data.images import SUFFIXES, holds_pictures
@@ -57,6 +58,8 @@ def read(
         if policy:
             first = "label-column" if "label" in policy else next(iter(policy)).replace("_", "-")
             raise ValueError(f"--{first} is for files and folders; {named} is a named set")
+        if said := recipes.shadowed(named):
+            warn(said)
         own = spec.policy if spec.source == named else {}
         update = {"source": named, "test": None, "groups": None, "held_out": 0.0, "policy": own}
         return recipes.held_out(spec.model_copy(update=update), data_dir=data_dir)
