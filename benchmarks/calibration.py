@@ -68,7 +68,7 @@ def main() -> None:
         "TwistedSMC": TwistedSMC(),
         "MomentMatching": Guidance(MomentMatching),
         "PiGDM": Guidance(PiGDM),
-        "DPS": DPS(zeta=0.3),
+        "DPS": DPS(),
         "prior": Prior(given.law),
     }
     OUT.mkdir(exist_ok=True)

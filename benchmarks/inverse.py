@@ -52,7 +52,7 @@ OURS: dict[str, inverse.Method] = {
     "DDNM": inverse.Guidance(inverse.DDNM, solver=sf.DDPM()),
     "DDRM": inverse.DDRM(),
     "DAPS": inverse.DAPS(),
-    "DPS": inverse.DPS(zeta=0.3),
+    "DPS": inverse.DPS(),
     "RED-diff": inverse.REDDiff(),
 }
 

