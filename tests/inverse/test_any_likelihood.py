@@ -212,7 +212,7 @@ def test_large_events_take_the_diagonal():
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (lambda i, y: Poisson(i, y[:, :2]), r"y must be floating point of shape \(B, 3\); got torch.float64, \(1, 2\)"),
+        (lambda i, y: Poisson(i, y[:, :2]), r"y must be real numbers of shape \(B, 3\); got torch.float64, \(1, 2\)"),
         (lambda i, y: Poisson(i, -y), "y must not be negative; got a smallest of -1"),
         (lambda i, y: Poisson(i, y, gain=0.0), "gain must be positive and finite; got 0"),
         (lambda i, y: Poisson(i, y, background=-1.0), "background must not be negative; got -1"),

@@ -1,13 +1,16 @@
 import math
+from typing import Any
 
 import pytest
+import scipy.sparse
 import torch
 from torch.distributions import Normal
 
 from rounding import carried, gamma, product, same
+from scorefield import inverse
 from scorefield.data import Scale, Standardize
 from scorefield.inverse import GaussianNoise, simulate
-from scorefield.inverse.operators import Dense, Downsample, LinearOperator, PhaseRetrieval
+from scorefield.inverse.operators import Dense, Downsample, Fourier, LinearOperator, PhaseRetrieval
 
 MATRIX = torch.tensor([[1.0, 2.0, 0.0], [0.0, -1.0, 3.0]], dtype=torch.float64)
 Y = torch.tensor([[1.0, 0.5], [-2.0, 0.1]], dtype=torch.float64)
@@ -38,7 +41,7 @@ def test_rows_repeat_observations_with_their_own_noise():
 @pytest.mark.parametrize(
     ("y", "std", "message"),
     [
-        (torch.zeros(2, 3), 1.0, r"y must be floating point of shape \(B, 2\); got torch.float32, \(2, 3\)"),
+        (torch.zeros(2, 3), 1.0, r"y must be real numbers of shape \(B, 2\); got torch.float32, \(2, 3\)"),
         (torch.tensor([[math.nan, 0.0]]), 1.0, "y must be finite"),
         (torch.zeros(1, 2), 0.0, "noise_std must be positive and finite; got a smallest of 0"),
         (torch.zeros(1, 2), torch.ones(3), r"noise_std must be a number, or have shape \(2,\) or \(1, 2\); got \(3,\)"),
@@ -99,3 +102,47 @@ def test_simulated_measurements_are_of_their_truth_and_number_alone():
     assert not torch.equal(simulate(Dense(MATRIX), truth, std, seed=6).y, whole.y)
     noise = whole.y - truth @ MATRIX.T
     assert (noise.std(0) / std).tolist() == pytest.approx([1, 1], abs=4 / math.sqrt(1000))  # four standard errors
+
+
+SEEN = torch.tensor([[1.0, 2.0], [3.0, 4.0]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "y", [SEEN, SEEN.numpy(), SEEN.tolist(), SEEN.long()], ids=["tensor", "array", "list", "whole"]
+)
+@pytest.mark.parametrize(
+    "matrix", [MATRIX, MATRIX.numpy(), scipy.sparse.csr_matrix(MATRIX.numpy()), MATRIX.to_sparse()]
+)
+def test_a_matrix_and_an_array_are_taken_as_they_come(matrix, y):
+    given, plain = inverse.GaussianNoise(matrix, y, 0.5), inverse.GaussianNoise(Dense(MATRIX), SEEN, 0.5)
+    x = torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(given.log_prob(x), plain.log_prob(x))
+    poisson = inverse.Poisson(matrix, y)
+    torch.testing.assert_close(poisson.log_prob(x.abs()), inverse.Poisson(Dense(MATRIX), SEEN).log_prob(x.abs()))
+    torch.testing.assert_close(inverse.simulate(matrix, x, 0.5).y, inverse.simulate(Dense(MATRIX), x, 0.5).y)
+
+
+def test_complex_samples_and_a_whole_k_space_are_the_pairs_the_mask_takes():
+    mask = torch.rand(6, 8, generator=torch.Generator().manual_seed(0)) > 0.4
+    x = torch.randn(3, 1, 6, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    for coils in (None, torch.randn(2, 6, 8, dtype=torch.complex128, generator=torch.Generator().manual_seed(2))):
+        part, whole = (Fourier(m, coils=coils) for m in (mask, torch.ones(6, 8, dtype=torch.bool)))
+        y = part(x)
+        grid = torch.view_as_complex(whole(x)).reshape(3, *whole.output_shape[:-2], 6, 8)
+        samples = torch.view_as_complex(y)
+        forms: list[Any] = [samples, samples.numpy(), grid, grid.to(torch.complex64)]
+        for given in forms:
+            torch.testing.assert_close(inverse.GaussianNoise(part, given, 0.1).y.double(), y, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("operator", "y", "message"),
+    [
+        (torch.sin, SEEN, "operator must be an Operator, or a matrix .*; got builtin_function_or_method"),
+        (Dense(MATRIX), SEEN[0], r"y must be real numbers of shape \(B, 2\); got torch.float64, \(2,\)"),
+        (Dense(MATRIX), SEEN + 1j, r"y must be real numbers of shape \(B, 2\); got torch.complex128, \(2, 2\)"),
+    ],
+)
+def test_what_is_no_measurement_is_refused_in_a_line(operator, y, message):
+    with pytest.raises(ValueError, match=message):
+        inverse.GaussianNoise(operator, y, 0.5)

@@ -12,7 +12,7 @@ import abc
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from scorefield.inverse.gram import GramSpectrum, gram_spectrum
 from scorefield.inverse.operators.algebra import Affine, Diagonal, broadcast
 from scorefield.inverse.operators.base import LinearOperator, Operator
 from scorefield.inverse.operators.base import scale as scaled
+from scorefield.inverse.operators.interop import as_operator
 from scorefield.randomness import Noise
 from scorefield.tensors import as_tensor
 
@@ -44,13 +45,46 @@ class Likelihood(abc.ABC):
         """The observations of those numbers `(n,)`, in that order, with repetitions."""
 
 
+def take(likelihood: Any) -> None:
+    """Makes a new likelihood's `operator` an Operator, and its `y` what that measures, or says what is wrong.
+
+    A matrix of torch, NumPy or SciPy is an operator on vectors; y may be an array or a list, of integers too, and what
+    the operator's own `measured` takes.
+
+    Raises:
+        ValueError: for what is no operator, and a y of another shape, complex or not finite.
+    """
+    operator = _operator(likelihood.operator)
+    y = operator.measured(as_tensor(likelihood.y))
+    y = y if y.is_floating_point() or y.is_complex() else y.to(torch.get_default_dtype())
+    shape = tuple(operator.output_shape)
+    if not y.is_floating_point() or y.ndim == 0 or tuple(y.shape[1:]) != shape:
+        want = ", ".join(["B", *map(str, shape)])
+        raise ValueError(f"y must be real numbers of shape ({want}); got {y.dtype}, {tuple(y.shape)}")
+    if not bool(torch.isfinite(y).all()):
+        raise ValueError("y must be finite; got NaN or infinity")
+    object.__setattr__(likelihood, "operator", operator)
+    object.__setattr__(likelihood, "y", y)
+
+
+def _operator(given: Any) -> Operator:
+    if isinstance(given, Operator):
+        return given
+    if len(getattr(given, "shape", ())) != 2:
+        raise ValueError(
+            "operator must be an Operator, or a matrix (M, D); operators.as_operator(f, event_shape) makes one of a "
+            f"function; got {type(given).__name__}"
+        )
+    return as_operator(given, (given.shape[1],))
+
+
 @dataclass(frozen=True, eq=False)
 class GaussianNoise(Likelihood):
     """Independent normal noise of known size on every number measured.
 
     Args:
-        operator: A.
-        y: `(B, *output_shape)`: B observations.
+        operator: A; or a matrix.
+        y: `(B, *output_shape)`: B observations, a tensor, an array or a list; complex where A gives pairs.
         noise_std: in the units of y; one, or one for each number, of the shape of `output_shape` or of y. Positive.
 
     Raises:
@@ -62,12 +96,8 @@ class GaussianNoise(Likelihood):
     noise_std: Tensor | float
 
     def __post_init__(self) -> None:
+        take(self)
         shape = self.operator.output_shape
-        if not self.y.is_floating_point() or self.y.ndim == 0 or tuple(self.y.shape[1:]) != tuple(shape):
-            want = ", ".join(["B", *map(str, shape)])
-            raise ValueError(f"y must be floating point of shape ({want}); got {self.y.dtype}, {tuple(self.y.shape)}")
-        if not bool(torch.isfinite(self.y).all()):
-            raise ValueError("y must be finite; got NaN or infinity")
         std = as_tensor(self.noise_std)
         if not bool(((std > 0) & torch.isfinite(std)).all()):
             raise ValueError(f"noise_std must be positive and finite; got a smallest of {float(std.min()):g}")
@@ -157,6 +187,7 @@ def simulate(
         truth: `(B, *event_shape)`.
         index: `(B,)` int64, the numbers of the truths; 0, 1, ... unless given.
     """
+    operator = _operator(operator)
     index = torch.arange(len(truth), device=truth.device) if index is None else index
     z = Noise(seed, index, tuple(operator.output_shape), truth.dtype).normal(MEASURED)
     std = noise_std.to(truth) if isinstance(noise_std, Tensor) else noise_std

@@ -20,7 +20,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from scorefield.inverse.measurement import Likelihood
+from scorefield.inverse.measurement import Likelihood, take
 from scorefield.inverse.operators.base import Operator
 
 
@@ -36,12 +36,7 @@ class _Independent(Likelihood):
     y: Tensor
 
     def __post_init__(self) -> None:
-        shape = tuple(self.operator.output_shape)
-        if not self.y.is_floating_point() or self.y.ndim == 0 or tuple(self.y.shape[1:]) != shape:
-            want = ", ".join(["B", *map(str, shape)])
-            raise ValueError(f"y must be floating point of shape ({want}); got {self.y.dtype}, {tuple(self.y.shape)}")
-        if not bool(torch.isfinite(self.y).all()):
-            raise ValueError("y must be finite; got NaN or infinity")
+        take(self)
 
     @property
     def event_shape(self) -> tuple[int, ...]:  # type: ignore[override]

@@ -1,5 +1,7 @@
 """Functions of others: batches of real numbers, each row by itself, the same every time; anything else in one line."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -7,7 +9,7 @@ import scipy.sparse.linalg
 import torch
 
 import scorefield as sf
-from scorefield import inverse
+from scorefield import checks, inverse
 from scorefield.inverse import operators as ops
 from scorefield.inverse.operators import Dense, Linear, Sparse, as_operator
 
@@ -142,3 +144,34 @@ def test_a_complex_measurement_is_its_two_parts():
         given = inverse.GaussianNoise(operator, y, 0.5)
         x = inverse.condition(denoiser, given, inverse.TwistedSMC()).sample(2000, nfe=30).x[0]
         assert float(((x.mean(0) - truth.mean) / truth.variance.sqrt()).abs().max()) < 0.15
+
+
+@pytest.mark.parametrize(
+    ("fn", "is_linear"),
+    [
+        (lambda x: x[:, ::2] - 3 * x.sum(1, keepdim=True), True),
+        (lambda x: x.cumsum(1), True),
+        (lambda x: x + 1, False),
+        (lambda x: x.abs(), False),
+        (lambda x: x.clamp(-100, 100), False),
+        (lambda x: (x * 1000).round() / 1000, False),
+        (lambda x: torch.from_numpy(2 * x.numpy()), False),  # which has no derivative
+    ],
+)
+def test_a_linear_function_is_found_to_be_so_and_has_its_adjoint(fn, is_linear):
+    operator = ops.as_operator(fn, (6,))
+    assert isinstance(operator, ops.LinearOperator) == is_linear
+    assert not isinstance(ops.as_operator(fn, (6,), linear=False), ops.LinearOperator)
+    if is_linear:
+        checks.check_operator(operator)
+        columns = operator(torch.eye(6, dtype=torch.float64))
+        given = inverse.GaussianNoise(operator, columns[:1], 0.1)  # so the bridge solves it, as it does a matrix
+        law = sf.ExactDenoiser(sf.Gaussian(torch.zeros(6), torch.eye(6)), sf.VP())
+        means = [
+            inverse.condition(law, g).sample(300, nfe=8).mean
+            for g in (given, replace(given, operator=ops.Dense(columns.T)))
+        ]
+        torch.testing.assert_close(means[0], means[1], rtol=1e-3, atol=1e-3)
+    else:
+        with pytest.raises(ValueError, match="the function is not linear: "):
+            ops.as_operator(fn, (6,), linear=True)

@@ -48,6 +48,11 @@ class Operator(abc.ABC):
         self._check("x", x, self.event_shape)
         return self.forward(x)
 
+    def measured(self, y: Tensor) -> Tensor:
+        """`(B, *output_shape)` of what an instrument's file may have: here complex numbers for pairs."""
+        pairs = y.is_complex() and tuple(y.shape[1:]) == tuple(self.output_shape[:-1]) and self.output_shape[-1] == 2
+        return torch.view_as_real(y.resolve_conj()) if pairs else y
+
     def __matmul__(self, other: Operator) -> Operator:
         return compose(self, other) if isinstance(other, Operator) else NotImplemented
 

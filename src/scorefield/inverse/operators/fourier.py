@@ -41,6 +41,8 @@ class Fourier(LinearOperator):
     """
 
     def __init__(self, mask: Tensor, event_shape: Sequence[int] | None = None, coils: Tensor | None = None) -> None:
+        if not isinstance(mask, Tensor):
+            mask = torch.as_tensor(mask, device="cpu")
         if mask.dtype != torch.bool or mask.ndim != 2 or not bool(mask.any()):
             raise ValueError(f"Fourier: mask must be bool, (H, W), not empty; got {mask.dtype}, {tuple(mask.shape)}")
         size = tuple(mask.shape)
@@ -86,6 +88,16 @@ class Fourier(LinearOperator):
         y = torch.view_as_real(picked)
         self._check("kspace", y, self.output_shape)
         return y
+
+    def measured(self, y: Tensor) -> Tensor:
+        """Samples, real or complex, or a whole k-space, of which the mask's are taken."""
+        whole = y.is_complex() and tuple(y.shape[1:]) in (
+            (*self.output_shape[:-2], *self.mask.shape),
+            (1, *self.mask.shape),
+        )
+        if not whole:
+            return super().measured(y)
+        return self.samples(y.reshape(len(y), *self.output_shape[:-2], *self.mask.shape))
 
     def svd(self) -> SVD | None:
         """Of a single coil."""

@@ -70,7 +70,7 @@ class Linear(LinearOperator):
             ("<x, A^T A x> is {} times |A x|^2", x * self._adjoint(seen), seen**2),
             ("<y, A A^T y> is {} times |A^T y|^2", y * self._forward(back), back**2),
         ):
-            got, want = (v.double().flatten(1).sum(1) for v in (product, square))
+            got, want = (v.double().reshape(len(v), -1).sum(1) for v in (product, square))
             if not bool(((got - want).abs() <= OFF * want).all()):  # false for NaN
                 raise ValueError(
                     f"the adjoint is not that of the operator: {names.format(f'{float(got.sum() / want.sum()):.4g}')}, "
@@ -184,17 +184,21 @@ class Sparse(Linear):
         return self._pairs[key]
 
 
-def as_operator(obj: Any, event_shape: Sequence[int]) -> Operator:
+def as_operator(obj: Any, event_shape: Sequence[int], *, linear: bool | None = None) -> Operator:
     """`obj` as an operator on events of that shape.
 
     What it may be, in this order: an `Operator`; a matrix `(M, D)` of torch, NumPy or SciPy, dense or sparse; a SciPy
     LinearOperator `(M, D)`; an object with methods `A` and `A_adjoint` on batches (deepinv's linear physics), or with
-    `A` alone; a function of batches, which is taken to be nonlinear. One that computes in float32 alone is given that.
-    Functions are tried, on the CPU, a few times: what they give must be real, each row by itself, and the same again.
+    `A` alone; a function of batches. One that computes in float32 alone is given that. Functions are tried, on the CPU,
+    a few times: what they give must be real, each row by itself, and the same again. One that is linear where it is
+    tried, of entries from 1e-6 to 1e6, and differentiable is taken to be linear; its adjoint is its derivative's.
+
+    Args:
+        linear: whether a function is, where that is known: False for a detector that saturates beyond 1e6, say.
 
     Raises:
         ValueError: for shapes that do not fit, an adjoint that is not the operator's, complex numbers, or a function of
-            one event, of several rows together, or of chance.
+            one event, of several rows together, of chance, or not linear though it is said to be.
         TypeError: for anything else.
     """
     import scipy.sparse
@@ -223,10 +227,44 @@ def as_operator(obj: Any, event_shape: Sequence[int]) -> Operator:
     if callable(forward) and callable(adjoint):
         return Linear(forward, adjoint, shape)
     if callable(forward) or callable(obj):
-        return Nonlinear(in_any_dtype(cast(Map, forward if callable(forward) else obj), shape), shape)
+        fn = in_any_dtype(cast(Map, forward if callable(forward) else obj), shape)
+        wrong = "" if linear is False else _not_linear(fn, shape)
+        if linear and wrong:
+            raise ValueError(f"the function is not linear: {wrong}")
+        return Nonlinear(fn, shape) if linear is False or wrong else Linear(fn, _transposed(fn, shape), shape)
     raise TypeError(
         f"obj must be an operator, a matrix, an object with A and A_adjoint, or a function; got {type(obj).__name__}"
     )
+
+
+def _not_linear(fn: Map, shape: Sequence[int]) -> str:
+    """Where f(a x + b z) is not a f(x) + b f(z), to OFF of its norm; empty where it is everywhere that it was tried."""
+    generator = torch.Generator("cpu").manual_seed(1)
+    x, z = (torch.rand(1, *shape, dtype=torch.float64, generator=generator, device="cpu") for _ in range(2))
+    with torch.no_grad():
+        of_x, of_z = fn(x), fn(z)
+        for a, b in ((0.0, 0.0), (2.0, -3.0), (1e-6, 0.0), (-1e6, 1e6)):
+            got, want = fn(a * x + b * z), a * of_x + b * of_z
+            size = float((abs(a) * of_x.norm() + abs(b) * of_z.norm()).double())
+            if not float((got - want).double().norm()) <= OFF * size:  # NaN is no number either
+                return f"of {a:g} x + {b:g} z it is not {a:g} times that of x, plus {b:g} times that of z"
+    try:
+        _transposed(fn, shape)(of_x)
+    except RuntimeError:  # it left torch
+        return "it has no derivative, so no adjoint: give an object with A and A_adjoint"
+    return ""
+
+
+def _transposed(fn: Map, shape: Sequence[int]) -> Map:
+    """The adjoint of a linear function of torch: its derivative's."""
+
+    def adjoint(y: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            x = torch.zeros(len(y), *shape, dtype=y.dtype, device=y.device, requires_grad=True)
+            (gradient,) = torch.autograd.grad(fn(x), x, y.detach().clone())
+        return gradient
+
+    return adjoint
 
 
 def _columns(product: Any, x: Tensor) -> Tensor:
