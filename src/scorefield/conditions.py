@@ -101,7 +101,7 @@ def for_each(name: str, value: Any, x: Tensor) -> Tensor:
     Rows that are there already are not counted: whoever calls this knows the whole shape it wants, and checks that.
     """
     tensor = _placed(_tensor(name, value, x.device), x.dtype, x.device)
-    return tensor if of_samples(tensor) else tensor.expand(len(x), *tensor.shape)
+    return tensor if of_samples(tensor) else tensor.expand(x.shape[0], *tensor.shape)
 
 
 def _is_array(value: Any) -> bool:

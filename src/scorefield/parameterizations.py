@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from scorefield.schedules import Schedule, as_time, pad_right
+from scorefield.tensors import traced
 
 
 class Row(NamedTuple):
@@ -73,7 +74,9 @@ class Parameterization(abc.ABC):
     def x0(self, schedule: Schedule, x_t: Tensor, output: Tensor, t: Tensor | float) -> Tensor:
         """E[x0 | x_t] from the network's `output`."""
         skip, out = self.solve(schedule, t)
-        if bool((known := out == 0).any()):  # whatever the network says there: it may well divide by sigma
+        if traced(known := out == 0) or bool(
+            known.any()
+        ):  # whatever the network says there: it may well divide by sigma
             output = torch.where(pad_right(known, x_t).to(x_t.device, torch.bool), 0.0, output)
         return pad_right(skip, x_t) * x_t + pad_right(out, x_t) * output
 
@@ -106,12 +109,19 @@ def convert(
 
 def _check_finite(parameterization: Parameterization, t: Tensor, *coefficients: Tensor) -> None:
     finite = torch.isfinite(sum(coefficients, torch.zeros_like(t)))
+    if traced(finite):
+        return
     if not bool(finite.all()):
         at = float(t[~finite].flatten()[0]) if t.ndim else float(t)
         raise ValueError(
             f"{parameterization} does not determine the prediction at t = {at:g}: the 2x2 system is singular. "
             "Stop short of that time, or use X0(), V() or Velocity()."
         )
+
+
+def _hypot(a: Tensor, b: Tensor) -> Tensor:
+    """sqrt(a^2 + b^2); torch's own has no form in ONNX."""
+    return torch.sqrt(a**2 + b**2) if traced(a, b) else torch.hypot(a, b)
 
 
 @dataclass(frozen=True)
@@ -186,11 +196,11 @@ class EDMPreconditioning(Parameterization):
         # F = (sigma x0 - alpha s^2 eps) / r, free of the cancellation in (1 - c_skip alpha) / c_out
         alpha, sigma = schedule.alpha(t), schedule.sigma(t)
         s2 = (self.sigma_data if self.skip_std is None else self.skip_std) ** 2
-        r = torch.hypot(sigma * self.sigma_data, alpha * s2)
+        r = _hypot(sigma * self.sigma_data, alpha * s2)
         return Row(sigma / r, -alpha * s2 / r)
 
     def input_scale(self, schedule: Schedule, t: Tensor) -> Tensor:
-        return 1 / torch.hypot(schedule.alpha(t) * self.sigma_data, schedule.sigma(t))
+        return 1 / _hypot(schedule.alpha(t) * self.sigma_data, schedule.sigma(t))
 
     def noise_level(self, schedule: Schedule, t: Tensor) -> Tensor:
         return torch.clamp(-schedule.log_snr(t), -80, 80) / 4  # finite at both ends: sigma = 0 and alpha = 0

@@ -19,6 +19,23 @@ def as_tensor(value: Any, dtype: torch.dtype | None = None) -> Tensor:
     return torch.as_tensor(value, dtype=dtype, device="cpu")
 
 
+def traced(*tensors: Tensor) -> bool:
+    """Whether a program is being made of what is computed here, by torch.compile, torch.export or torch.func.vmap: what
+    `tensors` hold cannot be looked at then, and checks of values are left to whoever calls without."""
+    if torch.compiler.is_compiling():
+        return True
+    return any(_of_many(tensor) for tensor in tensors)
+
+
+def _of_many(tensor: Tensor) -> bool:
+    """Whether vmap runs over `tensor`, itself or beneath what other transforms of torch.func made of it."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if torch._C._functorch.is_batchedtensor(tensor):
+            return True
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return False
+
+
 def require_batch(name: str, x: Any) -> None:
     """Refuses what is no floating point tensor `(B, *event)`.
 

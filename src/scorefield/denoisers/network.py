@@ -75,7 +75,7 @@ class NoiseConditional(nn.Module):
         if t.ndim and t.shape != x_t.shape[:1]:
             raise ValueError(f"t must have shape () or ({len(x_t)},), one time for each of x_t; got {tuple(t.shape)}")
         level = self.level(t) if self.level else self.parameterization.noise_level(self.schedule, t)
-        level = level.to(x_t.device, x_t.dtype).expand(len(x_t))
+        level = level.to(x_t.device, x_t.dtype).expand(x_t.shape[0])  # len() is a constant in a traced program
         try:
             return self.net(pad_right(self.parameterization.input_scale(self.schedule, t), x_t) * x_t, level, **cond)
         except RuntimeError as error:

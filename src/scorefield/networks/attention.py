@@ -43,8 +43,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
 
 
 def _plain(*tensors: Tensor) -> bool:
-    """Whether nothing is asked of the fused kernel that it has not: it has first gradients at most."""
-    return not torch.is_grad_enabled() and not any(fwAD.unpack_dual(a).tangent is not None for a in tensors)
+    """Whether nothing is asked of the fused kernel that it has not: it has first gradients at most, and so have
+    compiled programs."""
+    return torch.compiler.is_compiling() or (
+        not torch.is_grad_enabled() and not any(fwAD.unpack_dual(a).tangent is not None for a in tensors)
+    )
 
 
 class Attend(torch.autograd.Function):

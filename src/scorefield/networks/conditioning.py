@@ -130,7 +130,7 @@ class Condition(nn.Module):
             h = h + (0 * embedding(level) if told is None else embedding(for_each(name, told, level).to(level.dtype)))
         # The null embeddings are part of every result, with weight 0 if need be: no parameter ever lacks a gradient.
         if null is None:
-            null = torch.zeros(len(level), dtype=torch.bool, device=level.device)
+            null = torch.zeros(level.shape[0], dtype=torch.bool, device=level.device)
         if self.num_classes is not None:
             h = h + _or_null(None if label is None else self._label(label), self.null_label, null)
         if self.vector_dim is not None:
@@ -156,7 +156,7 @@ class Condition(nn.Module):
 
     def _sequence(self, tokens: Tensor | None, mask: Tensor | None, null: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens behind the null token, and which count: the null token where no other does."""
-        first = self.null_token.expand(len(null), 1, -1)
+        first = self.null_token.expand(null.shape[0], 1, -1)
         if tokens is None:
             return first, torch.ones_like(null)[:, None]
         counts = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device) if mask is None else mask

@@ -79,7 +79,7 @@ class MLP(nn.Module):
         if math.prod(x.shape[1:]) != self.dim:
             raise ValueError(f"x must have {self.dim} entries in each event; got shape {tuple(x.shape)}")
         condition = self.condition(level, label, **cond).vector
-        h = self.entry(self.told(x.reshape(len(x), self.dim), condition))
+        h = self.entry(self.told(x.reshape(x.shape[0], self.dim), condition))
         for block in self.blocks:
             h = block(h, condition)
         return self.exit(h).reshape(x.shape)

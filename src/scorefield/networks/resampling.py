@@ -66,15 +66,15 @@ def fold(x: Tensor, patch: int) -> Tensor:
     dims = x.ndim - 2
     order = (0, 1, *range(3, 3 + 2 * dims, 2), *range(2, 2 + 2 * dims, 2))
     channels = x.shape[1] * patch**dims
-    return x.reshape(*x.shape[:2], *split).permute(order).reshape(len(x), channels, *split[::2])
+    return x.reshape(*x.shape[:2], *split).permute(order).reshape(x.shape[0], channels, *split[::2])
 
 
 def unfold(x: Tensor, patch: int) -> Tensor:
     """The inverse of `fold`."""
     dims, channels = x.ndim - 2, x.shape[1] // patch ** (x.ndim - 2)
     order = (0, 1, *(i for d in range(dims) for i in (2 + dims + d, 2 + d)))
-    apart = x.reshape(len(x), channels, *(patch,) * dims, *x.shape[2:]).permute(order)
-    return apart.reshape(len(x), channels, *(n * patch for n in x.shape[2:]))
+    apart = x.reshape(x.shape[0], channels, *(patch,) * dims, *x.shape[2:]).permute(order)
+    return apart.reshape(x.shape[0], channels, *(n * patch for n in x.shape[2:]))
 
 
 def pad_to(x: Tensor, patch: int) -> Tensor:

@@ -23,17 +23,17 @@ import torch
 from torch import Tensor
 
 from scorefield.randomness import Randomness, randn_like
-from scorefield.tensors import as_tensor
+from scorefield.tensors import as_tensor, traced
 
 
 def as_time(t: Tensor | float) -> Tensor:
-    """`t` as float64 on the CPU, checked to lie in [0, 1].
+    """`t` as float64 on the CPU, checked to lie in [0, 1], unless a program is being made of it (`tensors.traced`).
 
     Raises:
         ValueError: if any entry is outside [0, 1] or NaN.
     """
     t = torch.as_tensor(t, dtype=torch.float64, device="cpu")
-    if not t.numel():
+    if not t.numel() or traced(t):
         return t
     bare = t.detach()
     low, high = (float(bare),) * 2 if t.ndim == 0 else (float(end) for end in torch.aminmax(bare))
@@ -64,6 +64,9 @@ NEAR = 1e-30  # a time after 0
 
 def derivative(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
     """d fn / dt elementwise, shape of `t`; itself differentiable, in t and in whatever else `fn` depends on."""
+
+    if traced(t):  # forwards: torch.export has no backward pass inside a program
+        return torch.func.jvp(fn, (t + NEAR,), (torch.ones_like(t),))[1]
 
     def total(u: Tensor) -> Tensor:
         return fn(u).sum()

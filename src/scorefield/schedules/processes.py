@@ -29,7 +29,7 @@ from scipy.interpolate import PchipInterpolator  # pyright: ignore[reportMissing
 from torch import Tensor
 
 from scorefield.schedules.base import NEAR, Schedule
-from scorefield.tensors import as_tensor
+from scorefield.tensors import as_tensor, traced
 
 
 def _positive(schedule: Schedule, **values: float) -> None:
@@ -323,18 +323,23 @@ class Discrete(Schedule):
         return len(self._knots)
 
     def log_snr(self, t: Tensor) -> Tensor:
-        first, last = self._knots[0], self._knots[self._cubics.shape[1]]
-        i = torch.searchsorted(self._knots, t.detach().contiguous(), right=True).sub(1)
-        i = i.clamp(0, self._cubics.shape[1] - 1)
-        d = torch.clamp(t, float(first), float(last)) - self._knots[i]
+        first, last = 1 / self.steps, (self._cubics.shape[1] + 1) / self.steps
+        i = self._knots_up_to(t.detach()).sub(1).clamp(0, self._cubics.shape[1] - 1)
+        d = torch.clamp(t, first, last) - self._knots[i]
         c3, c2, c1, c0 = (c[i] for c in self._cubics)
         inside = ((c3 * d + c2) * d + c1) * d + c0
         power = torch.clamp(self._cubics[2, 0] * first, max=-1e-3)  # PCHIP may end flat; sigma must still vanish at 0
         inside = inside + power * torch.log(torch.clamp(t / first, max=1.0))
         if self._last_slope is None:
             return inside
-        power = max(-self._last_slope * float(1 - last), 1e-3)
+        power = max(-self._last_slope * (1 - last), 1e-3)
         return inside + power * torch.log(torch.clamp((1 - t) / (1 - last), max=1.0))
+
+    def _knots_up_to(self, t: Tensor) -> Tensor:
+        """How many knots are at or below `t`, int64, shape of `t`."""
+        if traced(t):  # there is no search in ONNX
+            return (self._knots <= t[..., None]).sum(-1)
+        return torch.searchsorted(self._knots, t.contiguous(), right=True)
 
     def alpha(self, t: Tensor) -> Tensor:
         return torch.sqrt(torch.sigmoid(2 * self.log_snr(t)))
