@@ -29,6 +29,7 @@ from scorefield.cli import (
     edit,
     encode,
     evaluate,
+    export,
     inpaint,
     interpolate,
     likelihood,
@@ -70,6 +71,7 @@ app.command("edit")(edit.edit)
 app.command("inpaint")(inpaint.inpaint)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("anomaly")(anomaly.anomaly)
+app.command("export")(export.export)
 app.command("play")(play.play)
 app.add_typer(data.app, name="data")
 app.add_typer(demo.app, name="demo")

@@ -1,5 +1,8 @@
-"""Models of other libraries, as this one's denoisers: the only place where time is an integer."""
+"""Models of other libraries as this one's denoisers, and back: the only place where time is an integer.
 
-from scorefield.interop import diffusers
+`pipelines` and `published` need diffusers and huggingface_hub, and are imported by whoever wants them.
+"""
 
-__all__ = ["diffusers"]
+from scorefield.interop import diffusers, hub, programs
+
+__all__ = ["diffusers", "hub", "programs"]

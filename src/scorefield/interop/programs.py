@@ -27,7 +27,7 @@ TOKENS = 4  # of them likewise
 
 
 def inputs(denoiser: Denoiser) -> tuple[str, ...]:
-    """The names of the program's inputs, in order: "x", "t", then the network's conditions, and "null" if it has any."""
+    """The names of the program's inputs, in order: "x", "t", the network's conditions, and "null" if it has any."""
     told = tuple(getattr(getattr(denoiser, "net", None), "conditions", ()))
     return ("x", "t", *told, *(["null"] if told else []))
 
@@ -52,7 +52,7 @@ def program(denoiser: Denoiser, event_shape: Sequence[int], *, sizes: bool | Non
     example = [_example(denoiser, name, event, device) for name in names]
     shapes: list[dict[int, Any]] = [{0: batch} for _ in names]
     if open_sizes:
-        shapes[0] |= {axis: Dim.AUTO for axis in range(2, 1 + len(event))}
+        shapes[0] |= dict.fromkeys(range(2, 1 + len(event)), Dim.AUTO)
     if "tokens" in names:
         shapes[names.index("tokens")][1] = Dim("length")
     told = _Told(denoiser, names)
@@ -95,7 +95,7 @@ def to_onnx(
     except ImportError:
         raise ImportError("ONNX needs two packages: pip install onnx onnxscript") from None
     traced, path = program(denoiser, event_shape, sizes=sizes), Path(path)
-    # not optimised: the optimiser of onnxscript 0.7 loses a node where a value is clamped twice. Runtimes have their own
+    # not optimised: onnxscript 0.7 loses a node where a value is clamped twice, and runtimes optimise by themselves
     made = torch.onnx.export(
         traced, dynamo=True, optimize=False, verbose=False, input_names=list(inputs(denoiser)), output_names=["x0"]
     )
