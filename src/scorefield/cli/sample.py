@@ -9,6 +9,7 @@ import typer
 
 from scorefield.catalogue import SOLVERS, known
 from scorefield.cli import _options as opt
+from scorefield.cli import _shards
 from scorefield.cli._output import TABLES, at_a_terminal, note, result_files, stem, warn
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _CLIPS = {"range": None, "dynamic": _DYNAMIC}
 
 def sample(
     run: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint file.", show_default=False)],
-    n: Annotated[int, typer.Option("--n", min=1, help="Number of samples.")] = 64,
+    n: Annotated[int, typer.Option("--n", "-n", min=1, help="Number of samples.")] = 64,
     solver: Annotated[
         str | None,
         typer.Option("--solver", help=f"One of: {', '.join(SOLVERS)}. [default: the best known for --nfe]"),
@@ -71,7 +72,8 @@ def sample(
         Path | None,
         typer.Option(
             "--out",
-            help="PNG to write, with an .npz beside it; or .csv, .tsv or .parquet, of a table. [default: in the run]",
+            help="PNG to write, with an .npz beside it; or .csv, .tsv or .parquet, of a table; or a folder/, for any "
+            "number, in shards. [default: in the run]",
             show_default=False,
         ),
     ] = None,
@@ -80,10 +82,32 @@ def sample(
     tuned: Annotated[
         bool, typer.Option("--tuned/--no-tuned", help="Use what `scorefield tune` kept in the run.")
     ] = True,
+    kind: Annotated[str | None, typer.Option("--kind", help="Of shards: npz, or tar for webdataset.")] = None,
+    shard: Annotated[
+        int | None, typer.Option("--shard", min=1, help="Samples in a shard. [default: some 64 MB]")
+    ] = None,
+    chunk: Annotated[
+        int | None,
+        typer.Option("--chunk", min=1, help="Of shards: samples at a time. [default: 32; of vectors 1,024]"),
+    ] = None,
 ) -> None:
     """Sample a trained model with any solver: a PNG, and the numbers as .npz; of a table, a table as it came."""
     solver = None if solver is None else known("solver", solver, SOLVERS)
     clip = None if clip is None else known("--clip", clip, _CLIPS)
+    if out is not None and not out.suffix:
+        if json is not None or overwrite:
+            raise ValueError("--json and --overwrite are not for a folder of shards, whose manifest says what is there")
+        how = {
+            "guidance": guidance, "interval": guidance_interval, "clip": clip,
+            "classifier": None if classifier is None else str(classifier),
+        }  # fmt: skip
+        asked = _shards.Asked(n, kind or "npz", shard, chunk, seed, nfe, solver, tuple(label or ()), tuple(text or ()))
+        _shards.write(
+            run, out, asked, lambda r: _adapted(r, guidance, guidance_interval, classifier, asked, clip), how, device
+        )
+        return
+    if given := [name for name, value in {"--kind": kind, "--shard": shard, "--chunk": chunk}.items() if value]:
+        raise ValueError(f"{given[0]} is for shards: --out must be a folder then")
     named = stem(
         "samples", seed, solver=solver or "recommended", nfe=nfe, label=label, text=text, guidance=guidance,
         interval=None if guidance_interval is None else list(guidance_interval),
@@ -107,10 +131,7 @@ def sample(
         )
     model = _guided(loaded, guidance, guidance_interval, classifier, bool(label), bool(text)).to(device)
     guided = model.model is not loaded.model
-    if clip is not None:
-        if model.denoiser.data_range is None:
-            raise ValueError("--clip is for data of a known range, as pictures have; this model's have none")
-        model = model.clipped(dynamic=_CLIPS[clip])
+    model = _clipped(model, clip)
     asked = labels(label, n, model.num_classes, names=model.class_names, called="--label")
     told = captions(text, n, loaded.meta.get("text"), called="--text")
     files.claim()
@@ -153,6 +174,26 @@ def sample(
             f"note: with {solver or 'the default'} at --nfe {drawn.nfe} the steps alone make Gaussian data of this "
             f"model's variance {abs(off):.1%} too {'wide' if off > 0 else 'narrow'}; a larger --nfe makes it less"
         )
+
+
+def _adapted(
+    run: Trained,
+    weight: float | None,
+    interval: tuple[float, float] | None,
+    classifier: Path | None,
+    asked: _shards.Asked,
+    clip: str | None,
+) -> Trained:
+    """The run with the guidance and the clipping asked for."""
+    return _clipped(_guided(run, weight, interval, classifier, bool(asked.label), bool(asked.text)), clip)
+
+
+def _clipped(run: Trained, clip: str | None) -> Trained:
+    if clip is None:
+        return run
+    if run.denoiser.data_range is None:
+        raise ValueError("--clip is for data of a known range, as pictures have; this model's have none")
+    return run.clipped(dynamic=_CLIPS[clip])
 
 
 def _guided(
