@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import scorefield as sf
+from scorefield.denoisers.levels import LEVELS
 
 
 class Net(nn.Module):
@@ -93,3 +94,61 @@ def test_anything_else_is_refused(hold):
 def test_another_dtype_than_the_networks_is_named(use):
     with pytest.raises(TypeError, match=r"x_t is torch.float64 and the parameters of Net are torch.float32"):
         use(denoiser(Net(2, 2)), torch.randn(8, 2, dtype=torch.float64))
+
+
+class Telling(torch.nn.Module):
+    """Returns what it is told of the noise, in every entry of twice the channels."""
+
+    def __init__(self, copies=1):
+        super().__init__()
+        self.copies = copies
+
+    def forward(self, x, level):
+        return level.reshape(-1, *[1] * (x.ndim - 1)).expand(x.shape).repeat(1, self.copies, *[1] * (x.ndim - 2))
+
+
+CHAIN = sf.Discrete.linear(1000)
+TOLD = {
+    "t": (sf.VP(), 0.25), "1-t": (sf.Rectified(), 0.75), "k": (CHAIN, 249.0), "1000t": (sf.VP(), 250.0),
+    "999t": (sf.VP(), 249.75), "sigma": (sf.EDM(sigma_max=80.0), 20.0),
+    "log_sigma": (sf.EDM(sigma_max=80.0), 2.9957323),
+    "log_sigma/4": (sf.EDM(sigma_max=80.0), 0.7489331), "log_snr": (sf.EDM(sigma_max=80.0), -5.9914645),
+}  # fmt: skip
+
+
+def test_every_word_for_a_level_has_its_number_here():
+    assert TOLD.keys() == LEVELS.keys()
+
+
+@pytest.mark.parametrize("word", TOLD)
+def test_a_network_is_told_its_level_by_name(word, tmp_path):
+    schedule, expected = TOLD[word]
+    denoiser = sf.NetworkDenoiser(Telling(), schedule, sf.X0(), level=word)
+    assert float(denoiser.output(torch.zeros(1, 2), 0.25)[0, 0]) == pytest.approx(expected, rel=1e-6)
+    assert torch.isfinite(denoiser.output(torch.zeros(1, 2), 0.0)).all()
+
+
+def test_extra_channels_are_left_aside_where_that_is_said():
+    denoiser = sf.NetworkDenoiser(Telling(2), sf.VP(), sf.X0(), channels=3)
+    assert denoiser(torch.zeros(2, 3, 4, 4), 0.5).shape == (2, 3, 4, 4)
+    with pytest.raises(ValueError, match="if the second half predicts a variance, say channels=3"):
+        sf.NetworkDenoiser(Telling(2), sf.VP(), sf.X0())(torch.zeros(2, 3, 4, 4), 0.5)
+    with pytest.raises(ValueError, match="channels must be at least 1"):
+        sf.NetworkDenoiser(Telling(2), sf.VP(), sf.X0(), channels=0)
+
+
+def test_a_level_of_another_name_is_refused():
+    with pytest.raises(ValueError, match=r"unknown level 'log_sigma/3'\. Did you mean 'log_sigma/4'"):
+        sf.NetworkDenoiser(Telling(), sf.VP(), sf.X0(), level="log_sigma/3")
+    with pytest.raises(ValueError, match="'k' is the step of a Discrete schedule; got VP"):
+        sf.NetworkDenoiser(Telling(), sf.VP(), sf.X0(), level="k")(torch.zeros(1, 2), 0.5)
+
+
+def test_a_checkpoint_keeps_the_word_and_the_channels(tmp_path):
+    net = sf.networks.UNet(1, width=8, multipliers=(1,))
+    sf.save(tmp_path / "m", sf.NetworkDenoiser(net, CHAIN, sf.Eps(), level="k", channels=1))
+    found = sf.load(tmp_path / "m").denoiser
+    assert (found.level, found.channels) == ("k", 1)
+    x = torch.randn(2, 1, 8, 8)
+    own = sf.NetworkDenoiser(net, CHAIN, sf.Eps(), level=lambda t: 1000 * t - 1).eval()
+    torch.testing.assert_close(found(x, 0.5), own(x, 0.5))

@@ -86,8 +86,9 @@ class Denoiser(nn.Module):
         self.origin, self.lacks = denoiser.origin, denoiser.lacks
 
 
-def shaped(who: str, output: Any, x_t: Tensor) -> Tensor:
-    """`output`, a prediction for `x_t`; of objects that carry one as `sample`, and of 1-tuples, the tensor in them.
+def shaped(who: str, output: Any, x_t: Tensor, channels: int | None = None) -> Tensor:
+    """`output`, a prediction for `x_t`; of objects that carry one as `sample`, and of 1-tuples, the tensor in them, and
+    of that the first `channels`.
 
     Raises:
         ValueError: for another shape than that of x_t: broadcast against it, it would train and score without a word.
@@ -100,9 +101,11 @@ def shaped(who: str, output: Any, x_t: Tensor) -> Tensor:
             kind = type(cast(object, output)).__name__
             raise TypeError(f"{who} must return a tensor of the shape of x_t; got {kind}")
         output = inner
+    if channels is not None:
+        output = output[:, :channels]
     if output.shape != x_t.shape:
         half = x_t.ndim > 1 and output.shape == (len(x_t), 2 * x_t.shape[1], *x_t.shape[2:])
-        hint = "; if the second half predicts a variance, return the first alone" if half else ""
+        hint = f"; if the second half predicts a variance, say channels={x_t.shape[1]}" if half else ""
         raise ValueError(f"{who} must return the shape of x_t, {tuple(x_t.shape)}; got {tuple(output.shape)}{hint}")
     return output
 

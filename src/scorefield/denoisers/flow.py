@@ -57,7 +57,7 @@ class Flow(NetworkDenoiser):
         parameterization: Parameterization | None = None,
         *,
         origin: Distribution | None = None,
-        level: Callable[[Tensor], Tensor] | None = None,
+        level: str | Callable[[Tensor], Tensor] | None = None,
         data_mean: Tensor | float = Denoiser.data_mean,
         data_std: float = Denoiser.data_std,
     ) -> None:

@@ -209,8 +209,7 @@ def _weights(subject: Subject, s: Tensor, points: Points) -> Iterator[_Change]:
 
 
 def _level_of(denoiser: NoiseConditional) -> Callable[[Tensor], Tensor]:
-    own, schedule, parameterization = denoiser.level, denoiser.schedule, denoiser.parameterization
-    return own or (lambda t: parameterization.noise_level(schedule, t))
+    return denoiser.told_level
 
 
 def _copy(denoiser: Denoiser, **changed: object) -> Denoiser:

@@ -187,7 +187,7 @@ class FlowMap(NetworkDenoiser):
             pad_right(as_tensor(v).expand(len(z)), one)
             for v in (row.input_scale(self.schedule, here.t), here.scale, here.alpha)
         )
-        level = self.level(here.t) if self.level else row.noise_level(self.schedule, here.t)
+        level = self.told_level(here.t)
         shaped = (fed * scale, fed * alpha, of_x * scale, of_x * alpha + of_mean, of_out)
         a, b, c, d, e = (v[:, 0].reshape(-1, *[1] * (z.ndim - 1)).to(z.device, z.dtype) for v in shaped)
         return _Coefficients(a, b, level.expand(len(z)).to(z.device, z.dtype), c, d, e)

@@ -40,6 +40,8 @@ from scorefield.tensors import as_tensor
 
 FORMAT = 1
 WITHOUT = 2  # the format where a part is left out, which earlier readers would not miss
+NAMED = 3  # where the network is told or read in a way that a word or a number names, likewise
+READ_SO = ("level", "channels")
 PARTS = ("net", "schedule", "parameterization", "transform", "origin")
 
 
@@ -112,14 +114,16 @@ def dumps(
         state["data_mean"] = mean
     tensors = {name: full(tensor) for name, tensor in state.items()}
     missing = left_out(denoiser, transform)
+    read_so = {name: getattr(denoiser, name, None) for name in READ_SO if _said(getattr(denoiser, name, None))}
     description = {
-        "scorefield": WITHOUT if missing else FORMAT,
+        "scorefield": NAMED if read_so else WITHOUT if missing else FORMAT,
         "model": next(cls.__name__ for cls in type(denoiser).__mro__ if cls.__name__ in _models()),
         "transform": None,
         **{name: _named(part) if name in missing else describe(part) for name, part in parts.items()},
         "data_mean": None if isinstance(mean, Tensor) else mean,
         "data_std": std,
         **{name: getattr(denoiser, name) for name in denoiser.settings},
+        **read_so,
         "left_out": missing,
         "meta": dict(meta or {}),
     }
@@ -152,7 +156,7 @@ def left_out(denoiser: NoiseConditional, transform: Transform | None = None) -> 
             describe(part)
         except ValueError as error:
             missing[name] = str(error)
-    if denoiser.level is not None:
+    if denoiser.level is not None and not isinstance(denoiser.level, str):
         missing["level"] = "a function is code, and a checkpoint holds values"
     return missing
 
@@ -226,9 +230,9 @@ def read(
         raise ValueError(f"{path} is damaged or not a scorefield checkpoint ({error})") from None
     if not isinstance(description, dict):
         raise ValueError(f"{path} is damaged or not a scorefield checkpoint (its description is not a JSON object)")
-    if description.get("scorefield") not in (FORMAT, WITHOUT):
+    if description.get("scorefield") not in (FORMAT, WITHOUT, NAMED):
         found = description.get("scorefield")
-        raise ValueError(f"{path} has checkpoint format {found}; this version reads {FORMAT} and {WITHOUT}")
+        raise ValueError(f"{path} has checkpoint format {found}; this version reads {FORMAT} to {NAMED}")
     known = {cls.__name__: cls for cls in types}
     try:
         needed = {name: why for name, why in description.get("left_out", {}).items() if name not in parts}
@@ -252,7 +256,7 @@ def read(
         model = kind(
             *made.values(),
             **({"origin": origin} if origin is not None else {}),
-            level=parts.get("level"),
+            **{**{name: description[name] for name in READ_SO if name in description}, **_given(parts)},
             data_mean=tensors.pop("data_mean") if description["data_mean"] is None else description["data_mean"],
             data_std=description["data_std"],
             **{name: description[name] for name in kind.settings},
@@ -364,6 +368,16 @@ def _parts(denoiser: NoiseConditional, transform: Transform | None) -> dict[str,
     origin = getattr(denoiser, "origin", None)
     parts = (denoiser.net, denoiser.schedule, denoiser.parameterization, transform, origin)
     return {name: uncompiled(part) for name, part in zip(PARTS, parts, strict=True) if part is not None}
+
+
+def _said(value: Any) -> bool:
+    """Whether `level` or `channels` is there, as a value."""
+    return isinstance(value, str | int)
+
+
+def _given(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The level that takes the place of the file's."""
+    return {"level": parts["level"]} if "level" in parts else {}
 
 
 def _named(part: Any) -> dict[str, str]:
