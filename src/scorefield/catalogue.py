@@ -156,6 +156,7 @@ TRANSFORMS: Table = {
 
 #: What else a checkpoint may hold: of data's way to the model, and where a flow begins.
 STORED: Table = {
+    "DiffusersUNet2D": "scorefield.interop.unet2d:DiffusersUNet2D",
     "HorizontalFlip": "scorefield.data:HorizontalFlip",
     "LatentSpace": "scorefield.data:LatentSpace",
     "PCA": "scorefield.data:PCA",

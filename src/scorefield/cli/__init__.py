@@ -30,6 +30,7 @@ from scorefield.cli import (
     encode,
     evaluate,
     export,
+    importing,
     inpaint,
     interpolate,
     likelihood,
@@ -72,6 +73,7 @@ app.command("inpaint")(inpaint.inpaint)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("anomaly")(anomaly.anomaly)
 app.command("export")(export.export)
+app.command("import")(importing.import_)
 app.command("play")(play.play)
 app.add_typer(data.app, name="data")
 app.add_typer(demo.app, name="demo")

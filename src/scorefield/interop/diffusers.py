@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -29,9 +29,10 @@ from torch import Tensor, nn
 from scorefield.conditions import for_each
 from scorefield.data.latent_space import LatentSpace
 from scorefield.denoisers import NetworkDenoiser
-from scorefield.parameterizations import X0, Eps, Parameterization, V, Velocity
-from scorefield.schedules import Discrete, Rectified, Schedule
+from scorefield.parameterizations import X0, EDMPreconditioning, Eps, Parameterization, Score, V, Velocity
+from scorefield.schedules import EDM, VE, Discrete, Rectified, Schedule
 
+SPACINGS = ("karras", "exponential", "beta")
 PREDICTIONS = {"epsilon": Eps(), "v_prediction": V(), "sample": X0()}
 
 
@@ -54,11 +55,10 @@ def denoiser(pipe: Any, *, null: Mapping[str, Tensor] | None = None) -> NetworkD
     kind = _kind(pipe)
     if null is None and getattr(pipe, "text_encoder", None) is not None:
         null = encode_prompt(pipe, [""])
-    schedule, parameterization, steps = _process(pipe.scheduler)
-    first = 0 if isinstance(schedule, Rectified) else 1
+    process = of_scheduler(pipe.scheduler)
     # t = (k + 1) / K in float64 gives k back to 1e-13, which a float32 does not see
     return NetworkDenoiser(
-        kind.network(kind.model, null or {}).eval(), schedule, parameterization, level=lambda t: steps * t - first
+        kind.network(kind.model, null or {}).eval(), process.schedule, process.parameterization, level=process.level
     )
 
 
@@ -107,29 +107,52 @@ def times(pipe: Any, steps: int) -> Tensor:
     """
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)  # set_timesteps changes the one it is called on
     scheduler.set_timesteps(steps)
-    schedule, _, count = _process(pipe.scheduler)
+    schedule, _, _, count = of_scheduler(pipe.scheduler)
     if isinstance(schedule, Rectified):
         return scheduler.sigmas.double().cpu()
+    if not isinstance(schedule, Discrete) or any(scheduler.config.get(f"use_{law}_sigmas") for law in SPACINGS):
+        return schedule.time_of_log_snr(-torch.log(scheduler.sigmas.double().cpu()))  # levels of theirs, not steps
     end = 0.0 if scheduler.config.get("set_alpha_to_one", True) else 1 / count
     knots = (scheduler.timesteps.double().cpu().unique().flip(0) + 1) / count  # some schedulers list a step twice
     return torch.cat([knots[knots > end], torch.tensor([end], dtype=torch.float64, device="cpu")])
 
 
-def _process(scheduler: Any) -> tuple[Schedule, Parameterization, int]:
-    """(the noise it was trained on, what it predicts, K)."""
-    count = int(scheduler.config.num_train_timesteps)
-    if "FlowMatch" in type(scheduler).__name__:
-        return Rectified(), Velocity(), count
-    prediction = scheduler.config.get("prediction_type", "epsilon")
+class Process(NamedTuple):
+    """What a scheduler says of its network."""
+
+    schedule: Schedule  # the noise it was trained on
+    parameterization: Parameterization  # what it predicts
+    level: str | Callable[[Tensor], Tensor] | None  # what it is told of the noise
+    steps: int  # K
+
+
+def of_scheduler(scheduler: Any) -> Process:
+    """What the network of a scheduler's pipeline was trained on, predicts and is told.
+
+    Raises:
+        ValueError: for a scheduler of another kind or prediction.
+    """
+    config, name = scheduler.config, type(scheduler).__name__
+    count = int(config.num_train_timesteps)
+    if "FlowMatch" in name:  # `shift` moves the levels that are sampled at, once, and is none of the network's
+        return Process(Rectified(), Velocity(), "1000t" if count == 1000 else lambda t: count * t, count)
+    prediction = config.get("prediction_type", "epsilon")
+    if name.startswith("EDM"):
+        if prediction != "epsilon":
+            raise ValueError(f"{name} is read with prediction_type='epsilon', EDM's own target; got {prediction!r}")
+        schedule = EDM(sigma_min=config.sigma_min, sigma_max=config.sigma_max)
+        return Process(schedule, EDMPreconditioning(config.sigma_data), "log_sigma/4", count)
+    if name == "ScoreSdeVeScheduler":
+        return Process(VE(config.sigma_min, config.sigma_max, from_zero=False), Score(), "sigma", count)
     if prediction not in PREDICTIONS or not hasattr(scheduler, "alphas_cumprod"):
         raise ValueError(
-            f"{type(scheduler).__name__} must have alphas_cumprod and a prediction_type of "
-            f"{', '.join(PREDICTIONS)}, or be a FlowMatch scheduler; got {prediction!r}"
+            f"{name} must have alphas_cumprod and a prediction_type of "
+            f"{', '.join(PREDICTIONS)}, or be a FlowMatch, EDM or ScoreSdeVe scheduler; got {prediction!r}"
         )
     abar = scheduler.alphas_cumprod.double().cpu()
     if scheduler.config.get("rescale_betas_zero_snr", False):
         abar = torch.cat([abar[:-1], torch.zeros_like(abar[:1])])  # some put 2^-24 there, above the step before it
-    return Discrete(alphas_cumprod=abar), PREDICTIONS[prediction], count
+    return Process(Discrete(alphas_cumprod=abar), PREDICTIONS[prediction], "k", count)
 
 
 class _Network(nn.Module, abc.ABC):

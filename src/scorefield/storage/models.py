@@ -114,7 +114,7 @@ def dumps(
         state["data_mean"] = mean
     tensors = {name: full(tensor) for name, tensor in state.items()}
     missing = left_out(denoiser, transform)
-    read_so = {name: getattr(denoiser, name, None) for name in READ_SO if _said(getattr(denoiser, name, None))}
+    read_so = {name: value for name in READ_SO if isinstance(value := getattr(denoiser, name, None), str | int)}
     description = {
         "scorefield": NAMED if read_so else WITHOUT if missing else FORMAT,
         "model": next(cls.__name__ for cls in type(denoiser).__mro__ if cls.__name__ in _models()),
@@ -256,7 +256,7 @@ def read(
         model = kind(
             *made.values(),
             **({"origin": origin} if origin is not None else {}),
-            **{**{name: description[name] for name in READ_SO if name in description}, **_given(parts)},
+            **{name: v[name] for name in READ_SO for v in (description, parts) if name in v},
             data_mean=tensors.pop("data_mean") if description["data_mean"] is None else description["data_mean"],
             data_std=description["data_std"],
             **{name: description[name] for name in kind.settings},
@@ -368,16 +368,6 @@ def _parts(denoiser: NoiseConditional, transform: Transform | None) -> dict[str,
     origin = getattr(denoiser, "origin", None)
     parts = (denoiser.net, denoiser.schedule, denoiser.parameterization, transform, origin)
     return {name: uncompiled(part) for name, part in zip(PARTS, parts, strict=True) if part is not None}
-
-
-def _said(value: Any) -> bool:
-    """Whether `level` or `channels` is there, as a value."""
-    return isinstance(value, str | int)
-
-
-def _given(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The level that takes the place of the file's."""
-    return {"level": parts["level"]} if "level" in parts else {}
 
 
 def _named(part: Any) -> dict[str, str]:
