@@ -3,6 +3,6 @@
 `pipelines` and `published` need diffusers and huggingface_hub, and are imported by whoever wants them.
 """
 
-from scorefield.interop import diffusers, hub, programs, readings, unet2d
+from scorefield.interop import diffusers, hub, programs, readings, states, unet2d
 
-__all__ = ["diffusers", "hub", "programs", "readings", "unet2d"]
+__all__ = ["diffusers", "hub", "programs", "readings", "states", "unet2d"]
