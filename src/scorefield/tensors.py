@@ -29,10 +29,11 @@ def traced(*tensors: Tensor) -> bool:
 
 def _of_many(tensor: Tensor) -> bool:
     """Whether vmap runs over `tensor`, itself or beneath what other transforms of torch.func made of it."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        if torch._C._functorch.is_batchedtensor(tensor):
+    functorch: Any = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]  # not annotated
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
             return True
-        tensor = torch._C._functorch.get_unwrapped(tensor)
+        tensor = functorch.get_unwrapped(tensor)
     return False
 
 

@@ -41,6 +41,7 @@ def test_a_folder_becomes_a_run(cli, refused, folder, tmp_path):
 def test_bytes_are_those_of_minus_one_to_one(cli, folder, tmp_path):
     assert cli("import", folder, "--out", "run").returncode == 0
     transform = sf.load(tmp_path / "run").transform
+    assert isinstance(transform, sf.data.Scale)
     grey = torch.arange(256)
     x = grey / 127.5 - 1  # as diffusers has it
     assert torch.equal(transform.quantize(x), grey)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import scorefield as sf
+from scorefield.denoisers.levels import LEVELS
 from scorefield.interop import diffusers as interop
 from scorefield.interop import readings, unet2d
 
@@ -29,7 +30,7 @@ class Foreign(torch.nn.Module):
         )
         self.exact, self.target, self.sign = sf.ExactDenoiser(law, schedule), target, sign
         self.times = torch.linspace(1e-4, 1 - 1e-4, 4001, dtype=f64)
-        self.told = sf.denoisers.levels.LEVELS[word](schedule, self.times)
+        self.told = LEVELS[word](schedule, self.times)
 
     def forward(self, x, level):
         i = (self.told - level[0].double()).abs().argmin()  # the time it was told, whatever the word

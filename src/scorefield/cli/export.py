@@ -34,20 +34,19 @@ def export(
     to = known("--to", to, _ENDS)
     if not run.exists():
         raise FileNotFoundError(f"no run at {run}")
-    if out is None:
-        out = (run if run.is_dir() else run.parent) / f"export-{to}{_ENDS[to]}"
-    if _ENDS[to] and out.suffix != _ENDS[to]:
-        raise ValueError(f"--out must end in {_ENDS[to]} for --to {to}; got {out}")
+    place = (run if run.is_dir() else run.parent) / f"export-{to}{_ENDS[to]}" if out is None else out
+    if _ENDS[to] and place.suffix != _ENDS[to]:
+        raise ValueError(f"--out must end in {_ENDS[to]} for --to {to}; got {place}")
     if not overwrite:
-        if _ENDS[to] and out.exists():
-            raise ValueError(f"{out} exists: choose another --out, or replace it with --overwrite")
-        unused(out)
+        if _ENDS[to] and place.exists():
+            raise ValueError(f"{place} exists: choose another --out, or replace it with --overwrite")
+        unused(place)
     from scorefield.runs import load
 
     loaded = load(run, warn=warn)
-    _written(loaded, to, out, name)
+    _written(loaded, to, place, name)
     told = "" if to == "hub" else f"; samples are in the model's units{_units(loaded)}"
-    typer.echo(f"{out}{told}")
+    typer.echo(f"{place}{told}")
 
 
 def _written(run: Trained, to: str, out: Path, name: str | None) -> None:

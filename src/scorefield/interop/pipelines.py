@@ -26,8 +26,10 @@ import torch
 from torch import Tensor
 
 try:
-    from diffusers import DDIMPipeline, DDIMScheduler, ModelMixin
     from diffusers.configuration_utils import ConfigMixin, register_to_config
+    from diffusers.models.modeling_utils import ModelMixin
+    from diffusers.pipelines.ddim.pipeline_ddim import DDIMPipeline
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 except ImportError:
     raise ImportError("a pipeline needs diffusers: pip install diffusers") from None
 
@@ -103,7 +105,7 @@ def save(
     channels, *size = event_shape
     betas = chain(denoiser.schedule, steps)
     told = {part: models.describe(getattr(denoiser, part)) for part in ("net", "schedule", "parameterization")}
-    unet = ScorefieldUNet(told, betas, in_channels=channels, out_channels=channels, sample_size=list(size))
+    unet: Any = ScorefieldUNet(told, betas, in_channels=channels, out_channels=channels, sample_size=list(size))
     unet.denoiser.load_state_dict(denoiser.state_dict())
     scheduler = DDIMScheduler(
         num_train_timesteps=steps,

@@ -91,7 +91,7 @@ def to_onnx(
         ValueError: as `program`.
     """
     try:
-        import onnxscript  # noqa: F401
+        import onnxscript  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError("ONNX needs two packages: pip install onnx onnxscript") from None
     traced, path = program(denoiser, event_shape, sizes=sizes), Path(path)

@@ -93,7 +93,7 @@ def measure(denoiser: NetworkDenoiser, x0: Tensor, *, levels: int = 6, seed: int
     schedule, std = denoiser.schedule, float(x0.double().std())
     low, high = (float(schedule.noise_ratio(t)) for t in (1e-3, 1 - 1e-3))
     span = max(low, RATIOS[0] * std), min(high, RATIOS[1] * std)
-    s = torch.logspace(*(math.log10(v) for v in span), levels, dtype=torch.float64, device="cpu")
+    s = torch.logspace(math.log10(span[0]), math.log10(span[1]), levels, dtype=torch.float64, device="cpu")
     times = schedule.time_of_log_snr(-torch.log(s))
     linear = std**2 * s**2 / (std**2 + s**2)
     eps = Noise(seed, torch.arange(len(x0), device=x0.device), tuple(x0.shape[1:]), x0.dtype).normal(0)

@@ -36,7 +36,7 @@ class DiffusersUNet2D(nn.Module):
     def __init__(self, config: str) -> None:
         super().__init__()
         try:
-            from diffusers import UNet2DModel
+            from diffusers.models.unets.unet_2d import UNet2DModel
         except ImportError:
             raise ImportError("this network needs diffusers: pip install diffusers") from None
         self.config = config
@@ -67,6 +67,7 @@ def load(folder: str | os.PathLike[str]) -> NetworkDenoiser:
     """
     try:
         import diffusers
+        from diffusers.models.unets.unet_2d import UNet2DModel
     except ImportError:
         raise ImportError("folders of diffusers need it: pip install diffusers") from None
     folder = Path(folder)
@@ -77,7 +78,7 @@ def load(folder: str | os.PathLike[str]) -> NetworkDenoiser:
     network, scheduler = (json.loads(path.read_text(encoding="utf-8"))["_class_name"] for path in said)
     if network != "UNet2DModel":
         raise ValueError(f"{folder}: unet must be a UNet2DModel; got {network}. See interop.diffusers.denoiser(pipe)")
-    model = diffusers.UNet2DModel.from_pretrained(folder / "unet", local_files_only=True)
+    model = UNet2DModel.from_pretrained(folder / "unet", local_files_only=True)
     made = getattr(diffusers, scheduler).from_pretrained(folder / "scheduler", local_files_only=True)
     return denoiser(model, made)
 
@@ -104,7 +105,8 @@ def denoiser(model: Any, scheduler: Any) -> NetworkDenoiser:
 
 def event_shape(denoiser: NetworkDenoiser) -> tuple[int, ...] | None:
     """(C, H, W) of the pictures it was trained on, where its configuration says so."""
-    config = denoiser.net.model.config  # type: ignore[union-attr]
+    net: Any = denoiser.net
+    config = net.model.config
     size = config.sample_size
     if size is None:
         return None

@@ -90,7 +90,7 @@ def sample_shards(
     what, said = planned.what, set[str]()
 
     def make(first: int, count: int, chunk: int) -> dict[str, np.ndarray]:
-        told = {name: _from(what[name], first) for name in ("label", "text") if what[name]}
+        told: dict[str, Any] = {name: _from(what[name], first) for name in ("label", "text") if what[name]}
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             drawn = run.sample(
