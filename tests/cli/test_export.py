@@ -22,7 +22,7 @@ def run(tmp_path_factory):
 def test_a_program_of_torch(cli, run, tmp_path):
     done = cli("export", run, "--to", "torch-export", "--out", "m.pt2")
     assert done.returncode == 0, done.stderr
-    assert "(x - -1) / 2 are the data's" in done.stdout
+    assert "0.5 x + 0.5 are the data's" in done.stdout
     x, t = torch.randn(3, 2), torch.tensor([0.1, 0.5, 0.9])
     got = torch.export.load(tmp_path / "m.pt2").module()(x, t)
     torch.testing.assert_close(got, sf.load(run).denoiser(x, t))

@@ -50,3 +50,13 @@ def test_bytes_are_those_of_minus_one_to_one(cli, folder, tmp_path):
 
 def test_what_is_no_folder_is_refused(refused):
     assert "no folder at nowhere" in refused("import", "nowhere", "--out", "run")
+
+
+def test_of_a_file_of_weights_it_is_said_what_it_is(cli, tmp_path):
+    weights = {"inner_model.a.weight": torch.zeros(2, 2)}
+    torch.save(weights, tmp_path / "m.pt")
+    done = cli("import", "m.pt", "--out", "run")
+    assert done.returncode == 2
+    assert "k-diffusion: 1 tensors, predicts EDMPreconditioning" in done.stdout
+    assert "a run needs the class they are of" in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -151,6 +151,22 @@ def test_eulers_loop_in_sigma_is_their_own(options):
 
 
 @peer
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_a_flows_shift_moves_its_levels_once(shift):
+    model, made = unet(), scheduler("FlowMatchEulerDiscrete", shift=shift)
+    denoiser, x = unet2d.denoiser(model, made), normal(2, 1, 8, 8)
+    assert (denoiser.level, denoiser.parameterization) == ("1000t", sf.Velocity())
+    times = interop.times(type("Pipe", (), {"scheduler": made}), STEPS)
+    made.set_timesteps(STEPS)
+    expected = x
+    for k in made.timesteps:
+        expected = made.step(model(expected, k).sample.detach(), k, expected).prev_sample
+    close(sf.sample(denoiser, x, solver=sf.Euler(), times=times).x, expected, 1e-5)
+    raw = torch.linspace(1, float(made.sigma_min), STEPS)  # what `shift` is applied to at this place, and once
+    torch.testing.assert_close(times[:-1].float(), shift * raw / (1 + (shift - 1) * raw), atol=1e-6, rtol=0)
+
+
+@peer
 def test_edms_preconditioning_is_their_own():
     model, made = unet(), scheduler("EDMEuler", sigma_max=80.0, sigma_data=0.5)
     denoiser, x = unet2d.denoiser(model, made), 80 * normal(2, 1, 8, 8)

@@ -89,4 +89,4 @@ def _units(run: Trained) -> str:
     from scorefield.data import Scale
 
     t = run.transform
-    return f": (x - {t.shift:g}) / {t.scale:g} are the data's" if isinstance(t, Scale) else ""
+    return f": {1 / t.scale:g} x + {-t.shift / t.scale:g} are the data's" if isinstance(t, Scale) else ""

@@ -20,7 +20,13 @@ _COUNT = 256  # data a reading is measured on
 
 @opt.reads
 def import_(
-    source: Annotated[Path, typer.Argument(help="A pipeline's folder, as diffusers saves it.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A pipeline's folder, as diffusers saves it; of a file of weights, what it is is said.",
+            show_default=False,
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", help="The run's folder, new or empty.", show_default=False)],
     data: Annotated[
         str | None,
@@ -32,6 +38,15 @@ def import_(
 ) -> None:
     """Make a run of a model from elsewhere, print what was understood of it, and measure that where data are given."""
     reading.needs(data, "--data")
+    if source.is_file():
+        from scorefield.interop import states
+
+        for line in states.read(source).notes:
+            typer.echo(line)
+        raise ValueError(
+            f"{source} holds weights, and a run needs the class they are of: in Python, "
+            "sf.interop.states.read(path).denoiser(net), then sf.save"
+        )
     if not source.is_dir():
         raise FileNotFoundError(f"no folder at {source}: import reads the folder of a pipeline of diffusers")
     unused(out)
