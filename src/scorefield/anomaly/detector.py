@@ -26,6 +26,7 @@ from scorefield.anomaly.measurements import Difference, Measurement
 from scorefield.anomaly.pvalues import conformal
 from scorefield.catalogue import DETECTOR_PARTS, find
 from scorefield.denoisers import Denoiser
+from scorefield.storage.files import replace
 
 FORMAT = 1
 REFERENCE_FIRST = 2**40  # sample index of the first reference datum: the noise of what is judged is other noise
@@ -147,10 +148,7 @@ class Detector:
             "reference": self.reference.tolist(),
             "meta": dict(self.meta),
         }
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(text) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        replace(Path(path), (json.dumps(text) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Detector:

@@ -192,8 +192,8 @@ class _Work:
         scored = self._likelihood(run, method, seed)
         parameters = count(run.model.decoder if isinstance(run.model, VAE) else run.model)
         result = Result(method.name, seed, measured, scored, drawn.nfe, seconds, parameters, trained, training)
-        path.parent.mkdir(exist_ok=True)
-        np.savez_compressed(path.with_suffix(".npz"), raw=drawn.raw.numpy())
+        files.subfolder(path.parent)
+        files.replace(path.with_suffix(".npz"), files.npz(raw=drawn.raw))
         files.replace(path, json.dumps({**asdict(result), "measured": measured._asdict()}).encode())
 
     def network(self, name: str, seed: int) -> tuple[Trained, float, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scorefield.sampling.tuning import Tuning
 from scorefield.solvers import Tuned
-from scorefield.storage.files import replace
+from scorefield.storage.files import replace, subfolder
 
 
 def path_of(folder: Path, nfe: int) -> Path:
@@ -18,7 +18,7 @@ def path_of(folder: Path, nfe: int) -> Path:
 def write(folder: Path, nfe: int, found: Tuning, weights: str) -> Path:
     """Stores the method and what it reached on held-out noise, in one step; `weights` say whose it is."""
     path = path_of(folder, nfe)
-    path.parent.mkdir(exist_ok=True)
+    subfolder(path.parent)
     content = {
         "weights": weights,
         "held_out": {name: getattr(found, name)._asdict() for name in ("default", "tuned", "teacher")},
