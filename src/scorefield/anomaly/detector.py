@@ -26,7 +26,7 @@ from scorefield.anomaly.measurements import Difference, Measurement
 from scorefield.anomaly.pvalues import conformal
 from scorefield.catalogue import DETECTOR_PARTS, find
 from scorefield.denoisers import Denoiser
-from scorefield.storage.files import replace
+from scorefield.storage.files import read, replace
 
 FORMAT = 1
 REFERENCE_FIRST = 2**40  # sample index of the first reference datum: the noise of what is judged is other noise
@@ -162,7 +162,7 @@ class Detector:
         if not path.is_file():
             raise FileNotFoundError(f"no detector at {path}")
         try:
-            text = json.loads(path.read_text(encoding="utf-8"))
+            text = json.loads(read(path))
             if text["scorefield-detector"] != FORMAT:
                 raise ValueError(f"format {text['scorefield-detector']}; this version reads {FORMAT}")
             parts = {name: _built(value) for name, value in text["statistic"].items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,7 +83,7 @@ def read_text(path: Path, *, header: bool | None, delimiter: str | None, decimal
     lines = lines if named else [line, *lines]
     if not lines or not names:
         raise ValueError(f"{path}: expected rows of numbers; got none")
-    if repeated := sorted({name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()):
+    if repeated := sorted(name for name, times in Counter(names).items() if times > 1):
         raise ValueError(f"{path}: columns must have different names; {repeated[0]!r} is there twice")
     with _opened(path) as file:
         if named:
