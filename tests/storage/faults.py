@@ -23,7 +23,8 @@ class Calls:
     """Counts the calls that concern `folder`, and spoils the n-th (from 0); None spoils none."""
 
     def __init__(self, folder: Path, kind: str = "", at: int | None = None) -> None:
-        self.folder, self.kind, self.at, self.made, self.names, self.dead = str(folder), kind, at, 0, [], False
+        self.folder, self.kind, self.at, self.made, self.names = str(folder), kind, at, 0, []
+        self.struck = self.dead = False  # whether the fault has happened; whether the process has ended
         self._ours: set[int] = set()
         self._plain = {name: getattr(os, name) for name in CALLS}
 
@@ -52,11 +53,13 @@ class Calls:
             self.names.append(name)
             if number == self.at:
                 if self.kind == "kill":
-                    self.dead = True
+                    self.struck = self.dead = True
                     raise Killed
-                if self.kind == "short write" and name == "write":
+                if self.kind == "short write" and name == "write" and len(args[1]) > 1:
+                    self.struck = True
                     args = (args[0], bytes(args[1])[: max(1, len(args[1]) // 3)], *args[2:])
                 elif self.kind in ERRORS and name != "close":
+                    self.struck = True
                     raise OSError(ERRORS[self.kind], os.strerror(ERRORS[self.kind]))
             result = plain(*args, **kwargs)
             if name == "open":

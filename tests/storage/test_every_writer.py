@@ -150,7 +150,7 @@ def test_after_any_fault_the_old_file_or_the_new_one_is_there_whole(tmp_path, na
             if calls.made <= n:
                 break
             tried += 1
-            TALLY[kind] += 1
+            TALLY[kind] += calls.struck
             here = contents(folder)
             if kind == "kill":
                 assert isinstance(told, Killed)
@@ -214,7 +214,7 @@ def test_a_log_grows_by_whole_lines_or_says_so(tmp_path):
                     told = error
             if calls.made <= n:
                 break
-            TALLY[kind] += 1
+            TALLY[kind] += calls.struck
             rows = log.read(path).rows
             assert [row["step"] for row in rows] in ([1], [1, 2])
             assert not log.read(path).strange
@@ -236,7 +236,7 @@ def test_folders_and_names_set_aside(tmp_path):
                 files.aside(tmp_path / "f" / "log")
             if calls.made <= n:
                 break
-            TALLY[kind] += 1
+            TALLY[kind] += calls.struck
             kept = [p for p in (tmp_path / "f").iterdir() if p.is_file()]
             assert [p.read_bytes() for p in kept] == [b"dear"]
 
@@ -256,7 +256,7 @@ def test_checkpoints_of_any_fault_are_whole(tmp_path):
                 checkpoints.prune(root, 1)
             if calls.made <= n:
                 break
-            TALLY[kind] += 1
+            TALLY[kind] += calls.struck
             found = checkpoints.latest(root, pytest.fail)
             assert found is not None
             assert checkpoints.read_state(found)["step"] in (2, 3)
@@ -273,7 +273,7 @@ def test_a_lock_that_cannot_be_written_is_let_go(tmp_path):
                 pass
             if calls.made <= n:
                 break
-            TALLY[kind] += 1
+            TALLY[kind] += calls.struck
             with hold(tmp_path):
                 pass
 

@@ -170,7 +170,7 @@ class Detector:
             if reference.ndim != 1 or not len(reference) or bool(torch.isnan(reference).any()):
                 raise ValueError("its reference is not a row of scores")
             return cls(Statistic(**parts), reference.sort().values, dict(text["meta"]))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
             raise ValueError(f"{path} is damaged or not a detector ({' '.join(str(error).split())})") from None
 
 

@@ -15,6 +15,7 @@ import io
 import math
 import os
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -106,6 +107,7 @@ def arrays(path: str | os.PathLike[str]) -> Any:
 
 #: What NumPy and zipfile raise on a bad file, and on reading its members.
 DAMAGE = (ValueError, OSError, EOFError, RuntimeError, KeyError, TypeError, SyntaxError, OverflowError,
+          tokenize.TokenError,
           zipfile.BadZipFile, zlib.error, struct.error)  # fmt: skip
 
 
@@ -113,7 +115,7 @@ def _fits(file: Any, size: int) -> None:
     """Refuses an array whose header asks for more bytes than there are; what is no array NumPy refuses itself."""
     try:
         shape, _, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
-    except (KeyError, ValueError):
+    except DAMAGE:
         return
     if not dtype.hasobject and math.prod(shape) * dtype.itemsize > size:
         raise ValueError(f"damaged (an array of {dtype} and shape {shape} has more than the {size:,} bytes here)")

@@ -167,8 +167,8 @@ def _checked(x: Any, where: str) -> NDArray[np.float64]:
     if array.dtype.kind not in "biuf" or array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{where}: expected numbers (L,) or (C, L); got {array.dtype} of shape {np.shape(x)}")
     array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        channel, place = np.argwhere(~np.isfinite(array))[0].tolist()
+    if (wrong := ~(np.abs(array) <= np.finfo(np.float32).max)).any():  # what it is kept as
+        channel, place = np.argwhere(wrong)[0].tolist()
         raise ValueError(f"{where}: not finite at place {place} of channel {channel}")
     return array
 

@@ -99,8 +99,10 @@ def read_parquet(
         if columns:
             wanted = [name for name in names if name in columns or label in (None, name)]
         frame = pd.read_parquet(path, columns=wanted, dtype_backend="numpy_nullable")
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: damaged, or not a parquet file ({error})") from None
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise ValueError(f"{path}: damaged, or not a parquet file ({' '.join(str(error).split())})") from None
     for name in frame.columns[[str(kind).startswith("Float") for kind in frame.dtypes]]:
         frame[name] = frame[name].mask(np.isnan(as_numbers(frame[name])))  # not a number is missing, too
     origin = Origin(str(path), lambda row: f"row {row + 1}", lambda row, column: None)

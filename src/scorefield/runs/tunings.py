@@ -44,5 +44,5 @@ def read(folder: Path, nfe: int) -> tuple[Tuned, str] | None:
             tuple(float(s) for s in content["ratios"]), tuple(tuple(float(r) for r in row) for row in content["rows"])
         )
         return solver, content["weights"]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} can't be read ({error}): remove it or tune again") from None

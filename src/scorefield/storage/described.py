@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -25,6 +26,7 @@ from scorefield.data.latent_space import LatentSpace
 from scorefield.storage.compiled import uncompiled
 from scorefield.storage.sharded import class_of
 
+LARGEST = 1 << 30  # numbers in one datum
 _TIMES = 4  # as many tensors and numbers as there are may be registered: some are more than once
 _SPARE = (1000, 1_000_000)  # tensors and numbers: what is no weight, and small
 
@@ -85,6 +87,23 @@ def bounded(
         except (NotImplementedError, RuntimeError):  # what needs numbers to be made: its parts were counted
             pass
     return build(description, types)
+
+
+def plain_meta(meta: Any) -> dict[str, Any]:
+    """What a checkpoint says of itself, its data's shape and classes looked at: a stranger may say anything.
+
+    Raises:
+        ValueError: for what no data have.
+    """
+    if not isinstance(meta, dict):
+        raise ValueError(f"meta must be a mapping; got {meta!r:.60}")
+    shape, names = meta.get("event_shape", []), meta.get("class_names", [])
+    sizes = isinstance(shape, list) and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in shape)
+    if not sizes or math.prod(shape) > LARGEST:
+        raise ValueError(f"meta.event_shape must be sizes from 1, of at most {LARGEST:,} numbers; got {shape!r:.60}")
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"meta.class_names must be names; got {names!r:.60}")
+    return meta
 
 
 @contextlib.contextmanager

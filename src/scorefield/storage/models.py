@@ -29,7 +29,7 @@ from scorefield.data import Transform
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
 from scorefield.storage.compiled import plain_name, plain_names, uncompiled
-from scorefield.storage.described import bounded, describe, trained_classes
+from scorefield.storage.described import bounded, describe, plain_meta, trained_classes
 from scorefield.storage.files import replace, to_json
 from scorefield.storage.sharded import class_of, full
 from scorefield.tensors import as_tensor
@@ -243,7 +243,7 @@ def read(
             _filled("model", model, tensors)
             if tensors:
                 raise ValueError(f"{next(iter(tensors))!r} is of no part of it")
-            return model.eval(), transform, description["meta"]
+            return model.eval(), transform, plain_meta(description["meta"])
         made = {name: _part(name, description.get(name), known, parts, tensors) for name in PARTS}
         transform, origin = made.pop("transform"), made.pop("origin")
         model = kind(
@@ -258,8 +258,8 @@ def read(
             model.data_range = getattr(transform, "data_range", None)
         if tensors:
             raise ValueError(f"{next(iter(tensors))!r} is of no part of it")
-        return model.eval(), transform, description["meta"]
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
+        return model.eval(), transform, plain_meta(description["meta"])
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         reason = " ".join(str(error).split())  # torch's own goes over several lines
         raise ValueError(f"{path} does not describe a denoiser: {reason}") from None
 

@@ -70,6 +70,5 @@ def _row(text: bytes) -> dict[str, Any] | None:
     if not isinstance(row, dict):
         return None
     numbers = cast("dict[str, Any]", row)
-    fine = all(v is None or (isinstance(v, int | float) and not isinstance(v, bool)) for v in numbers.values())
-    step = numbers.get("step")
-    return numbers if fine and isinstance(step, int) and numbers.keys() >= set(COLUMNS) else None
+    fine = all(v is None or isinstance(v, float) or (type(v) is int and abs(v) < 1 << 62) for v in numbers.values())
+    return numbers if fine and type(numbers.get("step")) is int and numbers.keys() >= set(COLUMNS) else None
