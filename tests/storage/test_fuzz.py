@@ -32,7 +32,7 @@ from scorefield.solvers import Tuned
 from scorefield.storage import checkpoints, models, weights
 from scorefield.training import log
 
-CASES, MANY = 200, 3000
+CASES, MANY = 200, 1500
 SECONDS = 3.0  # of the processor, for one file
 ODD = [
     None,

@@ -88,10 +88,13 @@ def read_text(path: Path, *, header: bool | None, delimiter: str | None, decimal
     with _opened(path) as file:
         if named:
             next(_rows(file, delimiter))
-        frame = pd.read_csv(
-            file, sep=delimiter, decimal=decimal, header=None, names=list(range(len(names))), skipinitialspace=True,
-            keep_default_na=False, na_values=_variants(), dtype_backend="numpy_nullable",
-        )  # fmt: skip
+        try:
+            frame = pd.read_csv(
+                file, sep=delimiter, decimal=decimal, header=None, names=list(range(len(names))), skipinitialspace=True,
+                keep_default_na=False, na_values=_variants(), dtype_backend="numpy_nullable",
+            )  # fmt: skip
+        except ValueError as error:  # what pandas takes for no table, and csv did
+            raise ValueError(f"{path}: not a text table ({' '.join(str(error).split())})") from None
     if len(frame) != len(lines):
         raise ValueError(f"{path}: not a text table (read as {len(lines):,} rows, and as {len(frame):,})")
     frame.columns = pd.Index(names)

@@ -226,7 +226,7 @@ def _read(file: Path, columns: Sequence[str], layout: Channels | None) -> NDArra
     for line, row in enumerate(rows[1:] if named else rows, 2 if named else 1):
         if len(row) != len(rows[0]) or not all(is_number(row[j].strip()) for j in kept):
             raise ValueError(f"{file}, row {line}: expected {len(rows[0])} numbers; got {','.join(row)[:60]!r}")
-        values.append([float(row[j]) for j in kept])
+        values.append([float(row[j].strip()) for j in kept])
     if not values or not kept:
         raise ValueError(f"{file}: expected rows of numbers; got none")
     return _checked(np.asarray(values).T, str(file))

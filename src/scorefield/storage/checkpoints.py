@@ -209,7 +209,7 @@ def _damage(folder: Path) -> str:
         files = {name: (int(entry["size"]), entry["sha256"]) for name, entry in manifest["files"].items()}
     except OSError as error:
         return f"{MANIFEST}: {error.strerror or 'missing'}"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return f"{MANIFEST}: not a manifest"
     if kind != FORMAT:
         return f"{MANIFEST}: format {kind}; this version reads {FORMAT}"
@@ -241,11 +241,11 @@ def _difference(path: Path, size: int, checksum: str) -> str:
 
 def _size(root: Path, contents: Mapping[str, Content]) -> int:
     """Bytes needed; a file not yet made counts as much as the newest checkpoint's of that name."""
-    before: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        before = _json(max(steps(root).items())[1] / MANIFEST)["files"]
-    sizes = {name: int(entry["size"]) for name, entry in before.items()}
-    return sum(len(c) if isinstance(c, bytes) else sizes.get(name, 0) for name, c in contents.items())
+    before: dict[str, int] = {}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        found = _json(max(steps(root).items())[1] / MANIFEST)["files"]
+        before = {name: int(entry["size"]) for name, entry in found.items()}
+    return sum(len(c) if isinstance(c, bytes) else before.get(name, 0) for name, c in contents.items())
 
 
 def _write(path: Path, content: Content) -> dict[str, Any]:
