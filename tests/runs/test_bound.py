@@ -120,12 +120,12 @@ def test_a_recipe_that_was_edited_is_refused_or_gone_on_with_on_purpose(here, ke
 def test_a_recipe_that_was_lost_is_written_anew_from_a_checkpoint(here):
     folder, recipe = here
     path = folder / "run" / "recipe.toml"
-    text = path.read_bytes()
+    kept = recipe.model_copy(update={"logging": type(recipe.logging)()})  # equal runs may log otherwise
     path.unlink()
-    assert sf.load(folder / "run").recipe == recipe
+    assert sf.load(folder / "run").recipe == kept
     told = []
     assert runs.recover(folder / "run", told.append)
-    assert path.read_bytes() == text
+    assert recipes.begun(path) == kept
     assert told == [f"{path} was lost, and is written anew from a checkpoint"]
     assert not runs.recover(folder / "run", told.append)
 

@@ -44,7 +44,7 @@ def check(folder: Path, recipe: Recipe, accept: Collection[str] = ()) -> Recipe:
 
 
 def recover(folder: Path, say: Callable[[str], None]) -> bool:
-    """Writes the recipe of a run that has lost it, as its checkpoints keep it; whether it was there to be had."""
+    """Writes the recipe of a run that has lost it, as its checkpoints keep it, all but its logging; whether they do."""
     if (folder / RECIPE).is_file() or (began := of_checkpoints(folder)) is None:
         return False
     with hold(folder):

@@ -107,7 +107,7 @@ def train(
     run = Run(
         folder,
         meta=_meta(experiment),
-        recipe=recipes.dumps(recipe),
+        recipe=recipes.dumps(recipe.model_copy(update={"logging": type(logging)()})),  # equal runs may log otherwise
         accept=accept,
         start_over=start_over,
         checkpoint_every=logging.checkpoint_every,
