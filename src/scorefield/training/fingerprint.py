@@ -34,7 +34,7 @@ def of(source: Source) -> dict[str, Any]:
     if not known_by_file and not torch.equal(x, source.batch(rows).x):
         return {}
     parts = {"rows": row_keys(source, rows).tobytes() if source.levels is not None else x}
-    parts |= {name: torch.as_tensor(value) for name, value in cond.items()}
+    parts |= {name: torch.as_tensor(value, device="cpu") for name, value in cond.items()}
     return {name: _known_by(value) for name, value in parts.items()}
 
 
