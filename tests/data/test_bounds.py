@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from growth import grows_less_than
 from scorefield import data
@@ -160,4 +161,16 @@ def test_a_series_of_numbers_with_a_typo_at_the_top_loses_no_row(tmp_path):
         data.load(tmp_path)
     (tmp_path / "a.csv").write_text("0.1,0.2\n1_000,0.4\n0.5,0.6\n")
     with pytest.raises(ValueError, match=r"row 2: expected 2 numbers; got '1_000,0\.4'"):
+        data.load(tmp_path)
+
+
+def test_a_folder_that_is_no_text_is_no_class(tmp_path):
+    for name in (b"a", b"\xff\xfe"):
+        folder = os.path.join(os.fsencode(tmp_path), name)
+        try:
+            os.mkdir(folder)
+        except OSError:
+            pytest.skip("names are text here")
+        Image.new("L", (4, 4)).save(os.fsdecode(os.path.join(folder, b"a.png")))
+    with pytest.raises(ValueError, match=r"'\\udcff\\udcfe' is no name for a class"):
         data.load(tmp_path)
