@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from scorefield.cli._errors import one_line
+
 COMMANDS = (
     [],
     ["quickstart"],
@@ -126,3 +128,18 @@ def test_control_c_is_one_line_and_130(environment, tmp_path):
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == "interrupted\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to.\nError 12"),
+    ],
+)
+def test_no_memory_is_one_line(error):
+    assert one_line(error) == "out of memory: try a smaller --n, batch or model"
+
+
+def test_an_infinite_rate_is_refused_by_its_key(refused):
+    assert "optim.lr in --set: " in refused("train", "--set", "optim.lr=inf", "--out", "run")

@@ -248,7 +248,7 @@ def test_columns_are_left_out_and_codes_are_categories(written):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.csv")
-    assert refusal(tmp_path / "a.csv") == ": expected a file"
+    assert refusal(tmp_path / "a.csv") == ": expected a file; got a pipe or a device"
 
 
 def test_types_of_parquet_come_back(parquet, tmp_path):

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import time
 
 import pytest
 import safetensors.torch
@@ -11,8 +12,10 @@ import torch
 from torch import nn
 
 import scorefield as sf
+from growth import grows_less_than
+from scorefield import recipes
 from scorefield.storage import models
-from scorefield.storage.checkpoints import read_state, verify, write
+from scorefield.storage.checkpoints import latest, read_state, verify, write
 
 
 class Trap:
@@ -118,3 +121,56 @@ def test_weights_of_another_network_get_a_line(tmp_path):
     with pytest.raises(ValueError, match="does not describe a denoiser") as raised:
         models.load(path, types=[Gain])
     assert "\n" not in str(raised.value)
+
+
+BASIS = {"type": "LatentSpace", "autoencoder": {"type": "PCA", "event_shape": [1 << 20], "k": 1 << 20}}
+MANY = {
+    "wide": ("net", {"type": "MLP", "dim": 2, "hidden": 40_000, "depth": 3}),
+    "deep": ("net", {"type": "MLP", "dim": 2, "hidden": 1, "depth": 100_000_000}),
+    "a basis": ("transform", BASIS),
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_a_small_file_that_describes_a_large_model_allocates_none_of_it(tmp_path, name):
+    path = tmp_path / "m.safetensors"
+    models.save(path, sf.NetworkDenoiser(sf.networks.MLP(2, 4, 1), sf.VP(), sf.Eps()))
+    with safetensors.safe_open(path, "pt") as file:
+        said = json.loads(file.metadata()["scorefield"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    part, described = MANY[name]
+    path.write_bytes(safetensors.torch.save(tensors, {"scorefield": json.dumps({**said, part: described})}))
+    assert path.stat().st_size < 4000
+    began = time.process_time()
+    with grows_less_than(100 << 20), pytest.raises(ValueError, match="asks for far more weights than") as told:
+        models.load(path)
+    assert time.process_time() - began < 5
+    assert "\n" not in str(told.value)
+
+
+def test_pipes_in_a_run_are_not_waited_for(tmp_path):
+    folder = write(tmp_path / "run", 1, {"a.json": b"1"}, {"step": 1})
+    for name in ("manifest.json", "state.json", "a.json"):
+        (folder / name).rename(tmp_path / "kept")
+        os.mkfifo(folder / name)
+        with pytest.raises(ValueError, match="is damaged"):
+            verify(folder)
+        if name == "state.json":
+            with pytest.raises(ValueError, match="is damaged"):
+                read_state(folder)
+        (folder / name).unlink()
+        (tmp_path / "kept").rename(folder / name)
+    verify(folder)
+    for name, reader in (("recipe.toml", recipes.load), ("m.safetensors", models.load)):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises((ValueError, FileNotFoundError), match=name):
+            reader(tmp_path / name)
+
+
+def test_a_folder_that_may_not_be_looked_into_has_checkpoints_for_all_one_knows(tmp_path, monkeypatch):
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        latest(tmp_path, print)

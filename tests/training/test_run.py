@@ -217,12 +217,16 @@ def test_a_disk_that_fills_during_training_is_one_line_and_the_last_checkpoint_g
     assert left(tmp_path / "run", 20) == left(tmp_path / "whole", 20)
 
 
-def test_a_log_that_cannot_grow_is_named(tmp_path):
-    """/dev/full is a disk without room."""
-    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+def test_a_log_that_cannot_grow_is_named(tmp_path, monkeypatch):
+    def full(descriptor, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     run = training.Run(tmp_path)
-    with run.opened(), pytest.raises(OSError, match="No space left") as stopped:
-        run.after(training.Progress(1, 2, 0.5, 0.1, 1.0, 0.1), None)  # type: ignore[arg-type]
+    with run.opened():
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left") as stopped:
+            run.after(training.Progress(1, 2, 0.5, 0.1, 1.0, 0.1), None)  # type: ignore[arg-type]
+        monkeypatch.undo()
     assert stopped.value.filename == str(tmp_path / "metrics.jsonl")
 
 

@@ -26,6 +26,7 @@ from scorefield.anomaly.measurements import Difference, Measurement
 from scorefield.anomaly.pvalues import conformal
 from scorefield.catalogue import DETECTOR_PARTS, find
 from scorefield.denoisers import Denoiser
+from scorefield.storage.files import read, replace
 
 FORMAT = 1
 REFERENCE_FIRST = 2**40  # sample index of the first reference datum: the noise of what is judged is other noise
@@ -147,10 +148,7 @@ class Detector:
             "reference": self.reference.tolist(),
             "meta": dict(self.meta),
         }
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(text) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        replace(Path(path), (json.dumps(text) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Detector:
@@ -164,7 +162,7 @@ class Detector:
         if not path.is_file():
             raise FileNotFoundError(f"no detector at {path}")
         try:
-            text = json.loads(path.read_text(encoding="utf-8"))
+            text = json.loads(read(path))
             if text["scorefield-detector"] != FORMAT:
                 raise ValueError(f"format {text['scorefield-detector']}; this version reads {FORMAT}")
             parts = {name: _built(value) for name, value in text["statistic"].items()}
@@ -172,7 +170,7 @@ class Detector:
             if reference.ndim != 1 or not len(reference) or bool(torch.isnan(reference).any()):
                 raise ValueError("its reference is not a row of scores")
             return cls(Statistic(**parts), reference.sort().values, dict(text["meta"]))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, OverflowError) as error:
             raise ValueError(f"{path} is damaged or not a detector ({' '.join(str(error).split())})") from None
 
 

@@ -25,6 +25,7 @@ from scorefield.data import Source, Transform, units
 from scorefield.plots.detection import Scored, detection
 from scorefield.plots.shown import Look, of, rows_of
 from scorefield.runs import RECIPE, HeldOut, Trained, load
+from scorefield.storage import files
 
 DETECTORS = "detectors"
 SHOWN = 12  # most and least anomalous images
@@ -96,8 +97,7 @@ def run(folder: Path, job: Job, out: Results, *, device: str | None, data_dir: P
     for name, features in measure(missing, usual, of_reference, REFERENCE_FIRST).items():
         detectors[name] = Detector.from_features(statistics[name], features, meta=meta)
         if folder.is_dir():
-            (folder / DETECTORS).mkdir(exist_ok=True)
-            detectors[name].save(folder / DETECTORS / f"{name}.json")
+            detectors[name].save(files.subfolder(folder / DETECTORS) / f"{name}.json")
     features = measure(statistics, source, rows, 0)
     judged = {name: judge(detectors[name], features[name]) for name in statistics}
     summary = {

@@ -7,8 +7,8 @@ def one_line(error: BaseException) -> str:
     """What went wrong, in one line, for a person."""
     if hasattr(error, "format_message"):  # typer's own: an unknown command or option, a missing or bad value
         text = _usage(error)
-    elif isinstance(error, MemoryError):
-        text = "out of memory"
+    elif isinstance(error, MemoryError) or _no_memory(error):
+        text = "out of memory: try a smaller --n, batch or model"
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     elif isinstance(error, ValueError | FileNotFoundError) and str(error):  # ours
@@ -16,6 +16,13 @@ def one_line(error: BaseException) -> str:
     else:  # not one of ours: say what it was, and how to see more
         text = f"{type(error).__name__}: {error} (--debug shows the traceback)"
     return " ".join(text.split())
+
+
+def _no_memory(error: BaseException) -> bool:
+    """Whether it is torch that has no memory, which says so in words of its own."""
+    return isinstance(error, RuntimeError) and any(
+        said in f"{type(error).__name__} {error}" for said in ("OutOfMemoryError", "can't allocate memory")
+    )
 
 
 def _usage(error: BaseException) -> str:

@@ -7,7 +7,6 @@ the model's units, the `label` it was encoded under, and the SHA-256 of the `wei
 from __future__ import annotations
 
 import zipfile
-import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +23,7 @@ from scorefield.cli._inputs import Inputs
 from scorefield.cli._options import Wanted, places
 from scorefield.cli._output import Results, at_a_terminal
 from scorefield.cli._results import number
-from scorefield.data import units
+from scorefield.data import opening, units
 from scorefield.plots import samples
 from scorefield.plots.shown import of
 from scorefield.runs import Trained
@@ -213,10 +212,10 @@ def read(path: Path) -> File:
     if path.suffix != ".npz" or not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: expected an .npz of latents, such as `scorefield encode` writes")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with opening.arrays(path) as archive:
             arrays = {name: archive[name] for name in ("z", "x", "label", "nfe", "weights") if name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: damaged, or not numbers ({error})") from None
+    except opening.DAMAGE as error:
+        raise ValueError(f"{path}: damaged, or not numbers ({' '.join(str(error).split())})") from None
     z, x, label, nfe = (arrays.get(name) for name in ("z", "x", "label", "nfe"))
     if z is None or z.dtype.kind != "f" or z.ndim < 1 or not len(z):
         raise ValueError(f"{path}: expected floating point latents z (N, ...); got {_said(z)}")

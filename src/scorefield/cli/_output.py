@@ -56,6 +56,12 @@ def unused(out: Path) -> Path:
     return out
 
 
+def file_name(name: str) -> str:
+    """`name` as that of a file or folder: what is no letter, digit, point, plus, minus or line in it is a line."""
+    plain = re.sub(r"[^\w.+=,-]+", "_", name)[:LONGEST].lstrip(".")
+    return plain or "_"
+
+
 def free_folder(default: str, say: Callable[[str], None] = typer.echo) -> Path:
     """The first of `default`, `default`-2, ... that holds nothing; another than `default` is announced in a line."""
     folder, number = Path(default), 1
@@ -75,7 +81,7 @@ def picture_folder(out: Path | None, default: str, names: Iterable[str], overwri
         OSError: if the folder cannot be created or written to.
     """
     folder, names = out or Path(default), list(names)
-    taken = [name for name in names if (folder / name).exists()]
+    taken = [name for name in names if os.path.lexists(folder / name)]  # a link into nothing, too
     if taken and not overwrite:
         if out is not None:
             raise ValueError(f"{folder / taken[0]} exists: choose another --out, or replace it with --overwrite")
@@ -141,7 +147,7 @@ class Results:
         """
         names = [self.picture.with_suffix(suffix).name for suffix in self.suffixes]
         picture_folder(self.picture.parent, "", names, self.overwrite)
-        if self.json not in (None, "-") and Path(str(self.json)).exists() and not self.overwrite:
+        if self.json not in (None, "-") and os.path.lexists(str(self.json)) and not self.overwrite:
             raise ValueError(f"{self.json} exists: choose another --json, or replace it with --overwrite")
 
     @property
@@ -198,7 +204,9 @@ def to_json(where: str | None, numbers: Mapping[str, Any]) -> bool:
     if where == "-":
         print(text)
     else:
-        Path(where).write_text(f"{text}\n", encoding="utf-8")
+        from scorefield.storage import files  # heavy: whoever has numbers to write has it already
+
+        files.replace(Path(where), f"{text}\n".encode())
     return where == "-"
 
 

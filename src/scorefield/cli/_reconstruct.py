@@ -15,6 +15,7 @@ from scorefield.cli import _inputs, _results
 from scorefield.cli._options import Wanted
 from scorefield.cli._output import Results, at_a_terminal
 from scorefield.cli._results import number
+from scorefield.data import opening
 from scorefield.inverse import GaussianNoise, PosteriorSamples, Quality, Units
 from scorefield.inverse.operators import LinearOperator, Operator
 from scorefield.plots import samples
@@ -109,12 +110,12 @@ def _read(wanted: Wanted, spec: str, noise_std: float, path: Path) -> _Measured:
     if not path.exists():
         raise FileNotFoundError(f"--measurement: no file at {path}")
     try:
-        loaded = np.load(path, allow_pickle=False)
+        loaded = opening.arrays(path)
         y = loaded if isinstance(loaded, np.ndarray) else loaded["y"]
-    except (ValueError, OSError, EOFError):
-        raise ValueError(f"--measurement: {path} is no .npy or .npz of numbers") from None
     except KeyError:
         raise ValueError(f"--measurement: {path} has no array `y`") from None
+    except opening.DAMAGE:
+        raise ValueError(f"--measurement: {path} is no .npy or .npz of numbers") from None
     if y.dtype.kind not in "fiub":
         raise ValueError(f"--measurement: {path} holds {y.dtype}, not real numbers")
     tensor = torch.from_numpy(np.asarray(y, dtype=np.float64))

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -36,9 +35,7 @@ def number(value: float) -> str:
 
 def save_npz(path: Path, **arrays: Any) -> Path:
     """Writes arrays of numbers; nothing in the file is a pickle."""
-    plain = {name: np.asarray(a) for name, a in arrays.items()}
-    assert all(a.dtype.kind in "biuf" for a in plain.values())
-    np.savez_compressed(path, **plain)  # type: ignore[arg-type]
+    files.replace(path, files.npz(**arrays))
     return path
 
 

@@ -61,7 +61,7 @@ def distill(
             recipe = runs.check(out, recipe)
         where = runs.device_of(device)
         student = runs.train(
-            out, recipe, device=where, data_dir=data_dir, progress=at_a_terminal(), warn=warn, say=note
+            out, recipe, device=where, data_dir=data_dir, resume=resume, progress=at_a_terminal(), warn=warn, say=note
         )
     if student is not None:
         report, history = student.report(data_dir=data_dir), student.history

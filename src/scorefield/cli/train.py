@@ -12,7 +12,7 @@ import typer
 
 from scorefield.catalogue import PRESETS, known, make
 from scorefield.cli import _options as opt
-from scorefield.cli._output import at_a_terminal, free_folder, made, note, to_json, unused, warn
+from scorefield.cli._output import at_a_terminal, file_name, free_folder, made, note, to_json, unused, warn
 
 
 @opt.reads
@@ -39,6 +39,19 @@ def train(
             help="Go on with the run in --out, for more --steps if given. With --preset or --config: or begin it.",
         ),
     ] = False,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept",
+            help="data or recipe: go on although it is not the run's own any more; data keep the run's units.",
+        ),
+    ] = None,
+    start_over: Annotated[
+        bool,
+        typer.Option(
+            "--start-over", help="Begin again where a run has no whole checkpoint left; what it left is set aside."
+        ),
+    ] = False,
     steps: Annotated[int | None, typer.Option("--steps", min=1, help="Instead of the recipe's own number.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of the weights, the data and the noise.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, ... [default: the best there is]")] = None,
@@ -58,6 +71,10 @@ def train(
     task = None if task is None else known("task", task, ("denoiser", "classifier"))
     if resume and out is None:
         raise ValueError("--resume needs --out, the run to go on with")
+    if resume and out is not None and (out / "checkpoints").is_dir() and not (out / "recipe.toml").is_file():
+        from scorefield import runs
+
+        runs.recover(out, note)
     going_on = resume and out is not None and (out / "recipe.toml").is_file()
     if resume and not going_on and preset is None and config is None:
         raise ValueError(f"--resume: there is no run in {out}. To begin one there, say which: --preset or --config")
@@ -91,7 +108,7 @@ def train(
             recipe = recipes.presets.classifier(recipe)
         # the command that began a run may be repeated, by torchrun after a fault, say; but a run keeps its recipe
         if kept is not None and out is not None:
-            recipe = runs.check(out, recipe)
+            recipe = runs.check(out, recipe, accept or ())
         if show:
             typer.echo(recipes.dumps(recipe), nl=False)
             return
@@ -99,7 +116,7 @@ def train(
         with distributed.process_group():
             folder = out
             if folder is None and first:
-                folder = free_folder(f"runs/{recipe.name}", note if json == "-" else typer.echo)
+                folder = free_folder(f"runs/{file_name(recipe.name)}", note if json == "-" else typer.echo)
                 stack.enter_context(made(folder))
             folder = distributed.from_first(folder)
             run = runs.train(
@@ -107,6 +124,9 @@ def train(
                 recipe,
                 device=where,
                 data_dir=data_dir,
+                resume=resume,
+                accept=accept or (),
+                start_over=start_over,
                 progress=at_a_terminal() and json != "-",
                 warn=warn,
                 say=note,

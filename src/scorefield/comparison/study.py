@@ -134,14 +134,11 @@ def load(folder: str | os.PathLike[str], *, data_dir: Path | None = None) -> Stu
     folder = Path(folder)
     if not (folder / "plan.json").is_file():
         raise FileNotFoundError(f"no comparison at {folder}")
-    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    plan = _json(folder / "plan.json")
     held = _Data(plan["data"], plan["samples"], data_dir)
     found: dict[str, list[Result]] = {}
     for method in METHODS:
-        rows = [
-            json.loads(p.read_text(encoding="utf-8"))
-            for p in (folder / "results").glob(f"{file_of(method.name)}-seed*.json")
-        ]
+        rows = [_json(p) for p in (folder / "results").glob(f"{file_of(method.name)}-seed*.json")]
         made = [Result(**{**row, "measured": Measured(**row["measured"])}) for row in rows]
         if made:
             found[method.name] = sorted(made, key=lambda r: r.seed)
@@ -192,8 +189,8 @@ class _Work:
         scored = self._likelihood(run, method, seed)
         parameters = count(run.model.decoder if isinstance(run.model, VAE) else run.model)
         result = Result(method.name, seed, measured, scored, drawn.nfe, seconds, parameters, trained, training)
-        path.parent.mkdir(exist_ok=True)
-        np.savez_compressed(path.with_suffix(".npz"), raw=drawn.raw.numpy())
+        files.subfolder(path.parent)
+        files.replace(path.with_suffix(".npz"), files.npz(raw=drawn.raw))
         files.replace(path, json.dumps({**asdict(result), "measured": measured._asdict()}).encode())
 
     def network(self, name: str, seed: int) -> tuple[Trained, float, int]:
@@ -272,11 +269,21 @@ def _plan(folder: Path, plan: dict[str, Any]) -> dict[str, float]:
         folder.mkdir(parents=True, exist_ok=True)
         files.replace(path, json.dumps({**plan, "costs": {}}, indent=1).encode())
         return {}
-    there = json.loads(path.read_text(encoding="utf-8"))
+    there = _json(path)
     for key, value in plan.items():
         if there.get(key) != value:
             raise ValueError(f"{folder} compares with {key} {there.get(key)!r}; got {value!r}: choose another folder")
-    return there["costs"]
+    costs = there.get("costs")
+    if not isinstance(costs, dict) or not all(isinstance(cost, int | float) and cost > 0 for cost in costs.values()):
+        raise ValueError(f"{path} is damaged (it has no costs of a step)")
+    return costs
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(files.read(path)))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())})") from None
 
 
 def file_of(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,15 +83,18 @@ def read_text(path: Path, *, header: bool | None, delimiter: str | None, decimal
     lines = lines if named else [line, *lines]
     if not lines or not names:
         raise ValueError(f"{path}: expected rows of numbers; got none")
-    if repeated := sorted({name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()):
+    if repeated := sorted(name for name, times in Counter(names).items() if times > 1):
         raise ValueError(f"{path}: columns must have different names; {repeated[0]!r} is there twice")
     with _opened(path) as file:
         if named:
             next(_rows(file, delimiter))
-        frame = pd.read_csv(
-            file, sep=delimiter, decimal=decimal, header=None, names=list(range(len(names))), skipinitialspace=True,
-            keep_default_na=False, na_values=_variants(), dtype_backend="numpy_nullable",
-        )  # fmt: skip
+        try:
+            frame = pd.read_csv(
+                file, sep=delimiter, decimal=decimal, header=None, names=list(range(len(names))), skipinitialspace=True,
+                keep_default_na=False, na_values=_variants(), dtype_backend="numpy_nullable",
+            )  # fmt: skip
+        except ValueError as error:  # what pandas takes for no table, and csv did
+            raise ValueError(f"{path}: not a text table ({' '.join(str(error).split())})") from None
     if len(frame) != len(lines):
         raise ValueError(f"{path}: not a text table (read as {len(lines):,} rows, and as {len(frame):,})")
     frame.columns = pd.Index(names)

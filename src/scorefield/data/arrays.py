@@ -19,6 +19,7 @@ Layout = Literal["HW", "HWC", "CHW", "L", "LC", "CL", "as-is"]
 KEYS = ("raw", "x", "images", "data", "arr_0")  # what data are called; "raw" is what our own commands write
 LABELS = ("label", "labels", "y")
 CHANNELS = (1, 3, 4)  # of pictures
+FEW = 20  # rows in which all labels may differ, and classes of which most may be missing
 _SERIES = 16  # channels of a series, at most
 _LONG = 4  # times as long as it has channels
 _SHOWN = 6  # classes in a line
@@ -112,11 +113,12 @@ def named(path: str | os.PathLike[str], names: Sequence[str], key: str | None, l
 def classes(where: str, values: NDArray) -> tuple[Tensor, tuple[str, ...]]:
     """Labels of any type as `(N,)` int64, and the names of the classes where they have names.
 
-    Whole numbers from 0 stay as they are; anything else, text for one, is numbered in sorted order. Rows with a single
-    1 among zeros are the classes at which it stands.
+    Whole numbers from 0 that leave few out stay as they are; anything else, text or dates as numbers, is numbered in
+    sorted order. Rows with a single 1 among zeros are the classes at which it stands.
 
     Raises:
-        ValueError: for numbers that are not whole, or several to a row; `where` begins the message.
+        ValueError: for numbers that are not whole, several to a row, or nearly as many as rows; `where` begins the
+            message.
     """
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
@@ -130,13 +132,14 @@ def classes(where: str, values: NDArray) -> tuple[Tensor, tuple[str, ...]]:
         if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.round(values)).all()):
             odd = values[~(np.isfinite(values) & (values == np.round(values)))][0]
             raise ValueError(f"{where}: labels must be classes, whole numbers or text; got {odd}")
-        whole = values.astype(np.int64)
-        if whole.min(initial=0) >= 0:
-            return torch.from_numpy(np.ascontiguousarray(whole)), ()
-        values = whole
+        values = values.astype(np.int64)
     names, number = np.unique(
         np.char.decode(values, "utf-8") if values.dtype.kind == "S" else values, return_inverse=True
     )
+    if len(values) > FEW and 2 * len(names) > len(values):
+        raise ValueError(f"{where}: {len(names):,} different labels of {len(values):,} rows are no classes")
+    if values.dtype.kind == "i" and len(names) and names[0] >= 0 and names[-1] < max(FEW, 4 * len(names)):
+        return torch.from_numpy(np.ascontiguousarray(values)), ()
     return torch.from_numpy(number.astype(np.int64)), tuple(str(name) for name in names)
 
 

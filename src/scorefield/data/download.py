@@ -14,18 +14,20 @@ from __future__ import annotations
 
 import http.client
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scorefield import __version__
-from scorefield.data.idx import unzipped
-from scorefield.data.published import home, is_published, published
+from scorefield.data.opening import unzipped
+from scorefield.data.published import SIZES, home, is_published, published
 
 Progress = Callable[[str, int, int | None], None]  # file, bytes so far, bytes in all if known
 
 TIMEOUT = 30.0  # seconds without a byte
+SLOWEST = 1000.0  # bytes a second over so many seconds, below which the next mirror is asked
 _CHUNK = 1 << 16
 
 
@@ -69,11 +71,12 @@ def _fetch_file(name: str, file: str, folder: Path, mirrors: Sequence[str], prog
     for mirror in mirrors:
         address = f"{mirror.rstrip('/')}/{path.name}"
         try:
-            resumed = _download(address, part, progress)
+            limit = SIZES[file] + SIZES[file] // 100 + 4096  # what cannot be compressed becomes a little larger
+            resumed = _download(address, part, limit, progress)
             if not _verified(name, file, part):
                 part.unlink()
                 if resumed:  # of another mirror's compression, perhaps: once more from the start
-                    _download(address, part, progress)
+                    _download(address, part, limit, progress)
                 if not resumed or not _verified(name, file, part):
                     part.unlink(missing_ok=True)
                     raise MirrorError("the SHA-256 is not the published one")
@@ -92,11 +95,12 @@ def _verified(name: str, file: str, path: Path) -> bool:
         return False
 
 
-def _download(address: str, part: Path, progress: Progress | None) -> bool:
+def _download(address: str, part: Path, limit: int, progress: Progress | None) -> bool:
     """Adds to `part` what it lacks of the file at `address`; whether something was there and was kept.
 
     Raises:
-        MirrorError: when the mirror fails; what has arrived stays in `part`. Errors of writing are left as they are.
+        MirrorError: when the mirror fails, or is too slow; what has arrived stays in `part`, unless it is more than
+            `limit` bytes, as of a mirror without an end. Errors of writing are left as they are.
     """
     start = part.stat().st_size if part.exists() else 0
     try:
@@ -112,9 +116,17 @@ def _download(address: str, part: Path, progress: Progress | None) -> bool:
         length = response.headers.get("Content-Length")
         total = done + int(length) if length and length.isdigit() else None
         with open(part, "ab" if resumed else "wb") as file:
+            since, before = time.monotonic(), done
             while data := _read(response):
                 file.write(data)
                 done += len(data)
+                if done > limit:
+                    file.truncate(0)
+                    raise MirrorError(f"it sent more than {limit:,} bytes, which the file does not have")
+                if (waited := time.monotonic() - since) > TIMEOUT:
+                    if done - before < SLOWEST * waited:
+                        raise MirrorError(f"{done - before:,} bytes in {waited:.0f} seconds are too few")
+                    since, before = time.monotonic(), done
                 if progress:
                     progress(part.name.removesuffix(".part"), done, total)
             file.flush()
@@ -139,7 +151,7 @@ def _open(address: str, start: int) -> http.client.HTTPResponse:
 
 def _read(response: http.client.HTTPResponse) -> bytes:
     try:
-        return response.read(_CHUNK)
+        return response.read1(_CHUNK)  # what is there: `read` waits for all of it
     except (OSError, http.client.HTTPException) as error:
         raise MirrorError(_words(error)) from None
 

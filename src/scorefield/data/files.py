@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scorefield.data import opening
 from scorefield.data._decode import SUFFIXES, Fit, Policy, decode, header
 from scorefield.data.arrays import Layout, Named, arranged, classes, line, named, of_classes
 from scorefield.data.idx import labels_beside, read_idx
 from scorefield.data.images import MAX_PIXELS, ImageFolder, holds_pictures, target_size
+from scorefield.data.opening import a_file
 from scorefield.data.recordings import files_of, read_series
 from scorefield.data.schema import TableSchema
 from scorefield.data.sources import Arrays
@@ -48,6 +48,8 @@ def load(path: str | os.PathLike[str], **policy: Any) -> Arrays | ImageFolder:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
+    if not path.is_dir():
+        a_file(path)
     reader = _reader(path, several="lengths" in policy)
     known = _arguments(reader)
     for name in policy:
@@ -177,7 +179,7 @@ def _reader(path: Path, several: bool = False) -> Callable[..., Arrays | ImageFo
 
 
 def _loaded(path: str | os.PathLike[str], start: bytes) -> Any:
-    with open(path, "rb") as file:
+    with open(a_file(path), "rb") as file:
         got = file.read(len(start))
     if got != start:  # NumPy would take it for a pickle
         raise ValueError(
@@ -185,25 +187,26 @@ def _loaded(path: str | os.PathLike[str], start: bytes) -> Any:
             "Pickles are never loaded"
         )
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: {_reason(error)}") from None
+        return opening.arrays(path)
+    except ValueError as error:
+        raise ValueError(f"{path}: {_reason(error, path)}") from None
 
 
 def _member(path: str | os.PathLike[str], arrays: Any, name: str) -> NDArray:
     try:
         return arrays[name]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}, array {name!r}: {_reason(error)}") from None
+    except opening.DAMAGE as error:
+        raise ValueError(f"{path}, array {name!r}: {_reason(error, path)}") from None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, path: str | os.PathLike[str]) -> str:
     if "pickle" in str(error):
         return (
             "holds Python objects, whose pickles are never loaded, since they can run code; save numbers, or text as "
             "text, a.astype(str)"
         )
-    return f"damaged, or not a NumPy file ({error})"
+    said = " ".join(str(error).removeprefix(f"{path}: ").split())
+    return said if "unpack" in said else f"damaged, or not a NumPy file ({said})"
 
 
 def _arrays(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scorefield.data.opening import unzipped
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -24,21 +24,6 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray:
     return parse_idx(unzipped(path), path)
 
 
-def unzipped(path: str | os.PathLike[str]) -> bytes:
-    """A file's content, decompressed if it is gzip by its first two bytes.
-
-    Raises:
-        ValueError: naming the file, if the compressed data are damaged.
-    """
-    content = Path(path).read_bytes()
-    if content[:2] != b"\x1f\x8b":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: damaged gzip data ({error})") from None
-
-
 def parse_idx(content: bytes, path: str | os.PathLike[str]) -> NDArray:
     """The array in the bytes of an idx file; `path` is for the error.
 
@@ -50,6 +35,8 @@ def parse_idx(content: bytes, path: str | os.PathLike[str]) -> NDArray:
             f"{path}: expected an idx file, which begins 00 00, type, dimensions; got {content[:4].hex(' ')}"
         )
     kind, ndim = np.dtype(_TYPES[content[2]]), content[3]
+    if ndim > 32:
+        raise ValueError(f"{path}: an idx array has at most 32 dimensions here; got {ndim}")
     start = 4 + 4 * ndim
     if len(content) < start:
         raise ValueError(f"{path}: an idx header of {ndim} dimensions needs {start} bytes; got {len(content)}")

@@ -247,5 +247,7 @@ def classes_of(folder: Path, files: Sequence[Path]) -> tuple[tuple[str, ...], Te
     if any(len(p) == 1 for p in parts):
         return (), None
     names = sorted({p[0] for p in parts})
+    if odd := [name for name in names if not name.isprintable()]:  # no UTF-8, or a line end: no name for a label
+        raise ValueError(f"{folder}: the folder {odd[0]!r} is no name for a class, which is text in UTF-8: rename it")
     number = {name: i for i, name in enumerate(names)}
     return tuple(names), torch.tensor([number[p[0]] for p in parts], device="cpu")

@@ -189,8 +189,8 @@ class PCA(nn.Module):
         d = math.prod(self.event_shape)
         if not 1 <= k <= d:
             raise ValueError(f"PCA: k must lie in 1..{d}, the entries of {self.event_shape}; got {k}")
-        self.register_buffer("basis", torch.eye(d, device="cpu")[:, :k].clone())
-        self.register_buffer("centre", torch.zeros(d, device="cpu"))
+        self.register_buffer("basis", torch.eye(d, k, device=torch.get_default_device()))
+        self.register_buffer("centre", torch.zeros(d, device=torch.get_default_device()))
 
     @classmethod
     def fitted(cls, y: Tensor, k: int) -> PCA:

@@ -18,7 +18,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from scorefield.data.idx import parse_idx, unzipped
+from scorefield.data.idx import parse_idx
+from scorefield.data.opening import unzipped
 from scorefield.data.sources import Arrays
 
 Part = Literal["train", "test"]
@@ -33,6 +34,14 @@ class Published(NamedTuple):
     mirrors: tuple[str, ...]  # base addresses, tried in order
     debian: tuple[str, str] | None = None  # the folder, and the package that fills it
 
+
+#: Bytes of the decompressed files, of either set.
+SIZES = {
+    "train-images-idx3-ubyte": 47_040_016,
+    "train-labels-idx1-ubyte": 60_008,
+    "t10k-images-idx3-ubyte": 7_840_016,
+    "t10k-labels-idx1-ubyte": 10_008,
+}
 
 SETS: dict[str, Published] = {
     "mnist": Published(

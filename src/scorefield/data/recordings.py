@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorefield._caller import warn
+from scorefield.data import opening
+from scorefield.data._csv import is_number
 from scorefield.data.images import WAY_OUT, classes_of
 from scorefield.data.sources import Arrays
 
@@ -116,11 +118,13 @@ def read_series(
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error must be 'raise' or 'skip'; got {on_error!r}")
     if path.suffix.lower() == ".npz" and path.is_file():
-        with np.load(path, allow_pickle=False) as archive:
-            return Series(
-                [_oriented(archive[name], layout, f"{path}, array {name!r}") for name in archive.files],
-                lengths=lengths, called=str(path),
-            )  # fmt: skip
+        with opening.arrays(path) as archive:
+            try:
+                each = {name: archive[name] for name in archive.files}
+            except opening.DAMAGE as error:
+                raise ValueError(f"{path}: damaged ({' '.join(str(error).split())})") from None
+        whole = [_oriented(array, layout, f"{path}, array {name!r}") for name, array in each.items()]
+        return Series(whole, lengths=lengths, called=str(path))
     files, found, faults = files_of(path), [], []
     if not files:
         raise ValueError(f"{path}: expected series ({', '.join(SUFFIXES)}); got none")
@@ -163,8 +167,8 @@ def _checked(x: Any, where: str) -> NDArray[np.float64]:
     if array.dtype.kind not in "biuf" or array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{where}: expected numbers (L,) or (C, L); got {array.dtype} of shape {np.shape(x)}")
     array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        channel, place = np.argwhere(~np.isfinite(array))[0].tolist()
+    if (wrong := ~(np.abs(array) <= np.finfo(np.float32).max)).any():  # what it is kept as
+        channel, place = np.argwhere(wrong)[0].tolist()
         raise ValueError(f"{where}: not finite at place {place} of channel {channel}")
     return array
 
@@ -197,9 +201,9 @@ def _read(file: Path, columns: Sequence[str], layout: Channels | None) -> NDArra
         raise ValueError(f"{file}: the file is empty")
     if file.suffix.lower() == ".npy":
         try:
-            array = np.load(file, allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise ValueError(f"{file}: damaged, or not numbers ({' '.join(str(error).split())})") from None
+            array = opening.arrays(file)
+        except ValueError as error:
+            raise ValueError(f"{file}: damaged, or not numbers ({str(error).removeprefix(f'{file}: ')})") from None
         return _oriented(array, layout, str(file))
     with open(file, newline="", encoding="utf-8-sig") as opened:
         try:
@@ -208,7 +212,10 @@ def _read(file: Path, columns: Sequence[str], layout: Channels | None) -> NDArra
             raise ValueError(f"{file}: not a table ({error})") from None
     if not rows:
         raise ValueError(f"{file}: expected rows of numbers; got none")
-    named = not all(map(_is_number, rows[0]))
+    numbers = [is_number(cell.strip()) for cell in rows[0]]
+    named = not all(numbers)
+    if named and any(numbers) and rows[0][0].lower().partition("(")[0].strip() not in TIMES:
+        raise ValueError(f"{file}, row 1: names, or numbers with a typo? got {','.join(rows[0])[:60]!r}")
     names = [name.strip() for name in rows[0]] if named else []
     if missing := [name for name in columns if name not in names]:
         raise ValueError(f"{file}: no column {missing[0]!r}; there are {', '.join(names) or 'no names'}")
@@ -217,17 +224,9 @@ def _read(file: Path, columns: Sequence[str], layout: Channels | None) -> NDArra
     ]
     values = []
     for line, row in enumerate(rows[1:] if named else rows, 2 if named else 1):
-        if len(row) != len(rows[0]) or not all(_is_number(row[j]) for j in kept):
+        if len(row) != len(rows[0]) or not all(is_number(row[j].strip()) for j in kept):
             raise ValueError(f"{file}, row {line}: expected {len(rows[0])} numbers; got {','.join(row)[:60]!r}")
-        values.append([float(row[j]) for j in kept])
+        values.append([float(row[j].strip()) for j in kept])
     if not values or not kept:
         raise ValueError(f"{file}: expected rows of numbers; got none")
     return _checked(np.asarray(values).T, str(file))
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

@@ -10,7 +10,6 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from scorefield.data._columns import CellError, as_numbers, in_a_line, measured
 from scorefield.data._csv import read_text
 from scorefield.data._kinds import Origin, found_label, label_of, refuse_infinite, refuse_odd
+from scorefield.data.opening import a_file, within
 from scorefield.data.schema import Missing, TableSchema
 from scorefield.data.sources import Arrays
 
@@ -61,7 +61,7 @@ def read_csv(
         ValueError: naming the file and, for a cell, its line and column: a missing, infinite or unreadable value;
             dates; text that is no category; a row of another length; an unknown or repeated column; no rows.
     """
-    path = _a_file(path)
+    path = a_file(path)
     text = read_text(path, header=header, delimiter=delimiter, decimal=decimal)
     origin = Origin(str(path), lambda row: f"line {text.lines[row]}", text.cell)
     return _source(text.frame, origin, label, columns, drop, categories, missing, schema, (text.head,))
@@ -90,15 +90,19 @@ def read_parquet(
         raise ValueError(NEEDS_PYARROW.format(path)) from None
     import pandas as pd
 
-    path = _a_file(path)
+    path = a_file(path)
     try:
+        about = pq.read_metadata(path)
+        within(path, about.num_rows * about.num_columns * 8, path.stat().st_size)
         names = pq.read_schema(path).names
         wanted = None
         if columns:
             wanted = [name for name in names if name in columns or label in (None, name)]
         frame = pd.read_parquet(path, columns=wanted, dtype_backend="numpy_nullable")
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: damaged, or not a parquet file ({error})") from None
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise ValueError(f"{path}: damaged, or not a parquet file ({' '.join(str(error).split())})") from None
     for name in frame.columns[[str(kind).startswith("Float") for kind in frame.dtypes]]:
         frame[name] = frame[name].mask(np.isnan(as_numbers(frame[name])))  # not a number is missing, too
     origin = Origin(str(path), lambda row: f"row {row + 1}", lambda row, column: None)
@@ -126,13 +130,6 @@ def from_frame(
             frame[name] = frame[name].convert_dtypes(dtype_backend="numpy_nullable")
     origin = Origin("the table", lambda row: f"row {row + 1}", lambda row, column: None)
     return _source(frame, origin, label, columns, drop, categories, missing, schema, ())
-
-
-def _a_file(path: str | os.PathLike[str]) -> Path:
-    path = Path(path)
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise ValueError(f"{path}: expected a file")
-    return path
 
 
 def _source(

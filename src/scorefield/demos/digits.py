@@ -23,6 +23,7 @@ from scorefield.likelihood import BitsPerDim, bits_per_dim
 from scorefield.plots.page import Row, Section, write_page
 from scorefield.recipes import override, presets
 from scorefield.runs import Trained
+from scorefield.storage import files
 
 PER_CLASS = 10  # images a row in samples.png
 SHOWN = 14  # pairs in neighbours.png
@@ -159,9 +160,10 @@ def run(
         draw_reverse(folder / "reverse.png", trained, transform, budget, seed)
         draw_neighbours(folder / "neighbours.png", made, train, test)
         grey = drawn.to(torch.uint8).numpy()
-        np.savez_compressed(folder / "samples.npz", grey=grey, label=test_labels.numpy(), seed=seed, nfe=images.nfe)
+        arrays = files.npz(grey=grey, label=test_labels, seed=seed, nfe=images.nfe)
+        files.replace(folder / "samples.npz", arrays)
     clock.seconds["total"] = sum(clock.seconds.values())
-    (folder / "metrics.json").write_text(json.dumps(asdict(measured), indent=2) + "\n", encoding="utf-8")
+    files.replace(folder / "metrics.json", (json.dumps(asdict(measured), indent=2) + "\n").encode())
     return Shown(_rows(measured), _report(folder, measured, held_out, device))
 
 

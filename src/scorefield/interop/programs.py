@@ -9,6 +9,7 @@ bool, True for samples that are told none of these. Checks of values, a t beyond
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +76,9 @@ def to_torch_export(
         ValueError: as `program`.
     """
     traced, path = program(denoiser, event_shape, sizes=sizes), Path(path)
-    _whole(path, lambda temporary: torch.export.save(traced, temporary))
+    content = io.BytesIO()
+    torch.export.save(traced, content)
+    replace(path, content.getvalue())
     return path
 
 
@@ -126,13 +129,3 @@ def _example(denoiser: Any, name: str, event: tuple[int, ...], device: torch.dev
     dtype = next((p.dtype for p in denoiser.parameters() if p.is_floating_point()), torch.float32)
     shape = {"vector": (getattr(net, "vector_dim", 0),), "tokens": (TOKENS, getattr(net, "token_dim", 0))}
     return torch.zeros(EXAMPLE, *shape.get(name, event), dtype=dtype, device=device)
-
-
-def _whole(path: Path, write: Any) -> None:
-    """The file `path` of what `write(temporary path)` writes, whole or as it was."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

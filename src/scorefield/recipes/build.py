@@ -39,8 +39,12 @@ class Experiment(NamedTuple):
     read: str = ""  # where the data were found, how many, and what is held out of them
 
 
-def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
+def build(recipe: Recipe, *, data_dir: Path | None = None, transform: Transform | None = None) -> Experiment:
     """Reads the data, measures them, and makes everything the recipe names.
+
+    Args:
+        data_dir: where downloaded sets lie.
+        transform: to be taken instead of measuring the data, as that of data seen before.
 
     Raises:
         ValueError, FileNotFoundError: in one line, by the recipe's key.
@@ -49,7 +53,7 @@ def build(recipe: Recipe, *, data_dir: Path | None = None) -> Experiment:
     source, test, recipe = found.train, found.test, recipe.model_copy(update={"data": found.spec})
     _check_task(recipe, source)
     source = _captioned(source, recipe.data)
-    transform = _transform(recipe.data, source)
+    transform = _transform(recipe.data, source) if transform is None else transform
     if recipe.task in IN_ONE_PASS:
         objective = one_pass.objective(recipe, source.event_shape, transform)
         return Experiment(recipe, objective, _Chosen(source, False), test, transform, _how(recipe), found.said)

@@ -15,7 +15,10 @@ from pydantic import BaseModel, ValidationError
 from scorefield.catalogue import nearest
 from scorefield.recipes.reading import absolute
 from scorefield.recipes.schema import Part, Recipe
+from scorefield.storage import files
 from scorefield.training import record
+
+MOST = 1 << 20  # bytes of a recipe
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
@@ -26,9 +29,7 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
         ValueError: in one line: the key, what was expected, what came.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no recipe at {path}")
-    return absolute(loads(path.read_text(encoding="utf-8"), str(path), overrides), path.resolve().parent, Path())
+    return absolute(loads(_text(path), str(path), overrides), path.resolve().parent, Path())
 
 
 def begun(path: str | os.PathLike[str]) -> Recipe:
@@ -37,10 +38,19 @@ def begun(path: str | os.PathLike[str]) -> Recipe:
     Raises:
         FileNotFoundError, ValueError: as `load`.
     """
-    recipe, values = load(path), tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    recipe, values = load(path), tomllib.loads(_text(Path(path)))
     if "held_out" in values["data"]:
         return recipe
     return recipe.model_copy(update={"data": recipe.data.model_copy(update={"held_out": 0.0})})
+
+
+def _text(path: Path) -> str:
+    if not path.exists():
+        raise FileNotFoundError(f"no recipe at {path}")
+    try:
+        return files.read(path, MOST).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not TOML: it is no UTF-8 ({error.reason} at byte {error.start})") from None
 
 
 def loads(text: str, name: str = "recipe", overrides: Sequence[str] = ()) -> Recipe:
@@ -53,6 +63,8 @@ def loads(text: str, name: str = "recipe", overrides: Sequence[str] = ()) -> Rec
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{name} is not TOML: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{name}: nested too deep to be a recipe") from None
     return _with(values, overrides, name)
 
 

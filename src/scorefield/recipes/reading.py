@@ -8,10 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from scorefield import catalogue, data
-from scorefield.data import ImageFolder, Source
+from scorefield.data import ImageFolder, Source, opening
 from scorefield.recipes.schema import HELD_OUT, Data, Recipe
 from scorefield.recipes.sources import drawn
 
@@ -127,7 +125,7 @@ def _groups(path: Path, name: str, policy: dict[str, Any]) -> tuple[Sequence[obj
         return None, policy
     kind = path.suffix.lower()
     if kind == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
+        with opening.arrays(path) as arrays:
             if name not in arrays.files:
                 raise ValueError(f"data.groups: {path} has no array {name!r}; there are {', '.join(arrays.files)}")
             return arrays[name].tolist(), policy

@@ -8,13 +8,14 @@
 `training.Run`; a checkpoint by itself, without its folder, loads too.
 """
 
+from scorefield.runs.bound import RECIPE, check, recover
 from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
 from scorefield.runs.diagnosing import examine
 from scorefield.runs.drawing import Drawn, captions, draw, labels
 from scorefield.runs.evaluating import Evaluated, evaluate
-from scorefield.runs.trained import RECIPE, Trained, load
-from scorefield.runs.training import Interrupted, check, train
+from scorefield.runs.trained import Trained, load
+from scorefield.runs.training import Interrupted, train
 
 __all__ = [
     "RECIPE",
@@ -31,5 +32,6 @@ __all__ = [
     "examine",
     "labels",
     "load",
+    "recover",
     "train",
 ]

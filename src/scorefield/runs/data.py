@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scorefield import catalogue, data, recipes
-from scorefield.data import Source, TableSchema, Transform
+from scorefield.data import Source, TableSchema, Transform, opening
 from scorefield.randomness import Stream
 from scorefield.recipes import Recipe
 from scorefield.storage import files
@@ -91,8 +91,8 @@ def record(folder: Path, source: Source) -> None:
 def trained_on(recipe: Recipe, folder: Path | None, data_dir: Path | None) -> NDArray[np.uint64] | None:
     """The hashes of the rows a run was trained on, in order; None where nobody knows."""
     if folder is not None and (folder / ROWS).is_file():
-        with contextlib.suppress(ValueError, OSError, EOFError):  # damaged: then as of a run without
-            return np.load(folder / ROWS, allow_pickle=False)
+        with contextlib.suppress(ValueError):  # damaged: then as of a run without
+            return opening.arrays(folder / ROWS)
     if recipe.data.source in catalogue.SHAPES:
         return None  # drawn: no row twice
     try:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scorefield import catalogue, data, recipes
 from scorefield._caller import warn
-from scorefield.data import Batch, Requantised, Source, Transform
+from scorefield.data import Batch, Requantised, Source, Transform, opening
 from scorefield.data.arrays import fitting
 from scorefield.data.images import SUFFIXES, holds_pictures
 from scorefield.recipes import Data
@@ -107,7 +107,7 @@ def _array(
 ) -> Source:
     """By the layout that makes of it events of the run's, where none is said."""
     if path.suffix.lower() == ".npz":  # names that another file need not have
-        with np.load(path, allow_pickle=False) as arrays:
+        with opening.arrays(path) as arrays:
             kept = {k: v for k, v in kept.items() if k not in ("key", "label") or v in arrays.files}
     given = {**kept, **({} if levels is None else {"levels": levels}), **policy}
     if "layout" in policy:

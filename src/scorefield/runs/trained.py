@@ -25,6 +25,7 @@ from scorefield.plots.shown import Look
 from scorefield.randomness import Stream
 from scorefield.recipes import Data, Recipe
 from scorefield.runs import data, guiding, reporting, tunings
+from scorefield.runs.bound import RECIPE, of_checkpoints
 from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
 from scorefield.runs.drawing import Drawn, captions, draw, labels, look_of
@@ -35,7 +36,6 @@ from scorefield.solvers import Solver, Tuned
 from scorefield.storage import models, weights
 from scorefield.training import History, Run
 
-RECIPE = "recipe.toml"
 EXAMPLES = 64  # held-out data that a posterior's covariance is measured on
 
 Warn = Callable[[str], None]
@@ -45,8 +45,7 @@ Warn = Callable[[str], None]
 class Trained:
     """A trained model with its folder, or a checkpoint by itself; made by `load` and by `train`.
 
-    A run of `train --task classifier` is one too: it has a `classifier` in the place of a `denoiser`. A VAE
-    or a GAN has neither, only its `model`.
+    A classifier's run has a `classifier` in the place of a `denoiser`, a VAE's or GAN's neither, only its `model`.
     """
 
     model: Denoiser | NoiseConditional | Generative  # averaged weights, in eval mode
@@ -60,9 +59,10 @@ class Trained:
 
     @cached_property
     def recipe(self) -> Recipe | None:
-        """What was trained, read from the folder; None for a checkpoint by itself."""
-        path = None if self.folder is None else self.folder / RECIPE
-        return recipes.begun(path) if path is not None and path.is_file() else None
+        """What was trained, read from the folder, or where it was lost from a checkpoint; None for a file by itself."""
+        if self.folder is None or (self.folder / RECIPE).is_file():
+            return None if self.folder is None else recipes.begun(self.folder / RECIPE)
+        return of_checkpoints(self.folder)
 
     @property
     def name(self) -> str:

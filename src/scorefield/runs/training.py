@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,12 @@ from scorefield.plots import samples
 from scorefield.randomness import Stream
 from scorefield.recipes import Experiment, Recipe
 from scorefield.runs import data
+from scorefield.runs.bound import ACCEPTED, RECIPE, check, units_of
 from scorefield.runs.device import device_of
 from scorefield.runs.drawing import draw, look_of
 from scorefield.runs.pace import Pace
-from scorefield.runs.trained import RECIPE, Trained, load
-from scorefield.storage.files import replace as replace_file
+from scorefield.runs.trained import Trained, load
+from scorefield.storage import files
 from scorefield.training import Fit, Logger, Run, TensorBoard, WandB, distributed, fit
 from scorefield.training.run import METRICS
 
@@ -57,14 +58,17 @@ def train(
     device: torch.device | str | None = None,
     data_dir: Path | None = None,
     progress: bool = False,
+    resume: bool = True,
+    accept: Collection[str] = (),
+    start_over: bool = False,
     say: Callable[[str], None] | None = None,
     warn: Callable[[str], None] = warn_caller,
 ) -> Trained | None:
     """Trains `recipe` in `folder`, going on from its last checkpoint if there is one.
 
-    A run goes on with its own recipe, but for its length, its machine and its logging: those the folder's recipe takes
-    over. The folder's recipe has absolute paths, so that its data are found from any working directory, and says what
-    was held out. A start that fails leaves nothing behind.
+    A run goes on with its own recipe, that of its checkpoints, but for its length, its machine and its logging: those
+    the folder's recipe takes over. The folder's recipe has absolute paths, so that its data are found from any working
+    directory, and says what was held out. A start that fails leaves nothing behind.
 
     Under torchrun every process calls this alike; those that are not the first write nothing and get None.
 
@@ -73,20 +77,28 @@ def train(
         device: the best there is unless given.
         data_dir: where downloaded sets lie.
         progress: show a bar.
+        resume: False refuses a folder that holds a run.
+        accept: what may have changed since the run began: "data", to go on with others in the units of those it was
+            begun with, "recipe", to go on with this one.
+        start_over: where a run was, and none of its checkpoints can be used: set aside what it left, and begin.
         say: takes a line about how the data were read and what is held out of them, and after a few steps about what
             training will take.
         warn: takes a line about a damaged checkpoint that was passed over.
 
     Raises:
         Interrupted: after SIGINT or SIGTERM, once what was trained so far is saved.
-        ValueError, FileNotFoundError: for a recipe that can't be built or is not the folder's, a folder that is
-            in use.
+        ValueError: for a recipe that can't be built or is not the run's, data that are not, a folder that is in use, or
+            has a run none of whose checkpoints can be used.
+        FileNotFoundError: for data that are not there.
         FloatingPointError: as `fit`.
     """
     folder, device = Path(folder), device_of(device)
-    recipe = check(folder, recipes.absolute(recipe, Path()))
-    experiment = recipes.build(recipe, data_dir=data_dir)
-    recipe = check(folder, experiment.recipe)  # again, now that is known whether there is enough to hold some out
+    if wrong := [name for name in accept if name not in ACCEPTED]:
+        raise ValueError(f"accept takes {' and '.join(ACCEPTED)}; got {wrong[0]!r}")
+    recipe = check(folder, recipes.absolute(recipe, Path()), accept)
+    units = units_of(folder, warn) if "data" in accept else None
+    experiment = recipes.build(recipe, data_dir=data_dir, transform=units)
+    recipe = check(folder, experiment.recipe, accept)  # again: whether there is enough to hold some out is known now
     first = distributed.rank() == 0
     if first and say is not None:
         for line in (*getattr(experiment.source, "said", ()), *([experiment.read] if experiment.read else [])):
@@ -95,20 +107,27 @@ def train(
     run = Run(
         folder,
         meta=_meta(experiment),
+        recipe=recipes.dumps(recipe.model_copy(update={"logging": type(logging)()})),  # equal runs may log otherwise
+        accept=accept,
+        start_over=start_over,
         checkpoint_every=logging.checkpoint_every,
         keep=logging.keep,
         keep_every=logging.keep_every,
         sample_every=logging.sample_every if recipe.task != "classifier" else None,
         on_sample=lambda denoiser, step: _sample_into(folder / "samples", denoiser, experiment, step),
-        loggers=_loggers(folder, recipe) if first else (),
         warn=warn,
     )
     with _or_nothing(folder) if first else contextlib.nullcontext(), run.opened():
         if first:
+            if not resume and any(os.path.lexists(folder / name) for name in (RECIPE, *_OF_STEPS[:2])):
+                raise ValueError(f"{folder} holds a run, which another process has begun meanwhile")
+            if check(folder, recipe, accept) != recipe:  # what holds now that nobody else writes there
+                raise ValueError(f"{folder / RECIPE} was changed by another process meanwhile: try again")
             if not ((folder / RECIPE).is_file() and recipes.begun(folder / RECIPE) == recipe):
-                replace_file(folder / RECIPE, recipes.dumps(recipe).encode())
-            if recipe.data.source not in SHAPES:  # whose draws are never the same
+                files.replace(folder / RECIPE, recipes.dumps(recipe).encode())
+            if recipe.data.source not in SHAPES and ("data" in accept or not (folder / data.ROWS).is_file()):
                 data.record(folder, experiment.source)
+            run.loggers = _loggers(folder, recipe)
         pace = Pace(say, experiment.source.event_shape, device, logging.sample_every) if first and say else None
         told = {} if pace is None else {"on_step": pace}
         denoiser = experiment.denoiser.to(device)
@@ -130,7 +149,7 @@ def _or_nothing(folder: Path) -> Iterator[None]:
     except BaseException:
         if empty and folder.is_dir() and not any(path for name in _OF_STEPS for path in folder.glob(name)):
             for path in folder.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         for path in new:
             with contextlib.suppress(OSError):  # not empty
                 path.rmdir()
@@ -138,22 +157,6 @@ def _or_nothing(folder: Path) -> Iterator[None]:
 
 
 _OF_STEPS = (METRICS, "checkpoints", "dump-*")  # what a run that made one has
-
-
-def check(folder: Path, recipe: Recipe) -> Recipe:
-    """`recipe` as the one to go on with in `folder`, whose own may differ in its length, its machine and its logging.
-
-    Raises:
-        ValueError: for one that differs in more; by the first key.
-    """
-    if not (folder / RECIPE).is_file():
-        return recipe
-    there = recipes.begun(folder / RECIPE)
-    recipe = recipes.going_on(there, recipe)
-    if different := recipes.difference(there, recipe):
-        key, old, new = different
-        raise ValueError(f"a run goes on with the recipe in {folder}, where {key} is {old}; got {new}")
-    return recipe
 
 
 def _meta(experiment: Experiment) -> dict[str, Any]:
@@ -170,6 +173,8 @@ def _meta(experiment: Experiment) -> dict[str, Any]:
 
 def _loggers(folder: Path, recipe: Recipe) -> list[Logger]:
     logging, loggers = recipe.logging, []
+    for name in ("tensorboard", "wandb"):  # written by others, who follow links
+        files.refuse_link(folder / name)
     if logging.tensorboard:
         loggers.append(TensorBoard(folder / "tensorboard"))
     if logging.wandb:
@@ -194,8 +199,7 @@ def _sample_into(folder: Path, denoiser: NetworkDenoiser | Generative, experimen
     label = how.get("cond", {}).get("label")
     figure = samples.of_samples(drawn.raw, experiment.transform, look, label, real.x)
     if figure is not None and distributed.rank() == 0:
-        folder.mkdir(exist_ok=True)
-        plots.save(figure, folder / f"step-{step:06d}.png")
+        plots.save(figure, files.subfolder(folder) / f"step-{step:06d}.png")
 
 
 def _spread(n: int, most: int) -> torch.Tensor:

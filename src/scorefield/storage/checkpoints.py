@@ -6,9 +6,7 @@ A checkpoint is written beside its place, in `.step-000123.<pid>.tmp`: every fil
 the folder; then it is renamed, and the parent made durable. A rename happens or does not, so whenever this is
 interrupted every `step-...` folder is whole. Deleting goes the other way: renamed first, then deleted. What happens to
 a folder later (a bad disk, a copy cut short) the manifest shows, and `latest` passes over it. A folder of a another
-format is no damage: whoever meets one is told so, and leaves it as it is.
-
-Files are safetensors or JSON: nothing in a checkpoint can run.
+format is no damage: whoever meets one is told so, and leaves it. Files are safetensors or JSON: nothing can run.
 """
 
 from __future__ import annotations
@@ -29,6 +27,7 @@ from filelock import FileLock, Timeout
 
 FORMAT = 1
 STATE, MANIFEST = "state.json", "manifest.json"
+TEXT = 64 << 20  # bytes of a manifest or a state
 CHUNK = 1 << 24  # bytes handed to one write()
 
 Content = bytes | Callable[[BinaryIO], object]
@@ -64,7 +63,7 @@ def write(root: Path, step: int, files: Mapping[str, Content], state: Mapping[st
         if not _FILE.fullmatch(name) or name in (STATE, MANIFEST):
             raise ValueError(f"files must be named *.safetensors or *.json, not {STATE} or {MANIFEST}; got {name!r}")
     try:
-        contents: dict[str, Content] = {**files, STATE: _text(dict(state))}
+        contents: dict[str, Content] = {**files, STATE: json.dumps(dict(state), indent=1).encode()}
     except TypeError as error:
         raise ValueError(f"state must be plain values that JSON can hold: {error}") from None
     target = root / _name(step)
@@ -79,7 +78,8 @@ def write(root: Path, step: int, files: Mapping[str, Content], state: Mapping[st
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, {free:,} bytes are free")
         with _being_written(root / f".{target.name}.{os.getpid()}.tmp") as folder:
             entries = {name: _write(folder / name, content) for name, content in contents.items()}
-            _write(folder / MANIFEST, _text({"format": FORMAT, "step": step, "files": entries}))
+            manifest = {"format": FORMAT, "step": step, "files": entries}
+            _write(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
             _sync(folder)
             if os.path.lexists(target):  # damaged; a folder cannot be renamed over another
                 _discard(target)
@@ -110,9 +110,8 @@ def latest(root: Path, warn: Callable[[str], None]) -> Path | None:
         ValueError: for a newer one of another format, which is not to be started over.
     """
     damaged, found = [], None
-    for _, folder in sorted(_steps(root).items(), reverse=True):
-        damage = _damage(folder)
-        if not damage:
+    for _, folder in sorted(steps(root).items(), reverse=True):
+        if not (damage := _damage(folder)):
             found = folder
             break
         damaged.append(f"{folder} is damaged ({damage})")
@@ -132,13 +131,13 @@ def prune(root: Path, keep: int, keep_every: int | None = None) -> None:
     """
     if keep < 1 or (keep_every is not None and keep_every < 1):
         raise ValueError(f"keep and keep_every must be at least 1; got {keep} and {keep_every}")
-    folders = _steps(root)
+    folders = steps(root)
     newest_first = sorted(folders, reverse=True)
     old = [step for step in newest_first[keep:] if keep_every is None or step % keep_every]
     if not old:
         return
     _sweep(root)
-    foreign = {step for step, folder in folders.items() if _is_other(_format(folder))}
+    foreign = {step for step, folder in folders.items() if _format(folder) not in (None, FORMAT)}
     whole = next((step for step in newest_first if step not in foreign and not _damage(folders[step])), None)
     if whole is not None:
         for step in old:
@@ -153,39 +152,44 @@ def read_state(folder: Path) -> dict[str, Any]:
         ValueError: for a file that is missing, or not a JSON object.
     """
     try:
-        return dict(json.loads((folder / STATE).read_bytes()))
+        return dict(_json(folder / STATE))
     except FileNotFoundError:
         raise ValueError(f"{folder} is damaged ({STATE}: missing)") from None
     except (ValueError, TypeError, RecursionError):
         raise ValueError(f"{folder} is damaged ({STATE}: not a JSON object)") from None
 
 
+def steps(root: Path) -> dict[int, Path]:
+    """All that are called as checkpoints are, whole or not, and no links."""
+    try:
+        matches = [(_NAME.fullmatch(entry.name), entry) for entry in os.scandir(root) if not entry.is_symlink()]
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {
+        int(match[1]): root / entry.name for match, entry in matches if match and entry.name == _name(int(match[1]))
+    }
+
+
 def _name(step: int) -> str:
     return f"step-{step:06d}"
-
-
-def _steps(root: Path) -> dict[int, Path]:
-    matches = ((_NAME.fullmatch(path.name), path) for path in root.glob("step-*"))
-    return {int(match[1]): path for match, path in matches if match and path.name == _name(int(match[1]))}
-
-
-def _text(value: Any) -> bytes:
-    return json.dumps(value, indent=1).encode()
 
 
 # Reading.
 
 
+def _json(path: Path) -> Any:
+    """What a text of bounded size says; a pipe would be waited for, and of a longer one the end is missing."""
+    if not path.is_file() and not path.is_dir():
+        raise FileNotFoundError(path)
+    with path.open("rb") as file:
+        return json.loads(file.read(TEXT))
+
+
 def _format(folder: Path) -> Any:
     """What the manifest says it is; None where it says nothing."""
-    try:
-        return json.loads((folder / MANIFEST).read_bytes())["format"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _is_other(kind: Any) -> bool:
-    return isinstance(kind, int) and kind != FORMAT
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        return _json(folder / MANIFEST)["format"]
+    return None
 
 
 def _damage(folder: Path) -> str:
@@ -195,19 +199,17 @@ def _damage(folder: Path) -> str:
         ValueError: for one of another format: what it holds is not for this version to judge.
     """
     kind = _format(folder)
-    if _is_other(kind):
+    if isinstance(kind, int) and kind != FORMAT:
         raise ValueError(
             f"{folder} has checkpoint format {kind}; this version reads {FORMAT}: go on with the version that wrote it"
         )
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = _json(folder / MANIFEST)
         step = _name(manifest["step"])
         files = {name: (int(entry["size"]), entry["sha256"]) for name, entry in manifest["files"].items()}
-    except FileNotFoundError:
-        return f"{MANIFEST}: missing"
     except OSError as error:
-        return f"{MANIFEST}: {error.strerror}"
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"{MANIFEST}: {error.strerror or 'missing'}"
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return f"{MANIFEST}: not a manifest"
     if kind != FORMAT:
         return f"{MANIFEST}: format {kind}; this version reads {FORMAT}"
@@ -239,11 +241,11 @@ def _difference(path: Path, size: int, checksum: str) -> str:
 
 def _size(root: Path, contents: Mapping[str, Content]) -> int:
     """Bytes needed; a file not yet made counts as much as the newest checkpoint's of that name."""
-    before: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        before = json.loads((max(_steps(root).items())[1] / MANIFEST).read_bytes())["files"]
-    sizes = {name: int(entry["size"]) for name, entry in before.items()}
-    return sum(len(c) if isinstance(c, bytes) else sizes.get(name, 0) for name, c in contents.items())
+    before: dict[str, int] = {}
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        found = _json(max(steps(root).items())[1] / MANIFEST)["files"]
+        before = {name: int(entry["size"]) for name, entry in found.items()}
+    return sum(len(c) if isinstance(c, bytes) else before.get(name, 0) for name, c in contents.items())
 
 
 def _write(path: Path, content: Content) -> dict[str, Any]:

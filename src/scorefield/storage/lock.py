@@ -14,6 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from scorefield.storage.files import read, refuse_link, replace
+
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
@@ -21,19 +23,21 @@ def hold(folder: Path) -> Iterator[None]:
 
     Raises:
         ValueError: if it is held already: by which process, and since when; or if it is not a folder.
-        OSError: if the file system cannot be written to or has no locks.
+        OSError: if the file system cannot be written to or has no locks, or a file of the lock is a link.
     """
     if not folder.is_dir():
         raise ValueError(f"folder must exist to be locked; there is none at {folder}")
-    lock, holder = FileLock(folder / ".lock", thread_local=False), folder / ".holder"
+    place, holder = folder / ".lock", folder / ".holder"
+    refuse_link(place)  # it would be emptied
+    lock = FileLock(place, thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        who = holder.read_text(encoding="utf-8").strip() if holder.is_file() else ""
+        who = read(holder).decode(errors="replace").strip() if holder.is_file() else ""
         raise ValueError(f"{folder} is in use by {who or 'another process'}") from None
     try:
         since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
-        holder.write_text(f"process {os.getpid()} since {since}\n", encoding="utf-8")
+        replace(holder, f"process {os.getpid()} since {since}\n".encode())
         yield
     finally:
         holder.unlink(missing_ok=True)

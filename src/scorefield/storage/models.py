@@ -12,8 +12,6 @@ the weights are kept all the same, and `load` asks for the part, `load(path, net
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,19 +19,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import numpy as np
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from scorefield._caller import warn
-from scorefield.catalogue import MODELS, Entry, find, stored_classes
-from scorefield.data import Standardize, Transform
-from scorefield.data.latent_space import LatentSpace
+from scorefield.catalogue import find
+from scorefield.data import Transform
 from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
 from scorefield.storage.compiled import plain_name, plain_names, uncompiled
+from scorefield.storage.described import bounded, describe, plain_meta, trained_classes
 from scorefield.storage.files import replace, to_json
 from scorefield.storage.sharded import class_of, full
 from scorefield.tensors import as_tensor
@@ -117,7 +113,7 @@ def dumps(
     read_so = {name: value for name in READ_SO if isinstance(value := getattr(denoiser, name, None), str | int)}
     description = {
         "scorefield": NAMED if read_so else WITHOUT if missing else FORMAT,
-        "model": next(cls.__name__ for cls in type(denoiser).__mro__ if cls.__name__ in _models()),
+        "model": next(cls.__name__ for cls in type(denoiser).__mro__ if cls.__name__ in trained_classes()),
         "transform": None,
         **{name: _named(part) if name in missing else describe(part) for name, part in parts.items()},
         "data_mean": None if isinstance(mean, Tensor) else mean,
@@ -241,16 +237,17 @@ def read(
     if needed:
         raise ValueError(f"{path}: {reminder(needed)}")
     try:
-        kind: Any = find(_models()[description.get("model", "NetworkDenoiser")])
+        kind: Any = find(trained_classes()[description.get("model", "NetworkDenoiser")])
         if "made" in description:
-            whole = {name: build(v, known) if isinstance(v, Mapping) else v for name, v in description["made"].items()}
+            made = description["made"]
+            whole = {n: bounded(v, known, tensors, "model.") if isinstance(v, Mapping) else v for n, v in made.items()}
             whole.pop("type")
             transform = _part("transform", description["transform"], known, parts, tensors)
             model = kind(**whole)
             _filled("model", model, tensors)
             if tensors:
                 raise ValueError(f"{next(iter(tensors))!r} is of no part of it")
-            return model.eval(), transform, description["meta"]
+            return model.eval(), transform, plain_meta(description["meta"])
         made = {name: _part(name, description.get(name), known, parts, tensors) for name in PARTS}
         transform, origin = made.pop("transform"), made.pop("origin")
         model = kind(
@@ -265,8 +262,8 @@ def read(
             model.data_range = getattr(transform, "data_range", None)
         if tensors:
             raise ValueError(f"{next(iter(tensors))!r} is of no part of it")
-        return model.eval(), transform, description["meta"]
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, RecursionError) as error:
+        return model.eval(), transform, plain_meta(description["meta"])
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         reason = " ".join(str(error).split())  # torch's own goes over several lines
         raise ValueError(f"{path} does not describe a denoiser: {reason}") from None
 
@@ -275,7 +272,7 @@ def _part(
     name: str, described: Any, known: Mapping[str, type], given: Mapping[str, Any], tensors: dict[str, Tensor]
 ) -> Any:
     """The part that is given, or else was described; its weights, if it has any, are taken out of `tensors`."""
-    part = given[name] if name in given else described and build(described, known)
+    part = given[name] if name in given else described and bounded(described, known, tensors, f"{name}.")
     module = uncompiled(part)
     if isinstance(module, nn.Module):
         _filled(name, module, tensors)
@@ -321,49 +318,6 @@ def modules(denoiser: NoiseConditional) -> dict[str, nn.Module]:
     return {name: part for name, part in _parts(denoiser, None).items() if isinstance(part, nn.Module)}
 
 
-def describe(value: Any) -> dict[str, Any]:
-    """`value` as plain data: its class's name and the arguments of its constructor.
-
-    Raises:
-        ValueError: for an argument that is not an attribute, or not a plain value.
-    """
-    value = uncompiled(value)
-    cls = class_of(value)
-    if dataclasses.is_dataclass(value):
-        names = [f.name for f in dataclasses.fields(value) if f.init]
-    else:
-        names = list(inspect.signature(cls).parameters)
-    missing = [name for name in names if not hasattr(value, name)]
-    if missing:
-        raise ValueError(
-            f"{cls.__name__} can't be described: its constructor's argument {missing[0]!r} is not an attribute"
-        )
-    return {"type": cls.__name__, **{name: _plain(getattr(value, name), inside=value) for name in names}}
-
-
-def build(description: Mapping[str, Any], types: Mapping[str, type] = MappingProxyType({})) -> Any:
-    """The value that `describe` described; `types` are classes by name, before those of the catalogue.
-
-    Raises:
-        ValueError: for an unknown type.
-    """
-    arguments = {
-        name: build(value, types) if isinstance(value, Mapping) else value for name, value in description.items()
-    }
-    name = arguments.pop("type")
-    if name in types:
-        return types[name](**arguments)
-    place = stored_classes().get(name)
-    if place is None:
-        raise ValueError(f"unknown type {name!r} in a checkpoint; pass its class in `types` if it is yours")
-    return find(place)(**arguments)
-
-
-def _models() -> dict[str, Entry]:
-    """Where what is trained stands, by the name of its class."""
-    return {str(entry).rpartition(":")[2]: entry for entry in MODELS.values()}
-
-
 def _parts(denoiser: NoiseConditional, transform: Transform | None) -> dict[str, Any]:
     origin = getattr(denoiser, "origin", None)
     parts = (denoiser.net, denoiser.schedule, denoiser.parameterization, transform, origin)
@@ -380,20 +334,3 @@ def _statistic(value: Any) -> Tensor | float:
         return value
     tensor = as_tensor(value)
     return tensor if tensor.ndim else float(tensor)
-
-
-def _plain(value: Any, inside: Any = None) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(torch.float64).tolist() if value.is_floating_point() else value.tolist()
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    whole = isinstance(inside, LatentSpace | Standardize) or (
-        inside is not None and class_of(inside).__name__ in _models()
-    )
-    if whole and (isinstance(value, nn.Module) or dataclasses.is_dataclass(value)):
-        return describe(value)  # its weights are among those of the whole
-    if isinstance(value, nn.Module) or not isinstance(value, str | int | float | bool | None):
-        raise ValueError(f"only plain values can be kept in a checkpoint; got {value!r}")
-    return value

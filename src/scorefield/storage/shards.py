@@ -18,7 +18,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from filelock import FileLock
 
-from scorefield.storage.files import replace, to_json
+from scorefield.storage.files import Appended, refuse_link, replace, to_json
 
 PLAN, MANIFEST = "plan.json", "manifest.jsonl"
 KINDS = ("npz", "tar")
@@ -185,14 +184,16 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _list(folder: Path, entry: Mapping[str, Any]) -> None:
     """Adds a line, on one of its own even behind one that was cut off."""
-    with FileLock(folder / ".lock"), open(folder / MANIFEST, "ab+") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(json.dumps(entry).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    path, lock = folder / MANIFEST, folder / ".lock"
+    refuse_link(lock)  # it would be emptied
+    with FileLock(lock):
+        whole = not path.is_file() or path.read_bytes()[-1:] in (b"", b"\n")
+        manifest = Appended(path)
+        try:
+            manifest.write(b"\n" * (not whole) + json.dumps(entry).encode() + b"\n")
+            manifest.sync()
+        finally:
+            manifest.close()
 
 
 def _made(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,13 +26,14 @@ from scorefield.randomness import Stream
 from scorefield.storage import sharded
 from scorefield.storage.compiled import plain_name, plain_names
 from scorefield.storage.files import to_json
-from scorefield.training import batches, distributed, precision, record
+from scorefield.training import batches, distributed, fingerprint, precision, record
 from scorefield.training.arguments import number, per_sample
 from scorefield.training.ema import EMA, PowerEMA
 from scorefield.training.objective import Now, Objective
 from scorefield.training.options import Options
 from scorefield.training.turns import Mover, Undo, movers
 
+_KINDS = ("count", "event_shape", "levels", "num_classes")  # of data, besides what they hold
 RESERVED = ("step", "lr", "seconds", "gradient_norm")  # what the log has of every step, besides the loss
 FILES = ("ema", "optim", "batch")  # what other files are called
 
@@ -247,6 +248,7 @@ class Engine:
                 "event_shape": list(source.event_shape),
                 "levels": source.levels,
                 "num_classes": source.num_classes,
+                **fingerprint.of(source),
             },
             **self.objective.record(),
         }
@@ -258,22 +260,31 @@ class Engine:
             ValueError: if the objective's own take a name of the engine's, or JSON cannot hold them.
         """
         own = self.objective.state()
-        if taken := [name for name in ("step", "seed", "record", "averages") if name in own]:
+        if taken := [name for name in ("step", "seed", "record", "averages", "recipe") if name in own]:
             raise ValueError(f"state must not hold {taken[0]!r}, which is the engine's")
         averages = {name: average.state() for name, average in self.averages.items()}
         state = {"seed": self.options.seed, "record": self._record, "averages": averages, **own}
         return json.loads(to_json(state, "state"))
 
-    def load(self, folder: Path, state: dict[str, Any]) -> None:
+    def load(self, folder: Path, state: dict[str, Any], accept: Collection[str] = ()) -> None:
         """Takes up what `files` and `state` kept in `folder`.
+
+        Args:
+            accept: what may differ: "data", or "recipe" for all else.
 
         Raises:
             ValueError: if they are of another run: of another seed, optimiser, network, ...
         """
         # 0.1.0 kept the seed alone
-        if found := record.difference(state.get("record", {"seed": state["seed"]}), self._record):
-            name, there, here = found
-            raise ValueError(f"{folder} is of another run: {name} is {there} there; got {here}")
+        there = state.get("record", {"seed": state["seed"]})
+        there = {n: v for n, v in there.items() if ("data" if n == "data" else "recipe") not in accept}
+        if found := record.difference(there, self._record):
+            name, old, new = found
+            accepted = "data" if name.startswith("data.") else "recipe"
+            what = f"{name} is {old} there; got {new}"
+            if accepted == "data" and name.removeprefix("data.") not in _KINDS:
+                what = f"the data are others than those it was trained on ({name} differs)"
+            raise ValueError(f"{folder} is of another run: {what}. To go on all the same: --accept {accepted}")
         with torch.no_grad():
             for name, (model, module) in self._kept.items():
                 path, own = folder / f"{name}.safetensors", plain_names(self.objective.saved(module).state_dict())

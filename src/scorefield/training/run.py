@@ -5,26 +5,25 @@
     metrics.jsonl           one line a step; null for what was not finite
     dump-step-000123/       what a step saw whose loss was not finite, where nothing helped
 
-Only the first process writes. A run is a function of its seed, so going on from a checkpoint means: its weights, its
-optimiser, its step; `metrics.jsonl` is cut back to that step.
+Only the first process writes, and never through a link. A run is a function of its seed, so going on from a checkpoint
+means: its weights, its optimiser, its step; `metrics.jsonl` is cut back to that step.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import math
+import errno
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import safetensors.torch
 
 from scorefield._caller import warn
-from scorefield.storage import checkpoints
+from scorefield.storage import checkpoints, files
 from scorefield.storage.lock import hold
-from scorefield.training import batches, distributed
+from scorefield.training import batches, distributed, log
 from scorefield.training.arguments import whole
 from scorefield.training.loggers import Logger
 
@@ -41,6 +40,9 @@ class Run:
     Args:
         folder: made if missing; `opened` locks it for as long as the run lasts.
         meta: plain values kept in every checkpoint's files: the recipe's name, the event's shape.
+        recipe: the text of what is trained, kept in every checkpoint's state.
+        accept: in what the run may differ from the one whose checkpoint it goes on from: "data", "recipe" (all else).
+        start_over: set aside what cannot be gone on from, and begin; unless given it is refused.
         checkpoint_every: steps between checkpoints; the last step is saved in any case.
         keep, keep_every: how many checkpoints stay, and of which steps all do (see `checkpoints.prune`).
         sample_every: steps between calls of `on_sample`.
@@ -58,6 +60,9 @@ class Run:
         folder: str | os.PathLike[str],
         *,
         meta: Mapping[str, Any] | None = None,
+        recipe: str | None = None,
+        accept: Collection[str] = (),
+        start_over: bool = False,
         checkpoint_every: SupportsIndex = 1000,
         keep: SupportsIndex = 3,
         keep_every: SupportsIndex | None = None,
@@ -67,12 +72,14 @@ class Run:
         warn: Callable[[str], None] = print,
     ) -> None:
         self.folder, self.meta, self.warn = Path(folder), dict(meta or {}), warn
+        self.recipe, self.accept, self.start_over = recipe, accept, start_over
         self.checkpoint_every, self.keep = _count("checkpoint_every", checkpoint_every), _count("keep", keep)
         self.keep_every = None if keep_every is None else _count("keep_every", keep_every)
         self.sample_every = None if sample_every is None else _count("sample_every", sample_every)
         self.on_sample, self.loggers = on_sample, loggers
-        self._metrics: BinaryIO | None = None
+        self._metrics: files.Appended | None = None
         self._saved: int | None = None
+        self._place: tuple[int, int] | None = None  # which folder it is, whatever it is called
 
     @property
     def checkpoints(self) -> Path:
@@ -84,10 +91,11 @@ class Run:
 
         Raises:
             ValueError: if another process holds it.
+            OSError: if what it writes to is a link.
         """
         first = distributed.rank() == 0
         if first:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self._make()
         with hold(self.folder) if first else contextlib.nullcontext():
             try:
                 yield self
@@ -101,12 +109,17 @@ class Run:
         """Takes up the newest checkpoint that verifies and returns its step; 0 where there is none.
 
         Raises:
-            ValueError: if it is of another run, or a newer one is of another format.
+            ValueError: if it is of another run, or a newer one is of another format; if there was one, and none can
+                be used.
         """
+        if distributed.rank() == 0:
+            self._make()
         found = self._load_last(engine)
         step = found or 0
         if distributed.rank() == 0:
-            self._cut_metrics(step)
+            if found is None:
+                self._begin()
+            log.cut(self.folder / METRICS, step, self.warn)
         distributed.barrier()
         self._saved = found
         return step
@@ -117,8 +130,6 @@ class Run:
         Raises:
             ValueError: for a model, an objective's state or a meta that cannot be saved.
         """
-        if distributed.rank() == 0:
-            self.folder.mkdir(parents=True, exist_ok=True)
         self._files(engine, 0)
         engine.state()
         if line := engine.objective.caveat():
@@ -134,22 +145,41 @@ class Run:
         if path is None:
             return None
         state = checkpoints.read_state(path)
-        engine.load(path, state)
+        engine.load(path, state, self.accept)
         return state["step"]
 
+    def _make(self) -> None:
+        """The folder; in it, what is written to is no link."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in (self.checkpoints, self.folder / METRICS):
+            files.refuse_link(path)
+        self._place = self._place or _place(self.folder)
+
+    def _begin(self) -> None:
+        """Refuses to begin over what a run has left, unless told to; then that is set aside."""
+        metrics, damaged = self.folder / METRICS, bool(checkpoints.steps(self.checkpoints))
+        steps = max((row["step"] for row in log.read(metrics).rows), default=0)
+        if not damaged and steps <= self.checkpoint_every:  # none was saved yet
+            return
+        if not self.start_over:
+            why = "none of its checkpoints is whole" if damaged else f"{self.checkpoints} holds no checkpoint"
+            raise ValueError(
+                f"{self.folder} was trained for {steps:,} steps, and {why}: bring one back, or begin again with "
+                "--start-over, start_over=True, which sets aside what is left"
+            )
+        for path in (self.checkpoints, metrics):
+            if os.path.lexists(path):
+                self.warn(f"{path} is kept as {files.aside(path).name}")
+
     def rows(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`, less a last one that is not whole (yet)."""
-        path, rows = self.folder / METRICS, []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-            with contextlib.suppress(json.JSONDecodeError):
-                rows.append({k: math.nan if v is None else v for k, v in json.loads(line).items()})
-        return rows
+        """The lines of `metrics.jsonl`, less what cannot be read and a last one that is not whole (yet)."""
+        return log.read(self.folder / METRICS).rows
 
     def after(self, report: Progress, engine: Engine) -> None:
         """After every step: the log, and when their turn comes a checkpoint and samples.
 
         Raises:
-            OSError: if the log cannot be written.
+            OSError: if the log cannot be written, or the folder is not there any more.
         """
         if distributed.rank() == 0:
             row = report.row()
@@ -163,12 +193,23 @@ class Run:
             self.save(engine, report.step)
 
     def save(self, engine: Engine, step: int) -> None:
-        """A checkpoint of `step` steps done, unless that is what the last one holds."""
+        """A checkpoint of `step` steps done, unless that is what the last one holds.
+
+        Raises:
+            OSError: if it cannot be written, or the folder is not there any more: one that was deleted is not made
+                anew, without what was in it.
+        """
         if self._saved == step:
             return
-        files = self._files(engine, step)
+        contents = self._files(engine, step)
         if distributed.rank() == 0:
-            checkpoints.write(self.checkpoints, step, files, {"step": step, **engine.state()})
+            if self._place != _place(self.folder):
+                raise OSError(
+                    errno.ENOENT, f"was deleted or moved during training, before step {step}", str(self.folder)
+                )
+            files.subfolder(self.checkpoints)
+            recipe = {} if self.recipe is None else {"recipe": self.recipe}
+            checkpoints.write(self.checkpoints, step, contents, {"step": step, **recipe, **engine.state()})
             checkpoints.prune(self.checkpoints, self.keep, self.keep_every)
         distributed.barrier()
         self._saved = step
@@ -176,14 +217,14 @@ class Run:
     def dump(self, engine: Engine, step: int) -> Path:
         """Writes what `step` saw, and the weights, for whoever looks into it."""
         folder = self.folder / f"dump-step-{step + 1:06d}"
-        files = engine.files({**self.meta, "step": step})
+        contents = engine.files({**self.meta, "step": step})
         if distributed.rank() == 0:
-            folder.mkdir(exist_ok=True)
+            files.subfolder(folder)
             batch = engine.batch(batches.positions(step, engine.options.batch_size))
             plain = {name: value.detach().cpu().contiguous() for name, value in batch.items()}
-            (folder / "batch.safetensors").write_bytes(safetensors.torch.save(plain))
+            files.replace(folder / "batch.safetensors", safetensors.torch.save(plain))
             for name in (f"{model}.safetensors" for model in engine.models()):
-                (folder / name).write_bytes(files[name])
+                files.replace(folder / name, contents[name])
         return folder
 
     def _files(self, engine: Engine, step: int) -> dict[str, bytes]:
@@ -191,28 +232,18 @@ class Run:
 
     def _log(self, row: Mapping[str, float]) -> None:
         """Adds a line, whole as soon as this returns."""
-        plain = {name: value if math.isfinite(value) else None for name, value in row.items()}  # JSON has no NaN
-        path = self.folder / METRICS
-        try:
-            if self._metrics is None:
-                self._metrics = path.open("ab", buffering=0)
-            self._metrics.write(json.dumps(plain).encode() + b"\n")
-        except OSError as error:
-            raise OSError(error.errno, f"cannot write the log: {error.strerror}", str(path)) from error
+        if self._metrics is None:
+            self._metrics = files.Appended(self.folder / METRICS)
+        self._metrics.write(log.line(row))
 
-    def _cut_metrics(self, step: int) -> None:
-        """Drops the lines after `step`, and a last one that was cut off."""
-        path = self.folder / METRICS
-        if not path.is_file():
-            return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, path)
+
+def _place(folder: Path) -> tuple[int, int] | None:
+    """Which folder stands there."""
+    try:
+        found = os.stat(folder)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _count(name: str, value: Any) -> int:
