@@ -242,7 +242,11 @@ def target_size(size: int | tuple[int, int] | None, headers: dict[Path, Header])
 
 
 def classes_of(folder: Path, files: Sequence[Path]) -> tuple[tuple[str, ...], Tensor | None]:
-    """(names, `(N,)` labels) by the subfolder of each file; none if a file lies directly in `folder`."""
+    """(names, `(N,)` labels) by the subfolder of each file; none if a file lies directly in `folder`.
+
+    Raises:
+        ValueError: for a subfolder whose name is no text.
+    """
     parts = [path.relative_to(folder).parts for path in files]
     if any(len(p) == 1 for p in parts):
         return (), None

@@ -212,7 +212,7 @@ def _read(file: Path, columns: Sequence[str], layout: Channels | None) -> NDArra
             raise ValueError(f"{file}: not a table ({error})") from None
     if not rows:
         raise ValueError(f"{file}: expected rows of numbers; got none")
-    numbers = [is_number(cell.strip()) for cell in rows[0]]
+    numbers = [_is_number(cell) for cell in rows[0]]
     named = not all(numbers)
     if named and any(numbers) and rows[0][0].lower().partition("(")[0].strip() not in TIMES:
         raise ValueError(f"{file}, row 1: names, or numbers with a typo? got {','.join(rows[0])[:60]!r}")
@@ -224,9 +224,14 @@ def _read(file: Path, columns: Sequence[str], layout: Channels | None) -> NDArra
     ]
     values = []
     for line, row in enumerate(rows[1:] if named else rows, 2 if named else 1):
-        if len(row) != len(rows[0]) or not all(is_number(row[j].strip()) for j in kept):
+        if len(row) != len(rows[0]) or not all(_is_number(row[j]) for j in kept):
             raise ValueError(f"{file}, row {line}: expected {len(rows[0])} numbers; got {','.join(row)[:60]!r}")
         values.append([float(row[j].strip()) for j in kept])
     if not values or not kept:
         raise ValueError(f"{file}: expected rows of numbers; got none")
     return _checked(np.asarray(values).T, str(file))
+
+
+def _is_number(cell: str) -> bool:
+    """Or none that is finite, whose place is said later."""
+    return is_number(cell.strip()) or cell.strip().lower() == "nan"

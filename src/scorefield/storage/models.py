@@ -30,6 +30,7 @@ from scorefield.denoisers import NetworkDenoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
 from scorefield.storage.compiled import plain_name, plain_names, uncompiled
 from scorefield.storage.described import bounded, describe, plain_meta, trained_classes
+from scorefield.storage.described import build as build
 from scorefield.storage.files import replace, to_json
 from scorefield.storage.sharded import class_of, full
 from scorefield.tensors import as_tensor
