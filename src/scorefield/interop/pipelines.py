@@ -36,6 +36,7 @@ except ImportError:
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.schedules import Schedule, floats
 from scorefield.storage import models
+from scorefield.storage.described import build, describe
 
 STEPS = 1000
 LARGEST_BETA = 0.999999  # of a step: the last one of a process that ends in pure noise would have 1
@@ -60,7 +61,7 @@ class ScorefieldUNet(ModelMixin, ConfigMixin):
         sample_size: int | list[int] = 32,
     ) -> None:
         super().__init__()
-        self.denoiser = NetworkDenoiser(**{name: models.build(part) for name, part in description.items()})
+        self.denoiser = NetworkDenoiser(**{name: build(part) for name, part in description.items()})
         # as schedulers have it, in float32
         abar = torch.cumprod(1 - torch.tensor(betas, dtype=torch.float32, device="cpu"), 0).double()
         ratio = torch.sqrt((1 - abar) / abar)
@@ -104,7 +105,7 @@ def save(
         raise ValueError(f"a pipeline must be whole: {models.reminder(missing)}")
     channels, *size = event_shape
     betas = chain(denoiser.schedule, steps)
-    told = {part: models.describe(getattr(denoiser, part)) for part in ("net", "schedule", "parameterization")}
+    told = {part: describe(getattr(denoiser, part)) for part in ("net", "schedule", "parameterization")}
     unet: Any = ScorefieldUNet(told, betas, in_channels=channels, out_channels=channels, sample_size=list(size))
     unet.denoiser.load_state_dict(denoiser.state_dict())
     scheduler = DDIMScheduler(
