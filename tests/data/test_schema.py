@@ -12,6 +12,7 @@ from table_cases import ISLANDS, penguins
 import scorefield as sf
 from scorefield import data
 from scorefield.data.schema import WIDTH
+from scorefield.data.splitting import Subset
 from scorefield.storage import models
 
 
@@ -81,7 +82,7 @@ def test_in_model_units_the_noisy_columns_have_mean_0_and_std_1(source):
 def test_a_value_that_is_rare_may_be_absent_from_the_rows_that_train(source):
     """Whether it is there is up to the split; its noise has a spread of its own."""
     indicator = source.columns.index("missingindicator_flipper_length_mm")
-    without = data.splitting.Subset(source, (every(source).x[:, indicator] == 0).nonzero()[:, 0])
+    without = Subset(source, (every(source).x[:, indicator] == 0).nonzero()[:, 0])
     transform = data.Standardize.measured(without)
     assert transform.column_std[indicator] == pytest.approx(WIDTH / math.sqrt(12))
     x = transform.dequantize(every(without).x, torch.Generator().manual_seed(0))

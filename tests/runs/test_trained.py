@@ -292,7 +292,10 @@ def test_the_report_is_written_again(copy, monkeypatch):
     assert "no samples are shown beside them: gone" in page
     assert re.findall("<h2>(.*?)</h2>", page) == ["Training"]
     (run.folder / "recipe.toml").unlink()
-    assert recipes.difference(sf.load(run.folder).recipe, run.recipe) is None  # its checkpoints keep it
+    kept, own = sf.load(run.folder).recipe, run.recipe
+    assert kept is not None
+    assert own is not None
+    assert recipes.difference(kept, own) is None  # its checkpoints keep it
     monkeypatch.setattr("scorefield.runs.trained.of_checkpoints", lambda folder: None)  # nor those of 0.1.0
     with pytest.raises(ValueError, match=r"has no recipe.toml to report on"):
         sf.load(run.folder).report()
