@@ -18,10 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scorefield._caller import warn
 from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.denoisers.base import evaluating, require, require_denoiser
 from scorefield.denoisers.gradients import outside_inference
+from scorefield.inverse.doubts import doubts
 from scorefield.inverse.measurement import GaussianNoise, Likelihood
 from scorefield.inverse.method import SLOTS, Drawn, Method, Task
 from scorefield.inverse.recommended import recommended
@@ -101,7 +103,7 @@ class Posterior:
         progress: bool = False,
         dtype: torch.dtype | None = None,
     ) -> PosteriorSamples:
-        """n samples for each of the B observations.
+        """n samples for each of the B observations; what speaks against them is said in warnings (`inverse.doubts`).
 
         Args:
             nfe: network evaluations of a path, at most. A method with particles runs whole systems of them.
@@ -144,7 +146,7 @@ class Posterior:
             x = torch.empty(0, n, *likelihood.event_shape, device="cpu")
         evidence = _of_systems([d.log_evidence for d in drawn], per, held)
         ess = _of_systems([d.ess for d in drawn], per, held)
-        return PosteriorSamples(
+        made = PosteriorSamples(
             x,
             cost.nfe,
             cost.nfe * size * per / n,
@@ -155,6 +157,9 @@ class Posterior:
             None if ess is None else ess.mean(1),
             self._of_samples([d.residual for d in drawn], n, held),
         )
+        for line in doubts(made.x, made.dof, made.chi2, made.ess, made.residual, size):
+            warn(f"{type(method).__name__}, {nfe} evaluations: {line}")
+        return made
 
     def _task(self, part: range, per: int, seed: int, first_index: int, dtype: torch.dtype | None, exact: bool) -> Task:
         """The systems of those numbers, counted through all observations, `per` to each."""

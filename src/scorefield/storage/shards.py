@@ -156,7 +156,7 @@ def _agree(folder: Path, plan: Plan) -> None:
     """
     what = {"n": plan.n, "shard": plan.shard, "chunk": plan.chunk, "kind": plan.kind, **plan.what}
     own, path = json.loads(to_json(what, "what")), folder / PLAN
-    with FileLock(folder / ".lock"):
+    with _locked(folder):
         if not path.is_file():
             if any(not p.name.startswith(".") for p in folder.iterdir()):
                 raise ValueError(f"{folder} is not empty and has no {PLAN}: choose another folder")
@@ -184,9 +184,8 @@ def _listed(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _list(folder: Path, entry: Mapping[str, Any]) -> None:
     """Adds a line, on one of its own even behind one that was cut off."""
-    path, lock = folder / MANIFEST, folder / ".lock"
-    refuse_link(lock)  # it would be emptied
-    with FileLock(lock):
+    path = folder / MANIFEST
+    with _locked(folder):
         whole = not path.is_file() or path.read_bytes()[-1:] in (b"", b"\n")
         manifest = Appended(path)
         try:
@@ -194,6 +193,12 @@ def _list(folder: Path, entry: Mapping[str, Any]) -> None:
             manifest.sync()
         finally:
             manifest.close()
+
+
+def _locked(folder: Path) -> FileLock:
+    """Held against other processes for the length of a block, which is short: they wait."""
+    refuse_link(folder / ".lock")  # it would be emptied
+    return FileLock(folder / ".lock")
 
 
 def _made(
