@@ -16,12 +16,9 @@ from scorefield.storage import checkpoints
 
 COMMAND = [sys.executable, "-m", "scorefield"]
 SMALL = (
-    "network.hidden=16",
-    "network.depth=1",
-    "training.batch_size=64",
-    "logging.checkpoint_every=20",
+    "network.hidden=16", "network.depth=1", "training.batch_size=64", "logging.checkpoint_every=20",
     "logging.sample_every=100000",
-)
+)  # fmt: skip
 SPENT = 40 << 20  # bytes: what the run's folder may hold
 
 
@@ -39,7 +36,8 @@ def call(folder, *args, kill=None):
         return process.returncode, errors
     except subprocess.TimeoutExpired:
         process.kill()
-        return process.communicate()[1] and -9, ""
+        process.communicate()
+        return -9, ""
 
 
 @pytest.mark.slow
