@@ -22,7 +22,7 @@ def test_a_likelihood_says_the_same_in_the_users_and_in_the_models_units(transfo
     raw = torch.tensor([[3.0, 16.0], [0.0, 7.0]], dtype=f64)
     # as the model sees them: in the middle of a grey value's bin
     x = raw if transform is None else transform(raw + 0.5 if units.grey else raw)
-    torch.testing.assert_close(units.of_model(x), units.of_raw(raw))
+    torch.testing.assert_close(units.of_model(x[:, None])[:, 0], units.of_raw(raw))
     assert units.of_raw(torch.tensor([16])).item() == (1.0 if units.grey else 16.0)
     likelihood = GaussianNoise(Dense(normal(3, 2)), normal(2, 3, seed=1), 0.2)
     torch.testing.assert_close(units.in_model(likelihood).chi2(x), likelihood.chi2(units.of_raw(raw)))

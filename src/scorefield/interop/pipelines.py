@@ -37,6 +37,7 @@ from scorefield.denoisers import NetworkDenoiser
 from scorefield.schedules import Schedule, floats
 from scorefield.storage import models
 from scorefield.storage.described import build, describe
+from scorefield.tensors import as_tensor
 
 STEPS = 1000
 LARGEST_BETA = 0.999999  # of a step: the last one of a process that ends in pure noise would have 1
@@ -70,7 +71,7 @@ class ScorefieldUNet(ModelMixin, ConfigMixin):
         self._scales = self.denoiser.schedule.alpha(self._times) / self._alpha
 
     def forward(self, sample: Tensor, timestep: Tensor | float, return_dict: bool = True, **cond: Any) -> Any:
-        k = torch.as_tensor(timestep).to("cpu", torch.int64).expand(len(sample))
+        k = as_tensor(timestep).to("cpu", torch.int64).expand(len(sample))
         shape = (-1, *[1] * (sample.ndim - 1))
         alpha, sigma, scale = (c[k].reshape(shape).to(sample) for c in (self._alpha, self._sigma, self._scales))
         x0 = self.denoiser(sample * scale, self._times[k], **cond)

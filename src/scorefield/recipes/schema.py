@@ -88,7 +88,7 @@ class Optim(Section):
     lr: Positive = 1e-3
     warmup: Whole = 100
     decay: str = "cosine"
-    clip: Positive = 1.0
+    clip: Annotated[float, Field(gt=0)] = 1.0  # of the gradient's norm; inf for none
     ema_decay: Share = 0.999
     power_ema: tuple[float, ...] = ()
 
