@@ -16,7 +16,7 @@ SOURCE = Path(sf.__file__).parent
 # Who may import whom, lowest first: a module imports only from rows above its own (or its own row).
 LAYERS = [
     {"_caller", "_origin", "_renamed"},
-    {"catalogue", "conditions", "schedules", "randomness", "distributions", "particles", "tensors"},
+    {"catalogue", "conditions", "schedules", "randomness", "distributions", "particles", "tensors", "forward_mode"},
     {"parameterizations", "grids"},
     {"denoisers", "networks", "data"},
     {"solvers", "losses", "guidance", "metrics", "flowmaps"},

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scorefield.denoisers.base import Denoiser, require
 from scorefield.denoisers.gradients import differentiable
+from scorefield.forward_mode import jvp
 from scorefield.parameterizations import X0, Eps, Parameterization, Score, V, Velocity, convert
 from scorefield.schedules import as_time, pad_right
 
@@ -80,8 +80,7 @@ def covariance(
             x = x_t.detach().clone().requires_grad_()
             (product,) = torch.autograd.grad(denoise(x), x, u)
     elif mode == "jvp":
-        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no forward mode
-            product: Tensor = torch.func.jvp(denoise, (x_t,), (u,))[1]
+        product = jvp(denoise, (x_t,), (u,))[1]
     else:
         raise ValueError(f"mode must be 'vjp' or 'jvp'; got {mode!r}")
     return pad_right(sigma**2 / alpha, product) * product

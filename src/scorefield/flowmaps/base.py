@@ -23,13 +23,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 
 from scorefield._caller import warn
 from scorefield.denoisers import Denoiser, NetworkDenoiser
 from scorefield.flowmaps.circle import Circle, Place
 from scorefield.flowmaps.jump import Jump, angles
+from scorefield.forward_mode import jvp
 from scorefield.parameterizations import Parameterization
 from scorefield.schedules import Schedule, pad_right
 from scorefield.tensors import as_tensor
@@ -116,7 +115,7 @@ class FlowMap(NetworkDenoiser):
         """u, and its derivative along (dz, dtheta, dphi), by one forward-mode pass of the network.
 
         What the schedule makes of theta is a few numbers for each sample, whose derivatives are central differences in
-        float64. Where the network's kernels lack forward mode (`torch.func.jvp`) it fails: see `moved_by_differences`.
+        float64. Where the network's kernels lack forward mode it fails: see `moved_by_differences`.
         """
         now, inside = self._coefficients(theta, z), self._inside(theta, STEP)
         before, after = (self._coefficients(inside + h, z) for h in (-STEP, STEP))
@@ -134,8 +133,7 @@ class FlowMap(NetworkDenoiser):
         def net(x: Tensor, level: Tensor, until: Tensor) -> Tensor:
             return self.net(x, level, **self._heard(until, cond))
 
-        with _Differentiable(), sdpa_kernel(SDPBackend.MATH):  # the second for attention of a network of one's own
-            out, d_out = torch.func.jvp(net, inputs, tangents)[:2]
+        out, d_out = jvp(net, inputs, tangents)
         u = now.of_z * z + now.of_mean * m + now.of_out * out
         return Moved(u, now.of_z * dz + rates[3] * z + rates[4] * m + rates[5] * out + now.of_out * d_out)
 
@@ -191,31 +189,6 @@ class FlowMap(NetworkDenoiser):
         shaped = (fed * scale, fed * alpha, of_x * scale, of_x * alpha + of_mean, of_out)
         a, b, c, d, e = (v[:, 0].reshape(-1, *[1] * (z.ndim - 1)).to(z.device, z.dtype) for v in shaped)
         return _Coefficients(a, b, level.expand(len(z)).to(z.device, z.dtype), c, d, e)
-
-
-class _Differentiable(TorchFunctionMode):
-    """Layer normalisation in single operations: torch's own forgets, in a gradient of its forward mode, that its mean
-    and deviation depend on the input, and says nothing (2.13: gradients wrong by tens of percent)."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        chosen = _layer_norm if func is nn.functional.layer_norm else func
-        return chosen(*args, **(kwargs or {}))
-
-
-def _layer_norm(
-    input: Tensor,
-    normalized_shape: Sequence[int],
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    eps: float = 1e-5,
-) -> Tensor:
-    axes = tuple(range(-len(normalized_shape), 0))
-    centred = input - input.mean(axes, keepdim=True)
-    out = centred * torch.rsqrt(centred.square().mean(axes, keepdim=True) + eps)
-    out = out if weight is None else out * weight
-    return out if bias is None else out + bias
 
 
 class _Coefficients(NamedTuple):
