@@ -17,7 +17,7 @@ and `flowmaps.objectives` makes the first two small.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
