@@ -132,12 +132,12 @@ def diffusers() -> Method:
     return Method(net, loss, [optimizer], cosine, lambda: ema.step(net.parameters()), sample)
 
 
-def ddpm_pytorch() -> Method:
+def ddpm_pytorch(size: int = 28, channels: int = 1, dim: int = 16) -> Method:
     """denoising-diffusion-pytorch's Unet, v-prediction and sigmoid schedule, Adam, EMA, DDIM; it has no classes."""
     peer = _import_without_torchvision("denoising_diffusion_pytorch")
     peer.denoising_diffusion_pytorch.tqdm = lambda steps, **_: steps  # no bar for every batch of samples
-    net = peer.Unet(dim=16, dim_mults=(1, 2, 4), channels=1)
-    diffusion = peer.GaussianDiffusion(net, image_size=28, timesteps=1000, sampling_timesteps=STEPS)
+    net = peer.Unet(dim=dim, dim_mults=(1, 2, 4), channels=channels)
+    diffusion = peer.GaussianDiffusion(net, image_size=size, timesteps=1000, sampling_timesteps=STEPS)
     average, count = copy.deepcopy(diffusion).eval().requires_grad_(False), 0
 
     def loss(batch: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
