@@ -130,9 +130,16 @@ def test_code_in_a_file_does_not_run(tmp_path, capsys):
     (tmp_path / "m.pkl").write_bytes(pickle.dumps({"ema": Runs()}))
     torch.save({"ema": Runs()}, tmp_path / "m.pt")
     for name in ("m.pkl", "m.pt"):
-        with pytest.raises(ValueError, match=r"holds more than tensors|is damaged"):
+        with pytest.raises(ValueError, match="holds more than tensors"):
             states.read(tmp_path / name)
     assert "this ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"", b"a text\n", b"\x00" * 99, b"PK\x03\x04 no zip"])
+def test_what_is_no_file_of_weights_is_not_said_to_hold_code(tmp_path, content):
+    (tmp_path / "m.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"m\.pt is damaged or no file of weights"):
+        states.read(tmp_path / "m.pt")
 
 
 def test_what_does_not_fit_is_said_in_one_line(tmp_path):

@@ -128,6 +128,8 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return dict(safetensors.torch.load_file(path))
+        if not _pickled(path):  # of a text torch says that it holds code
+            raise ValueError("neither safetensors nor what torch.save writes")
         found = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
@@ -139,6 +141,13 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold a mapping of names to tensors; got {type(found).__name__}")
     return found
+
+
+def _pickled(path: Path) -> bool:
+    """Whether the file begins as one of torch.save or pickle.dump does: a zip, or an opcode of protocol 2 to 5."""
+    with open(path, "rb") as file:
+        head = file.read(4)
+    return head == b"PK\x03\x04" or (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"))
 
 
 def _seen(content: Mapping[str, Any]) -> str | None:
