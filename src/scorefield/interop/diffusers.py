@@ -18,7 +18,6 @@ Between its K levels a chain is interpolated (`Discrete`), and its network is to
 
 from __future__ import annotations
 
-import abc
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -26,9 +25,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from scorefield.conditions import for_each
 from scorefield.data.latent_space import LatentSpace
 from scorefield.denoisers import NetworkDenoiser
+from scorefield.interop.text_to_image import kind_of
 from scorefield.parameterizations import X0, EDMPreconditioning, Eps, Parameterization, Score, V, Velocity
 from scorefield.schedules import EDM, VE, Discrete, Rectified, Schedule
 
@@ -39,26 +38,34 @@ PREDICTIONS = {"epsilon": Eps(), "v_prediction": V(), "sample": X0()}
 def denoiser(pipe: Any, *, null: Mapping[str, Tensor] | None = None) -> NetworkDenoiser:
     """E[x0 | x_t] of the pipeline's network, with its weights; x0 are latents in the network's units.
 
-    Its conditions are those of `encode_prompt`: `tokens` (B, L, C), and for a transformer `vector` (B, P). Without a
-    condition, or where `null` (B,) says so, the network is given the empty prompt, as classifier-free guidance expects.
-    It takes x of any floating dtype, and computes in its own.
+    Its conditions are those of `encode_prompt`, and of `text_to_image`: `tokens`, `vector`, `mask`, `label`, SDXL's
+    `sizes`, Flux's `guidance`. Without a condition, or where `null` (B,) says so, the network is given the empty
+    prompt, as classifier-free guidance expects. It takes x of any floating dtype, and computes in its own.
 
     Args:
-        pipe: StableDiffusionPipeline, StableDiffusion3Pipeline, or anything with their `unet` (UNet2DConditionModel) or
-            `transformer` (SD3Transformer2DModel), and `scheduler`.
+        pipe: of Stable Diffusion (1, 2, XL, 3), DiT, PixArt, Flux, or anything with their `unet` or `transformer` and
+            `scheduler`.
         null: what the empty prompt is, `encode_prompt(pipe, [""])` unless given; needed for guidance where the pipeline
             has no text encoder.
 
     Raises:
         ValueError: for another kind of network, or a prediction that is not known.
     """
-    kind = _kind(pipe)
+    model = _model(pipe)
+    kind = kind_of(model)
     if null is None and getattr(pipe, "text_encoder", None) is not None:
         null = encode_prompt(pipe, [""])
+        if getattr(pipe.config, "force_zeros_for_empty_prompt", False):  # SDXL was trained on zeros, not on ""
+            null = {name: torch.zeros_like(value) for name, value in null.items()}
     process = of_scheduler(pipe.scheduler)
+    split = model.config.out_channels == 2 * model.config.in_channels  # DiT's and PixArt's: a variance too
     # t = (k + 1) / K in float64 gives k back to 1e-13, which a float32 does not see
     return NetworkDenoiser(
-        kind.network(kind.model, null or {}).eval(), process.schedule, process.parameterization, level=process.level
+        kind.network(model, null or {}).eval(),
+        process.schedule,
+        process.parameterization,
+        level=process.level,
+        channels=int(model.config.in_channels) if split else None,
     )
 
 
@@ -73,8 +80,8 @@ def latent_space(pipe: Any) -> LatentSpace:
 
 @torch.no_grad()
 def encode_prompt(pipe: Any, prompts: Sequence[str]) -> dict[str, Tensor]:
-    """The prompts as conditions, by the pipeline's text encoders: `{"tokens": (n, L, C)}`, with `vector` (n, P) for a
-    transformer; float32.
+    """The prompts as conditions, by the pipeline's text encoders: `{"tokens": (n, L, C)}`, with `vector` (n, P) or
+    `mask` (n, L) where the network takes them; float32.
 
     Raises:
         TypeError: for a string instead of a sequence of them.
@@ -83,30 +90,34 @@ def encode_prompt(pipe: Any, prompts: Sequence[str]) -> dict[str, Tensor]:
     if isinstance(prompts, str) or not all(isinstance(prompt, str) for prompt in prompts):
         raise TypeError(f"prompts must be a sequence of strings; got {prompts!r:.80}")
     if getattr(pipe, "text_encoder", None) is None:
-        raise ValueError("this pipeline has no text encoder: pass tokens=... of your own")
-    kind = _kind(pipe)
+        told = ", ".join(kind_of(_model(pipe)).network.conditions)
+        raise ValueError(f"this pipeline has no text encoder: its network takes {told}, which you have to give")
+    model = _model(pipe)
     takes = inspect.signature(pipe.encode_prompt).parameters
-    more = {name: None for name in ("prompt_2", "prompt_3") if name in takes}
+    more = {"prompt_2": None, "prompt_3": None, "do_classifier_free_guidance": False}
     got = pipe.encode_prompt(
         prompt=list(prompts),
-        device=next(kind.model.parameters()).device,
+        device=next(model.parameters()).device,
         num_images_per_prompt=1,
-        do_classifier_free_guidance=False,
-        **more,
+        **{name: value for name, value in more.items() if name in takes},
     )
-    return {name: got[place].float() for name, place in kind.prompt.items()}
+    return {name: got[place].float() for name, place in kind_of(model).prompt.items()}
 
 
-def times(pipe: Any, steps: int) -> Tensor:
+def times(pipe: Any, steps: int, **options: Any) -> Tensor:
     """The levels at which the pipeline itself would call its network in that many steps, (N + 1,), decreasing.
 
     Its last time is where the scheduler ends: 0, or the first level of a chain with `set_alpha_to_one` off.
+
+    Args:
+        options: of the scheduler's `set_timesteps` besides the steps: `mu=` where it shifts by the picture's size
+            (Flux's `use_dynamic_shifting`), `sigmas=`.
 
     Raises:
         ValueError: for a scheduler of another kind or prediction.
     """
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)  # set_timesteps changes the one it is called on
-    scheduler.set_timesteps(steps)
+    scheduler.set_timesteps(**({} if "sigmas" in options else {"num_inference_steps": steps}), **options)
     schedule, _, _, count = of_scheduler(pipe.scheduler)
     if isinstance(schedule, Rectified):
         return scheduler.sigmas.double().cpu()
@@ -115,6 +126,10 @@ def times(pipe: Any, steps: int) -> Tensor:
     end = 0.0 if scheduler.config.get("set_alpha_to_one", True) else 1 / count
     knots = (scheduler.timesteps.double().cpu().unique().flip(0) + 1) / count  # some schedulers list a step twice
     return torch.cat([knots[knots > end], torch.tensor([end], dtype=torch.float64, device="cpu")])
+
+
+def _model(pipe: Any) -> Any:
+    return getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
 
 
 class Process(NamedTuple):
@@ -155,58 +170,6 @@ def of_scheduler(scheduler: Any) -> Process:
     return Process(Discrete(alphas_cumprod=abar), PREDICTIONS[prediction], "k", count)
 
 
-class _Network(nn.Module, abc.ABC):
-    """A network of diffusers, with the conditions and the null of this library."""
-
-    conditions: tuple[str, ...]
-
-    def __init__(self, model: nn.Module, null: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.model = model
-        self._null = dict(null)
-
-    def forward(self, x: Tensor, level: Tensor, *, null: Any = None, **cond: Any) -> Tensor:
-        if unknown := set(cond) - set(self.conditions):
-            raise ValueError(f"this network takes {', '.join(self.conditions)}; got {', '.join(sorted(unknown))}")
-        dtype = next(self.model.parameters()).dtype
-        told = {name: self._condition(name, cond.get(name), null, x).to(dtype) for name in self.conditions}
-        return self.predict(x.to(dtype), level, **told).to(x.dtype)
-
-    @abc.abstractmethod
-    def predict(self, x: Tensor, level: Tensor, **cond: Tensor) -> Tensor: ...
-
-    def _condition(self, name: str, value: Any, null: Any, x: Tensor) -> Tensor:
-        if value is not None and null is None:
-            return for_each(name, value, x)
-        if name not in self._null:
-            raise ValueError(f"{name} was not given, and what the empty prompt is, is not known: denoiser(pipe, null=)")
-        empty = self._null[name].to(x.device).expand(len(x), *self._null[name].shape[1:])
-        if value is None or null is None:
-            return empty
-        value, null = for_each(name, value, x), for_each("null", null, x)
-        return torch.where(null.reshape(-1, *[1] * (empty.ndim - 1)), empty.to(value.dtype), value)
-
-
-class _UNet(_Network):
-    conditions = ("tokens",)
-
-    def predict(self, x: Tensor, level: Tensor, **cond: Tensor) -> Tensor:
-        return self.model(x, level, encoder_hidden_states=cond["tokens"], return_dict=False)[0]
-
-
-class _Transformer(_Network):
-    conditions = ("tokens", "vector")
-
-    def predict(self, x: Tensor, level: Tensor, **cond: Tensor) -> Tensor:
-        return self.model(
-            hidden_states=x,
-            timestep=level,
-            encoder_hidden_states=cond["tokens"],
-            pooled_projections=cond["vector"],
-            return_dict=False,
-        )[0]
-
-
 class _VAE(nn.Module):
     """Images in [-1, 1] to the mean of the encoder's Gaussian, and back, in the VAE's own dtype."""
 
@@ -219,24 +182,3 @@ class _VAE(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         return self.vae.decode(z.to(self.vae.dtype), return_dict=False)[0].to(z.dtype)  # type: ignore[operator]
-
-
-class _Kind(NamedTuple):
-    model: nn.Module
-    network: type[_Network]
-    prompt: dict[str, int]  # a condition's place in what the pipeline's encode_prompt returns
-
-
-def _kind(pipe: Any) -> _Kind:
-    model: Any = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
-    name = type(model).__name__
-    if name == "UNet2DConditionModel":
-        if model.config.addition_embed_type is not None:
-            raise ValueError(
-                f"a UNet2DConditionModel with addition_embed_type={model.config.addition_embed_type!r} needs "
-                "conditions besides the prompt, which are not supported"
-            )
-        return _Kind(model, _UNet, {"tokens": 0})
-    if name == "SD3Transformer2DModel":
-        return _Kind(model, _Transformer, {"tokens": 0, "vector": 2})
-    raise ValueError(f"pipe must have a UNet2DConditionModel or an SD3Transformer2DModel; got {name}")
