@@ -57,6 +57,19 @@ def test_what_was_tuned_for_other_weights_is_left_aside(run, invoke):
     path.write_text(before)
 
 
+def test_for_quality_it_says_the_distances_and_whether_one_is_kept(run, invoke):
+    folder, _ = run
+    done = invoke(folder, "tune", "run", "--nfe", 5, "--for", "quality", "--n", 60)
+    assert done.returncode == 0, done.stderr
+    for name in ("default", "stochastic-adams", "unipc", "ddim"):
+        assert f"\n{name} " in done.stdout
+    assert ("not kept: none is surely better" in done.stdout) != (folder / "run/tuned/nfe-5.json").exists()
+    done = invoke(folder, "tune", "run", "--nfe", 5, "--for", "quality", "--n", 60, "--json", "-")
+    said = json.loads(done.stdout)
+    assert said["n"] == 60
+    assert set(said["gain"]) < set(said["distance"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [(("nowhere", "--nfe", 6), "no run at nowhere"), (("run", "--nfe", 1), "--nfe")],

@@ -9,6 +9,7 @@
 """
 
 from scorefield.runs.bound import RECIPE, check, recover
+from scorefield.runs.choosing import choose
 from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
 from scorefield.runs.diagnosing import examine
@@ -16,9 +17,11 @@ from scorefield.runs.drawing import Drawn, captions, draw, labels
 from scorefield.runs.evaluating import Evaluated, evaluate
 from scorefield.runs.trained import Trained, load
 from scorefield.runs.training import Interrupted, train
+from scorefield.runs.tunings import Choice
 
 __all__ = [
     "RECIPE",
+    "Choice",
     "Drawn",
     "Evaluated",
     "HeldOut",
@@ -26,6 +29,7 @@ __all__ = [
     "Trained",
     "captions",
     "check",
+    "choose",
     "device_of",
     "draw",
     "evaluate",

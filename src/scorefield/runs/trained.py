@@ -30,9 +30,10 @@ from scorefield.runs.data import HeldOut
 from scorefield.runs.device import device_of
 from scorefield.runs.drawing import Drawn, captions, draw, labels, look_of
 from scorefield.runs.named import read as read_named
+from scorefield.runs.tunings import Choice
 from scorefield.sampling import sample
 from scorefield.sampling.tuning import Tuning, tune
-from scorefield.solvers import Solver, Tuned
+from scorefield.solvers import Solver
 from scorefield.storage import models, weights
 from scorefield.training import History, Run
 
@@ -233,15 +234,15 @@ class Trained:
             cond["label"] = torch.arange(2 * paths, device=self.device) % self.num_classes
         return tune(self.denoiser, self.event_shape, nfe, paths=paths, seed=seed, cond=cond, progress=progress)
 
-    def keep(self, nfe: int, found: Tuning) -> Path:
-        """Writes what `tune` found into the run, for `sample` with as many evaluations; returns the file.
+    def keep(self, nfe: int, found: Tuning | Choice) -> Path:
+        """Writes what `tune` or `runs.choose` found into the run, for `sample` with `nfe`; returns the file.
 
         Raises:
             ValueError: for a checkpoint by itself.
         """
         return tunings.write(self._own_folder(), nfe, found, self.fingerprint)
 
-    def tuned(self, nfe: int, *, warn: Warn = warn_caller) -> Tuned | None:
+    def tuned(self, nfe: int, *, warn: Warn = warn_caller) -> Solver | None:
         """What `keep` kept for `nfe` evaluations of this very model; None, and a line why, if it is of other weights.
 
         Raises:
@@ -252,11 +253,10 @@ class Trained:
         found = tunings.read(self.folder, nfe)
         if found is None:
             return None
-        solver, weights = found
-        if weights != self.fingerprint:
+        if found[1] != self.fingerprint:
             warn(f"{tunings.path_of(self.folder, nfe)} was tuned for other weights and is left aside; tune again")
             return None
-        return solver
+        return found[0]
 
     # Data, and posteriors
 
