@@ -21,7 +21,7 @@ LAYERS = {
     "conv3d": (nn.Conv3d(1, 2, 2), (1, 1, 3, 3, 3)),
     "conv_transpose2d": (nn.ConvTranspose2d(2, 1, 2, stride=2), (1, 2, 3, 3)),
     "layer_norm": (nn.LayerNorm(3), (4, 3)),
-    "layer_norm of two axes": (nn.LayerNorm((2, 3), eps=0.1), (4, 2, 3)),
+    "layer_norm of two axes": (nn.LayerNorm([2, 3], eps=0.1), (4, 2, 3)),
     "layer_norm without weights": (nn.LayerNorm(3, elementwise_affine=False), (4, 3)),
     "group_norm": (nn.GroupNorm(2, 4), (2, 4, 3)),
 }

@@ -1,6 +1,7 @@
 """`runs.choose` on stand-ins whose every solver draws from a law that is known."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from scorefield.data import Arrays
 from scorefield.runs import choose
 
 
-def run(shifts, *, classes=False, lacks=()):
+def run(shifts, *, classes=False, lacks=()) -> Any:
     """A run whose solver of that name draws N(shift, 1) in 3-D, in the data's scale of 10."""
     asked = []
 
@@ -22,7 +23,7 @@ def run(shifts, *, classes=False, lacks=()):
 
     generator = torch.Generator().manual_seed(99)
     label = (torch.arange(4000) // 1000) if classes else None  # in order, as folders are read
-    source = Arrays(10 * torch.randn(4000, 3, generator=generator), **({"label": label} if classes else {}))
+    source = Arrays(10 * torch.randn(4000, 3, generator=generator), label)
     return SimpleNamespace(
         held_out=lambda: (source, "held-out data"), sample=sample, conditions=("label",) if classes else (),
         to_model=lambda raw, rows, seed: raw / 10, denoiser=SimpleNamespace(lacks=dict(lacks)), asked=asked,
@@ -78,6 +79,7 @@ def test_what_can_not_be_judged_is_refused():
 def test_what_was_chosen_is_what_sample_takes(tmp_path):
     recipe = sf.recipes.override(sf.recipes.presets.two_moons(), ["training.steps=2"])
     trained = sf.runs.train(tmp_path / "run", recipe)
+    assert trained is not None
     trained.keep(6, sf.runs.Choice("stochastic-adams", {"default": 2.0}, {}, "data", 20))
     assert sf.load(tmp_path / "run").tuned(6) == sf.StochasticAdams()
     assert sf.load(tmp_path / "run").sample(4, nfe=6).solver == sf.StochasticAdams()
