@@ -1,5 +1,6 @@
 """A named set in miniature, and a mirror of it on this machine."""
 
+import contextlib
 import gzip
 import hashlib
 import http.server
@@ -43,7 +44,7 @@ class Mirror:
 
     def __init__(self, files):
         self.files, self.ranges, self.break_after = files, True, None
-        self.stalls, self.closing = False, threading.Event()
+        self.stalls, self.trickles, self.closing = False, False, threading.Event()
         self.asked = []  # (name, Range header)
         mirror = self
 
@@ -61,6 +62,12 @@ class Mirror:
     def answer(self, request):
         name, wanted = request.path.rsplit("/", 1)[-1], request.headers.get("Range")
         self.asked.append((name, wanted))
+        if self.trickles:
+            request.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+            with contextlib.suppress(OSError):
+                while not self.closing.wait(0.05):
+                    request.wfile.write(b"x")
+            return None
         if name not in self.files:
             return request.send_error(404)
         content, start = self.files[name], 0

@@ -72,6 +72,16 @@ def test_a_mirror_that_falls_silent_is_left_for_the_next(tiny, mirrors, tmp_path
     assert held(tmp_path) == tiny.files
 
 
+def test_headers_that_come_a_byte_at_a_time_are_not_waited_for(tiny, mirrors, tmp_path, monkeypatch):
+    monkeypatch.setattr("scorefield.data.download.TIMEOUT", 0.4)
+    slow, sound = mirrors(tiny.files), mirrors(tiny.files)
+    slow.trickles = True
+    with pytest.raises(ValueError, match=r"no whole answer in 0\.4 seconds"):
+        fetch(tmp_path, slow)
+    fetch(tmp_path, slow, sound)
+    assert held(tmp_path) == tiny.files
+
+
 def test_a_server_without_ranges_starts_over(tiny, mirrors, tmp_path):
     mirror = mirrors(tiny.files)
     mirror.ranges = False

@@ -12,8 +12,11 @@ line resumption is the difference between having the data and not.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
+import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -139,7 +142,8 @@ def _download(address: str, part: Path, limit: int, progress: Progress | None) -
 def _open(address: str, start: int) -> http.client.HTTPResponse:
     headers = {"User-Agent": f"scorefield/{__version__}", **({"Range": f"bytes={start}-"} if start else {})}
     try:
-        return urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=TIMEOUT)
+        opener = urllib.request.build_opener(_Http, _Https)
+        return opener.open(urllib.request.Request(address, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
         raise MirrorError(f"HTTP {error.code} {error.reason}") from None
@@ -147,6 +151,49 @@ def _open(address: str, start: int) -> http.client.HTTPResponse:
         raise MirrorError(_words(error.reason)) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise MirrorError(_words(error)) from None
+
+
+class _Prompt(http.client.HTTPConnection):
+    """A connection whose headers are there in time, not only each of their bytes."""
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            if self.sock is not None:
+                with contextlib.suppress(OSError):
+                    self.sock.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(TIMEOUT, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            response = super().getresponse()
+        except (OSError, http.client.HTTPException):
+            if not late.is_set():
+                raise
+        else:
+            if not late.is_set():
+                return response
+            response.close()  # of the headers there were, as if they were all
+        finally:
+            timer.cancel()
+        raise TimeoutError(f"no whole answer in {TIMEOUT:g} seconds")
+
+
+class _PromptTls(_Prompt, http.client.HTTPSConnection):
+    pass
+
+
+class _Http(urllib.request.HTTPHandler):
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_Prompt, req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_PromptTls, req)
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:
