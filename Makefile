@@ -7,7 +7,7 @@ TESTS ?= tests
 LOWEST_TESTS ?= tests/data tests/denoisers tests/recipes tests/storage tests/solvers/test_conformance.py \
 	tests/cli/test_cli.py tests/cli/test_quickstart.py tests/cli/test_train.py tests/training/test_run.py tests/test_*.py
 
-.PHONY: quickstart test lint figures coverage lowest dist
+.PHONY: quickstart test lint docs figures coverage lowest dist
 
 quickstart: $(READY)
 	$(BIN)/scorefield quickstart
@@ -15,6 +15,9 @@ quickstart: $(READY)
 # Two workers of one thread each; what goes together is said in tests/conftest.py.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" -n 2 --dist loadgroup --no-loadscope-reorder
+
+docs: $(READY)  # the site in build/docs: runs the lessons, refuses warnings; FAST=1 leaves the lessons unrun
+	$(BIN)/python -m sphinx -b html -c docs -d build/doctrees -W --keep-going $(if $(FAST),-D plot_gallery=0) . build/docs
 
 figures: $(READY)  # the README's pictures, made by the commands it names
 	rm -rf build/figures

@@ -67,6 +67,20 @@ def test_a_wrong_reading_is_caught_and_the_likely_one_named(case):
     assert denoiser.level == read_word  # it is left as it was
 
 
+def test_a_reading_whose_losses_are_not_numbers_is_not_the_best():
+    """A network that takes exp of its level overflows under others, and NaN counted as a loss of 0."""
+    schedule = sf.EDM(sigma_max=20.0)
+    exact = Foreign(schedule, "sigma", sf.X0()).exact
+
+    class Exponential(torch.nn.Module):
+        def forward(self, x, level):
+            return exact.distribution.denoise(x, 1.0, torch.exp(4 * level.reshape(-1)[0]))
+
+    found = readings.measure(sf.NetworkDenoiser(Exponential(), schedule, sf.X0(), level="999t"), data())
+    assert any(loss != loss for reading in found.found for loss in reading.losses)
+    assert (found.likely.level, found.likely.target, found.likely.sign) == ("log_sigma/4", sf.X0(), 1)
+
+
 def test_measuring_needs_data():
     denoiser = sf.NetworkDenoiser(sf.networks.MLP(2), sf.VP(), sf.V())
     with pytest.raises(ValueError, match="measuring needs data"):

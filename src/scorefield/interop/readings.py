@@ -105,7 +105,8 @@ def measure(denoiser: NetworkDenoiser, x0: Tensor, *, levels: int = 6, seed: int
                 losses = tuple(
                     _loss(read, target, sign, x0, x_t, out, t) for (x_t, out), t in zip(fed, times, strict=True)
                 )
-                ratio = sum(math.log(v / w) if v > 0 else -99.0 for v, w in zip(losses, floats(linear), strict=True))
+                # a loss of 0 has no logarithm; one that is NaN is no small loss, and makes the sum NaN
+                ratio = sum(-99.0 if v <= 0 else math.log(v / w) for v, w in zip(losses, floats(linear), strict=True))
                 found.append(Reading(level, target, sign, losses, ratio / levels if math.isfinite(ratio) else math.inf))
     own = (_own(denoiser), denoiser.parameterization, 1)
     guess = next(r for r in found if (r.level, r.target, r.sign) == own)

@@ -24,8 +24,8 @@ class UNetEncoder(nn.Module):
     Args:
         in_channels: of the image or series.
         num_classes: logits.
-        width, multipliers, blocks, attention, dropout, patch, dims, level_embedding, conditioning, attention_levels,
-            head_channels: as in `UNet`.
+        width, multipliers, blocks, attention, dropout, patch, dims, level_embedding: as in `UNet`.
+        conditioning, attention_levels, head_channels: as in `UNet`.
 
     Raises:
         ValueError: for dims other than 1 or 2, and as `UNet`; when called, for an x of another number of channels or

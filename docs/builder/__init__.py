@@ -1,0 +1,64 @@
+"""What the site needs besides Sphinx.
+
+Formulas as MathML, docstrings as they are written here, an API page for each package, every page as Markdown, llms.txt.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+from builder import api, docstrings, markdown
+
+LOGGER = logging.getLogger(__name__)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_html_math_renderer("mathml", (_inline, None), (_displayed, None))
+    app.connect("builder-inited", lambda app: api.write(Path(app.srcdir)))
+    app.connect("autodoc-process-docstring", _docstring, priority=100)  # before napoleon
+    app.connect("build-finished", _finished)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def pictures(_block: Any, variables: dict[str, Any], conf: dict[str, Any]) -> str:
+    """A scraper of sphinx-gallery: the PNG files that a block of a lesson left in its folder."""
+    from sphinx_gallery.scrapers import figure_rst
+
+    names = []
+    for path in sorted(Path(variables["src_file"]).parent.glob("*.png"), key=lambda p: p.stat().st_mtime_ns):
+        image = Path(next(variables["image_path_iterator"]))
+        path.replace(image)
+        names.append(str(image))
+    return figure_rst(names, conf["src_dir"])
+
+
+def _inline(self: Any, node: nodes.Element) -> None:
+    self.body.append(_mathml(node, block=False))
+    raise nodes.SkipNode
+
+
+def _displayed(self: Any, node: nodes.Element) -> None:
+    self.body.append(f'<div class="math">{_mathml(node, block=True)}</div>\n')
+    raise nodes.SkipNode
+
+
+def _mathml(node: nodes.Element, *, block: bool) -> str:
+    try:
+        return tex2mathml(node.astext(), as_block=block)
+    except MathError as error:
+        LOGGER.warning("formula %r: %s", node.astext(), error, location=node)
+        return f"<code>{node.astext()}</code>"
+
+
+def _docstring(_app: Sphinx, _what: str, name: str, _obj: Any, _options: Any, lines: list[str]) -> None:
+    lines[:] = docstrings.to_rst(lines) + api.used_in(name)
+
+
+def _finished(app: Sphinx, exception: Exception | None) -> None:
+    if exception is None and app.builder.name == "html":
+        markdown.write(app)
