@@ -3,6 +3,7 @@
 import math
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -10,6 +11,7 @@ import torch
 import scorefield as sf
 from scorefield import inverse
 from scorefield.inverse import Gamma, GaussianNoise, LaplaceBridge, Poisson, PoissonGaussian, Rice, Student, condition
+from scorefield.inverse.modes import modes
 from scorefield.inverse.moments import Full
 from scorefield.inverse.noises import log_above
 from scorefield.inverse.operators import Dense, Diagonal
@@ -21,6 +23,8 @@ LAW = sf.GaussianMixture(
     torch.tensor([[-1.5], [1.0]], dtype=f64),
     torch.tensor([[[0.16]], [[0.25]]], dtype=f64),
 )
+
+COUNTS = torch.tensor([[0.0, 2.0, 5.0], [1.0, 1.0, 0.0], [3.0, 0.0, 4.0]], dtype=f64)
 
 
 class Own(inverse.Likelihood):
@@ -51,31 +55,44 @@ class Exp(inverse.operators.Operator):
         return torch.exp(x)
 
 
+class Square(inverse.operators.Operator):
+    event_shape = output_shape = (1,)
+
+    def forward(self, x):
+        return x.square()
+
+
 def evidence(drawn):
     assert drawn.log_evidence is not None
     return float(drawn.log_evidence[0])
 
 
-def given(y):
+def given(name, y):
     y = torch.tensor([[y]], dtype=f64)
     return {
-        "counts": Own(y[:, 0], "counts"),
-        "a kink": Own(y[:, 0], "kink"),
-        "Gaussian, nonlinear": GaussianNoise(Exp(), y, 0.3),
-        "Student": Student(Diagonal(torch.ones(1), (1,)), y, 0.3),
-        "Gamma": Gamma(Exp(), y, 4.0),
-        "Rice": Rice(Exp(), y, 0.5),
-    }
+        "counts": lambda: Own(y[:, 0], "counts"),
+        "a kink": lambda: Own(y[:, 0], "kink"),
+        "Gaussian, nonlinear": lambda: GaussianNoise(Exp(), y, 0.3),
+        "Student": lambda: Student(Diagonal(torch.ones(1), (1,)), y, 0.3),
+        "Gamma": lambda: Gamma(Exp(), y, 4.0),
+        "Rice": lambda: Rice(Exp(), y, 0.5),
+        "camera": lambda: PoissonGaussian(Exp(), y, 0.7),
+        "a square": lambda: GaussianNoise(Square(), y, 0.3),
+        "magnitude": lambda: Rice(Diagonal(torch.ones(1), (1,)), y, 0.3),
+    }[name]()
 
 
 @pytest.mark.parametrize(
     ("name", "y"),
     [("counts", 1.0), ("counts", 30.0), ("a kink", 0.2), ("Gaussian, nonlinear", 2.0), ("Student", 0.2), ("Gamma", 2.0),
-     ("Rice", 1.0)],
+     ("Rice", 1.0), ("camera", 2.3), ("camera", -0.4), ("a square", 1.0), ("a square", 3.0), ("magnitude", 1.3)],
 )  # fmt: skip
 def test_a_posterior_in_one_dimension_is_right(name, y):
-    """Against quadrature, 16 systems of 64 particles: evidence to 5%, the mean to 0.15 and the width to 10% of it."""
-    likelihood = given(y)[name]
+    """Against quadrature, 16 systems of 64 particles: evidence to 5%, the mean to 0.15 and the width to 10% of it.
+
+    A square and a magnitude have two modes, of which one site alone follows one.
+    """
+    likelihood = given(name, y)
     grid = torch.linspace(-6, 6, 6001, dtype=f64)[:, None]
     logs = LAW.log_prob(grid) + likelihood.rows(torch.zeros(len(grid), dtype=torch.int64)).log_prob(grid)
     weights = torch.softmax(logs, 0)
@@ -178,12 +195,143 @@ def test_log_probabilities_are_scipys():
     identity = Diagonal(torch.ones(3), (3,))
     for likelihood, law in (
         (Poisson(identity, y, gain=3.0, background=0.2), stats.poisson(3 * a + 0.2).logpmf(y)),
-        (PoissonGaussian(identity, y, 0.7), stats.norm(a, (a + 0.49).sqrt()).logpdf(y)),
+        (PoissonGaussian(identity, y, 9.0), stats.norm(a, (a + 81).sqrt()).logpdf(y)),
         (Student(identity, y, 0.4, 2.5), stats.t(2.5, a, 0.4).logpdf(y)),
         (Rice(identity, y, 0.6), stats.rice(a / 0.6, scale=0.6).logpdf(y)),
         (Gamma(identity, y, 3.0), stats.gamma(3.0, scale=a / 3).logpdf(y)),
     ):
         assert float(likelihood.log_prob(a)) == pytest.approx(law.sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("read_std", [0.05, 0.7, 3.0, 8.0])
+@pytest.mark.parametrize("rate", [0.02, 2.0, 40.0, 2000.0])
+def test_a_camera_is_the_sum_over_what_it_counted(read_std, rate):
+    """Against the sum over 4,000 counts, from far below the rate to far above it."""
+    y = torch.tensor([[-1.0, 0.3, 3.0, 37.2, 1900.0]], dtype=f64)
+    k = torch.arange(4000, dtype=f64)[:, None]
+    exact = torch.logsumexp(
+        torch.as_tensor(stats.poisson(rate).logpmf(k)) + torch.as_tensor(stats.norm(k, read_std).logpdf(y)), 0
+    )
+    identity = Diagonal(torch.ones(1), (1,))
+    found = PoissonGaussian(identity, y.T, read_std).log_prob(torch.full((5, 1), rate, dtype=f64))
+    torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [Poisson, PoissonGaussian, Student, Rice, Gamma])
+def test_truth_and_draws_are_exchangeable(kind):
+    """Of a 2-D mixture, its noise drawn by NumPy: ranks of 150 truths among 19 draws."""
+    rng, g = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    law = sf.GaussianMixture(
+        torch.tensor([0.4, 0.6], dtype=f64),
+        torch.tensor([[2.0, 4.0], [4.0, 3.0]], dtype=f64),
+        0.3 * torch.eye(2, dtype=f64).expand(2, 2, 2),
+    )
+    operator = Dense(torch.tensor([[1.0, 0.5], [0.2, 1.0]], dtype=f64))
+    truth = law.sample(150, generator=g)
+    a = operator(truth).numpy()
+    y = {
+        Poisson: lambda: rng.poisson(a),
+        PoissonGaussian: lambda: rng.poisson(a) + rng.normal(size=a.shape),
+        Student: lambda: a + rng.standard_t(3, size=a.shape),
+        Rice: lambda: abs(a + rng.normal(size=a.shape) + 1j * rng.normal(size=a.shape)),
+        Gamma: lambda: a * rng.exponential(size=a.shape),
+    }[kind]()
+    drawn = condition(sf.ExactDenoiser(law, sf.VP()), kind(operator, torch.as_tensor(y).double())).sample(19, nfe=20)
+    assert sf.metrics.sbc(truth, drawn.x).p_value > 1e-3
+
+
+@pytest.mark.parametrize("kind", [Poisson, PoissonGaussian])
+def test_where_nothing_was_counted_a_rate_is_not_negative(kind):
+    """The prior does not know it: half of its mass must go."""
+    prior = sf.ExactDenoiser(sf.Gaussian(torch.zeros(1, dtype=f64), torch.eye(1, dtype=f64)), sf.VP())
+    likelihood = kind(Diagonal(torch.ones(1), (1,)), torch.zeros(1, 1, dtype=f64))
+    x = condition(prior, likelihood).sample(512, nfe=20).x
+    assert float(x.min()) > -0.1
+
+
+def test_a_mixed_sites_shares_are_the_modes_masses():
+    """x^2 = 6 to 0.3 under x ~ N(0.25, 1.5): two modes, psi and shares to Laplace's error."""
+    moments = Full(
+        torch.full((1, 1), 0.25, dtype=f64), torch.full((1, 1), 1.5, dtype=f64), torch.ones(1, 1, 1).double()
+    )
+    x = torch.linspace(-8, 8, 16001, dtype=f64)
+    logs = stats.norm(0.25, math.sqrt(1.5)).logpdf(x) + stats.norm(6.0, 0.3).logpdf(x.square())
+    weights = torch.as_tensor(logs).exp() * 0.001
+    found = modes(
+        lambda x0, rows: torch.distributions.Normal(x0[:, 0].square(), 0.3).log_prob(x0.new_tensor(6.0)), moments
+    )
+    assert float(found.log_psi.exp()) == pytest.approx(float(weights.sum()), rel=0.02)
+    assert float(found.log_shares[0, 0].exp()) == pytest.approx(float(weights[x > 0].sum() / weights.sum()), rel=0.02)
+    signs = [float(found.chosen(torch.tensor([u])).w) > 0 for u in (0.1, 0.9)]
+    assert signs == [True, False]
+
+
+def test_both_signs_of_a_picture_whose_phases_are_lost():
+    """Moduli of the Fourier transform do not tell x from -x: half of the draws each, where the prior says neither."""
+    operator = inverse.operators.PhaseRetrieval((2, 2))
+    truth = torch.tensor([[[1.0, -0.4], [0.3, 0.9]]], dtype=f64)
+    law = sf.Gaussian(torch.zeros(4, dtype=f64), torch.eye(4, dtype=f64))
+
+    class Pictures(sf.Denoiser):
+        schedule, data_mean, data_std = sf.VP(), 0.0, 1.0
+
+        def forward(self, x_t, t):
+            return sf.ExactDenoiser(law, self.schedule)(x_t.flatten(1), t).reshape(x_t.shape)
+
+    drawn = condition(Pictures(), GaussianNoise(operator, operator(truth), 0.1)).sample(256, nfe=20)
+    along = (drawn.x * truth[:, None]).flatten(2).sum(2)
+    # 4 systems of 64 whose particles share ancestors; two rightly balanced ones differ by less
+    assert 0.2 < float((along > 0).double().mean()) < 0.8
+    assert float(operator(drawn.x[0]).sub(operator(truth)).square().mean()) < 4 * 0.1**2
+
+
+@sf.checks.parametrize(
+    [
+        sf.checks.checks_of(likelihood, 1 + torch.rand(3, 3, generator=torch.Generator().manual_seed(0), dtype=f64))
+        for likelihood in (
+            GaussianNoise(Diagonal(torch.ones(3), (3,)), COUNTS, 0.3),
+            GaussianNoise(Diagonal(torch.ones(3), (3,)), COUNTS, COUNTS + 0.1),
+            Poisson(Diagonal(torch.ones(3), (3,)), COUNTS, background=0.1),
+            PoissonGaussian(Diagonal(torch.ones(3), (3,)), COUNTS, 0.6),
+            Student(Diagonal(torch.ones(3), (3,)), COUNTS),
+            Rice(Diagonal(torch.ones(3), (3,)), COUNTS + 0.1),
+            Gamma(Diagonal(torch.ones(3), (3,)), COUNTS + 0.1, 3.0),
+        )
+    ]
+)
+def test_what_a_likelihood_owes(check):
+    check.run()
+
+
+class Wrong(Own):
+    """y ~ N(x, 1), with a fault."""
+
+    def rows(self, index):
+        return Wrong(self.y if self.kind == "rows" else self.y[index], self.kind)
+
+    def log_prob(self, x0):
+        x = x0.detach() if self.kind == "gradient" else x0
+        value = -(x[:, 0] - self.y[: len(x)].to(x)).square() / 2
+        if self.kind == "slope":
+            value = value + x.detach()[:, 0]
+        return {"shape": value[:, None], "batch": value + x.mean(), "dtype": value.half()}.get(self.kind, value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("shape", r"log_prob must be \(B,\), \(3,\); got \(3, 1\)"),
+        ("dtype", "log_prob must have the dtype of x0, torch.float32; got torch.float16"),
+        ("rows", "rows.index. must have a row for each number, repeated ones too: 4; got 3"),
+        ("batch", "log_prob of a row must not change with the x0 of others"),
+        ("gradient", "log_prob must have a gradient that torch can take; got none"),
+        ("slope", "the gradient must be that of log_prob"),
+    ],
+)
+def test_a_likelihood_with_a_fault_is_found(kind, line):
+    likelihood = Wrong(torch.tensor([0.5, -1.0, 2.0], dtype=f64), kind)
+    with pytest.raises(AssertionError, match=line):
+        sf.checks.check_likelihood(likelihood)
 
 
 def test_a_logarithm_goes_on_below_its_least_argument():

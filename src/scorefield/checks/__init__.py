@@ -20,6 +20,7 @@ from scorefield.checks.base import Check as Check
 from scorefield.checks.base import marked, name_of
 from scorefield.checks.denoisers import check_denoiser, check_flow_map, of_denoiser
 from scorefield.checks.intervals import check_interval, of_interval
+from scorefield.checks.likelihoods import check_likelihood, of_likelihood
 from scorefield.checks.losses import check_loss, check_objective, of_loss, of_objective
 from scorefield.checks.operators import check_operator, of_operator
 from scorefield.checks.schedules import check_schedule, of_schedule
@@ -27,6 +28,7 @@ from scorefield.checks.solvers import check_solver, convergence_slopes, of_solve
 from scorefield.checks.transforms import check_transform, of_transform
 from scorefield.data import Transform
 from scorefield.denoisers import Denoiser
+from scorefield.inverse.measurement import Likelihood
 from scorefield.inverse.operators import Operator
 from scorefield.schedules import Schedule
 from scorefield.solvers import Solver
@@ -40,6 +42,7 @@ __all__ = [
     "check_denoiser",
     "check_flow_map",
     "check_interval",
+    "check_likelihood",
     "check_loss",
     "check_objective",
     "check_operator",
@@ -60,6 +63,7 @@ KINDS: tuple[tuple[type, Callable[..., list[Check]]], ...] = (
     (Objective, of_objective),
     (Denoiser, of_denoiser),
     (Operator, of_operator),
+    (Likelihood, of_likelihood),
     (Transform, of_transform),
 )
 
@@ -68,9 +72,9 @@ def checks_of(part: Any, *arguments: Any, **options: Any) -> list[Check]:
     """What a part owes the others, clause by clause; its kind is told by its class, and a function is a loss.
 
     Args:
-        part: a schedule, solver, denoiser, flow map, objective, operator, transform, or a loss.
+        part: a schedule, solver, denoiser, flow map, objective, operator, likelihood, transform, or a loss.
         arguments, options: of the `check_*` of that kind, after the part: a denoiser's event shape, a transform's raw
-            data, a loss's `distribution`, or `of=FlowMap` for one that trains such.
+            data, a likelihood's x0, a loss's `distribution`, or `of=FlowMap` for one that trains such.
 
     Raises:
         TypeError: for a part of no such kind.

@@ -58,22 +58,44 @@ class Site:
         basis = None if self.basis is None else self.basis[index]
         return Site(self.w[index], basis, self.precision[index], self.log_psi[index])
 
+    def put(self, index: Tensor, other: Site) -> Site:
+        """The rows of those numbers replaced by those of `other`, in that order."""
+        basis = (
+            self.basis if other.basis is None or self.basis is None else self.basis.index_copy(0, index, other.basis)
+        )
+        w, precision = (getattr(self, n).index_copy(0, index, getattr(other, n)) for n in ("w", "precision"))
+        return Site(w, basis, precision, self.log_psi.index_copy(0, index, other.log_psi))
 
-def site(log_prob: LogProb, moments: Moments, begin: Tensor | None = None) -> Site:
-    """The site of each row; `begin` `(R, D)` is an x0 to look from, beside the mean.
+    def log_prob(self, w: Tensor) -> Tensor:
+        """Of w, `(R,)`, less that of a standard normal's largest value, -(D/2) log 2 pi."""
+        gap = w - self.w
+        inside = gap if self.basis is None else torch.bmm(self.basis.mT, gap[..., None])[..., 0]
+        return (self.log_det - (self.precision * inside.square()).sum(1)) / 2
 
-    Where a log-probability is not finite the search does not go.
+
+def objective(log_prob: LogProb, moments: Moments) -> LogProb:
+    """l(w) - |w|^2 / 2 of w `(R, D)`, for those rows; -inf where it is not finite."""
+
+    def at(w: Tensor, rows: Tensor) -> Tensor:
+        value = log_prob(moments.mean + moments.apply(root, w), rows) - w.square().sum(1) / 2
+        return torch.where(torch.isfinite(value), value, -torch.inf)
+
+    return at
+
+
+def site(log_prob: LogProb, moments: Moments, begin: Tensor | None = None, *, mean: bool = True) -> Site:
+    """The site of each row, looked for from the mean, or from `begin` `(R, D)` where that is better; `mean`: or not.
+
+    Without a `begin` it is one standard deviation of every number, so that a likelihood that is even about the mean,
+    which has no gradient there, is left. Where a log-probability is not finite the search does not go.
     """
-    mean = moments.mean
-    rows = torch.arange(len(mean), device=mean.device)
-    dense = mean.shape[1] <= DENSE or not isinstance(moments, Isotropic)
+    centre = moments.mean
+    rows = torch.arange(len(centre), device=centre.device)
+    dense = centre.shape[1] <= DENSE or not isinstance(moments, Isotropic)
+    measure = objective(log_prob, moments)
 
     def at(w: Tensor) -> Tensor:
-        return mean + moments.apply(root, w)
-
-    def objective(w: Tensor) -> Tensor:
-        value = log_prob(at(w), rows) - w.square().sum(1) / 2
-        return torch.where(torch.isfinite(value), value, -torch.inf)
+        return centre + moments.apply(root, w)
 
     def gradient(x0: Tensor, of: Tensor) -> Tensor:
         """d log p(y | x0) / dx0."""
@@ -99,16 +121,16 @@ def site(log_prob: LogProb, moments: Moments, begin: Tensor | None = None) -> Si
         values, vectors = torch.linalg.eigh((m + m.mT) / 2)
         return vectors, 1 + values.clamp(min=0)
 
-    w = torch.zeros_like(mean)
-    value = objective(w)
-    if begin is not None:
-        other = _inverse(moments, begin - mean)
-        there = objective(other)
-        w = torch.where((there > value)[:, None], other, w)
+    w = signs(centre).expand_as(centre) if begin is None else _inverse(moments, begin - centre)
+    value = measure(w, rows)
+    if mean:
+        middle = torch.zeros_like(w)
+        there = measure(middle, rows)
+        w = torch.where((value > there)[:, None], w, middle)
         value = torch.maximum(there, value)
-    r, d = mean.shape
-    basis = torch.eye(d, dtype=mean.dtype, device=mean.device).expand(r, d, d) if dense else None
-    precision, searching = torch.ones_like(mean), torch.ones(r, dtype=torch.bool, device=mean.device)
+    r, d = centre.shape
+    basis = torch.eye(d, dtype=w.dtype, device=w.device).expand(r, d, d) if dense else None
+    precision, searching = torch.ones_like(w), torch.ones(r, dtype=torch.bool, device=w.device)
     for _ in range(ROUNDS):  # each row until it gains no more, whatever the others do
         found = curvature(w, basis, precision)
         precision = torch.where(searching[:, None], found[1], precision)
@@ -118,7 +140,7 @@ def site(log_prob: LogProb, moments: Moments, begin: Tensor | None = None) -> Si
         gained = torch.zeros_like(value)
         for k in range(HALVINGS):
             tried = w + step / 2**k
-            there = objective(tried)
+            there = measure(tried, rows)
             better = searching & (there > value) & (gained == 0)
             gained = torch.where(better, there - value, gained)
             w, value = torch.where(better[:, None], tried, w), torch.where(better, there, value)

@@ -39,7 +39,7 @@ from scorefield.conditions import Conditions
 from scorefield.denoisers import Denoiser
 from scorefield.denoisers.base import in_eval_mode
 from scorefield.inverse.linear import Whitened, linear_gaussian
-from scorefield.inverse.measurement import Likelihood
+from scorefield.inverse.measurement import GaussianNoise, Likelihood
 from scorefield.inverse.method import Cost, Drawn, Method, Task, below_pure_noise, grid
 from scorefield.inverse.operators.blur import hartley
 from scorefield.inverse.start import given_data
@@ -48,6 +48,7 @@ from scorefield.schedules import as_time
 
 PROBES = 16  # for the diagonal of H W^T W H: what is off the diagonal only makes the solver slower
 AXES = (-2, -1)
+TAPER = 3.0  # from the tolerance to where a row stops
 
 
 class Spectrum(Protocol):
@@ -140,10 +141,8 @@ class SpectralBridge(Method):
         spectrum: of x0 given x_t; `calibrate_spectrum` measures it.
         tolerance: of the conjugate gradients, for each sample by itself: the residual over the right-hand side, both
             after division by (1 / c + g).
-            A row stops at a threshold: where its last bits differ, in another chunk or on another processor, it may
-            take an iteration more, and its sample differs by the tolerance rather than by rounding. g is of the mean
-            noise of a chunk: where observations have noise of their own, so does its composition matter, as much.
-            `exact=True` keeps the bits.
+            A row does not stop at it all at once: between it and a third of it its steps count less and less, so that
+            no last bit, of another chunk or processor, decides on a whole step, and a draw is the same to rounding.
         limit: of their iterations; what is left then is reported in `residual`.
         times: the grid, decreasing to 0; by default that of the particle methods.
 
@@ -177,15 +176,16 @@ class SpectralBridge(Method):
 
     def draw(self, task: Task, nfe: int, advance: Callable[[], None]) -> Drawn:
         times = grid(task.denoiser, nfe) if self.times is None else below_pure_noise(task.denoiser, as_time(self.times))
-        system = Whitened(linear_gaussian(task.likelihood, "SpectralBridge"), task.observation, task.dtype)
-        gain = _gain(system)
-        x = given_data(task, system, times[0], task.initial(times[0])).to(task.dtype)
+        likelihood = linear_gaussian(task.likelihood, "SpectralBridge")
+        system = Whitened(likelihood, task.observation)  # float64: see `_solved`
+        gain = _gain(system, likelihood)
+        x = given_data(task, system, times[0], task.initial(times[0]))
         left = torch.zeros(len(task.index), dtype=task.dtype, device="cpu")
         for k, (t, s) in enumerate(pairwise(times)):
             c = self.spectrum.at(task.denoiser, t).to(x)
             first, third = (task.normal(3 * k + n).to(x) for n in (1, 3))
             error = task.normal(3 * k + 2, (system.size,)).to(x)
-            mean = task.denoiser(x, t, **task.cond)
+            mean = task.denoise(x, t)
             z = mean + _filtered(c.sqrt(), first)
             b = system.adjoint(system.u - system.forward(z) - error).reshape(x.shape)
             d, residual = self._solved(system, c, gain, b)
@@ -196,10 +196,15 @@ class SpectralBridge(Method):
                 a, b0, q = (float(v) for v in task.schedule.posterior(s, t))
                 x = a * x + b0 * x0 + q * third
             advance()
-        return Drawn(x, residual=left)
+        return Drawn(x.to(task.dtype), residual=left)
 
     def _solved(self, system: Whitened, c: Tensor, gain: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-        """d with (C^-1 + W^T W) d = b, and the relative residual of each row `(R,)`."""
+        """d with (C^-1 + W^T W) d = b, and the relative residual of each row `(R,)`.
+
+        d = sum_k f_k step_k p_k over the steps of conjugate gradients, f falling from 1 to 0 with the logarithm of the
+        smallest residual so far: a row that has come to 0 stands still, as do all its sums, and got there smoothly.
+        In float64, since the steps between enlarge rounding a thousandfold and more before they converge.
+        """
         divided = 1 / (1 / c + gain)
 
         def product(v: Tensor) -> Tensor:
@@ -208,37 +213,49 @@ class SpectralBridge(Method):
         def dot(v: Tensor, w: Tensor) -> Tensor:
             return (v * w).flatten(1).sum(1).reshape(-1, *(1,) * (v.ndim - 1))
 
-        d, r = torch.zeros_like(b), b
-        p = y = _filtered(divided, r)
-        ry = begun = dot(r, y)
         tiny = torch.finfo(b.dtype).tiny
+        d, r = torch.zeros_like(b), b
+        left = b  # b less the product of d
+        p = y = _filtered(divided, r)
+        ry = least = begun = dot(r, y)
         for _ in range(self.limit):
-            active = ry > self.tolerance**2 * begun  # a row that has arrived stands still: no row knows of the others
-            if not bool(active.any()):
+            share = least / (self.tolerance**2 * begun).clamp(min=tiny)
+            share = (1 + torch.log(share.clamp(min=tiny)) / math.log(TAPER**2)).clamp(0.0, 1.0)
+            if not bool((share > 0).any()):
                 break
             ap = product(p)
-            step = torch.where(active, ry / dot(p, ap).clamp(min=tiny), 0.0)
-            d, r = d + step * p, r - step * ap
+            step = torch.where(share > 0, ry / dot(p, ap).clamp(min=tiny), 0.0)
+            d, left, r = d + share * step * p, left - share * step * ap, r - step * ap
             y = _filtered(divided, r)
             new = dot(r, y)
-            p = torch.where(active, y + new / ry.clamp(min=tiny) * p, p)
-            ry = torch.where(active, new, ry)
-        return d, (ry / begun.clamp(min=tiny)).clamp(min=0).sqrt().flatten()
+            p = torch.where(share > 0, y + new / ry.clamp(min=tiny) * p, p)
+            ry = torch.where(share > 0, new, ry)
+            least = torch.minimum(least, ry)
+        found = dot(left, _filtered(divided, left))
+        return d, (found / begun.clamp(min=tiny)).clamp(min=0).sqrt().flatten()
 
 
 def _filtered(gain: Tensor, x: Tensor) -> Tensor:
     """H diag(gain) H x, for a gain that is even in frequency a real, symmetric filter."""
-    spectrum = torch.fft.rfft2(x) * gain[:, : x.shape[-1] // 2 + 1]
+    spectrum = torch.fft.rfft2(x) * gain[..., : x.shape[-1] // 2 + 1]
     return torch.fft.irfft2(spectrum, x.shape[-2:])
 
 
-def _gain(system: Whitened) -> Tensor:
-    """About the diagonal of H W^T W H, `(H, W)`: E[v (H W^T W H v)] over signs v, made even in frequency."""
+def _gain(system: Whitened, likelihood: GaussianNoise) -> Tensor:
+    """About the diagonal of H W^T W H, `(H, W)`: E[v (H W^T W H v)] over signs v, made even in frequency.
+
+    Where each observation has noise of its own, that of H A^T A H times its mean precision, `(R, 1.., H, W)`: a
+    function of the row alone.
+    """
     shape = system.operator.event_shape
     generator = torch.Generator().manual_seed(0)
     v = torch.randint(0, 2, (PROBES, *shape), generator=generator, device="cpu").to(system.u) * 2 - 1
-    std = system.std.square().mean(0).sqrt()  # one for all rows: it need not be right
-    measured = system.operator(hartley(v, AXES)) / std.reshape(system.operator.output_shape) ** 2
+    own = isinstance(likelihood.noise_std, Tensor) and likelihood.noise_std.shape == likelihood.y.shape
+    precision = system.std.reciprocal().square()  # (R, M), or (1, M)
+    measured = system.operator(hartley(v, AXES))
+    if not own:
+        measured = measured * precision.reshape(system.operator.output_shape)
     back = hartley(system.operator.adjoint(measured), AXES)
     g = (v * back).flatten(0, -3).mean(0)
-    return ((g + g.flip(AXES).roll((1, 1), AXES)) / 2).clamp(min=0)
+    g = ((g + g.flip(AXES).roll((1, 1), AXES)) / 2).clamp(min=0)
+    return precision.mean(1).reshape(-1, *(1,) * len(shape)) * g if own else g

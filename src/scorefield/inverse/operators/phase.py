@@ -23,7 +23,8 @@ class PhaseRetrieval(Operator):
     """|F x| of the last two axes, x padded with zeros to `oversampling` times its sides: `(..., H', W')`, real.
 
     F is orthonormal on the padded grid, so sum y^2 = sum x^2. Not changed by a sign, by x reversed, nor, within the
-    padding, by a shift: posteriors are as symmetric as the prior lets them be. Where y = 0 the derivative is set to 0.
+    padding, by a shift: posteriors are as symmetric as the prior lets them be. `LaplaceBridge` knows
+    of the sign; of reversals and shifts its particles may follow some. Where y = 0 the derivative is set to 0.
 
     Args:
         event_shape: (..., H, W), real.
