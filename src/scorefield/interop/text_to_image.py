@@ -140,7 +140,7 @@ class Flux(Network):
         if x.shape[-2] % 2 or x.shape[-1] % 2:
             raise ValueError(f"this network takes latents of even height and width; got {tuple(x.shape[-2:])}")
         rows = nn.functional.pixel_unshuffle(x, 2).flatten(2).mT  # (B, H W / 4, 4 C)
-        grid = torch.cartesian_prod(torch.arange(height), torch.arange(width))
+        grid = torch.cartesian_prod(*(torch.arange(n, device="cpu") for n in (height, width)))
         places = nn.functional.pad(grid, (1, 0)).to(x)
         distilled = self.model.config["guidance_embeds"]  # type: ignore[index]
         out = self.model(
