@@ -13,7 +13,18 @@ release = version = scorefield.__version__
 
 root_doc = "docs/index"
 include_patterns = ["docs/**", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "benchmarks/README.md"]
-exclude_patterns = [".venv", "build", "dist", "runs", "src", "tests", "docs/builder", "docs/course", "**/out"]
+exclude_patterns = [
+    ".venv",
+    "build",
+    "dist",
+    "runs",
+    "src",
+    "tests",
+    "docs/builder",
+    "docs/course",
+    "**/out",
+    "**sg_execution_times.rst",
+]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery", "builder"]
 
 myst_enable_extensions = ["dollarmath"]
@@ -29,6 +40,8 @@ napoleon_use_rtype = False
 toc_object_entries = False  # copied into every page otherwise: half of the build
 
 html_theme = "furo"
+html_static_path = ["builder/static"]
+html_css_files = ["wide.css"]
 html_title = f"scorefield {release}"
 html_math_renderer = "mathml"  # drawn by the browser: no script, nothing fetched
 html_copy_source = False

@@ -26,6 +26,7 @@ LAYERS = [
     {"baselines", "checks"},
     {"recipes", "interop"},
     {"runs"},
+    {"citing"},
     {"demos", "play", "comparison"},
     {"cli", "__main__"},
 ]

@@ -3,8 +3,10 @@
 Formulas as MathML, docstrings as they are written here, an API page for each package, every page as Markdown, llms.txt.
 """
 
+import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from docutils import nodes
 from docutils.utils.math import MathError
@@ -14,6 +16,9 @@ from sphinx.util import logging
 
 from builder import api, docstrings, markdown
 
+MATHML = "http://www.w3.org/1998/Math/MathML"
+#: TeX takes one token where no braces stand: \frac12, \frac h2, \frac1{2L}.
+FRACTION = re.compile(r"\\frac\s*(\\[a-z]+|\w)\s*(\\[a-z]+|\w|\{[^{}]*\})")
 LOGGER = logging.getLogger(__name__)
 
 
@@ -47,9 +52,27 @@ def _displayed(self: Any, node: nodes.Element) -> None:
     raise nodes.SkipNode
 
 
+def mathml(tex: str, *, block: bool) -> str:
+    """The formula as MathML, by docutils, whose indices of accented letters are set below them: put right here.
+
+    Raises:
+        MathError: for what it does not know.
+    """
+    ElementTree.register_namespace("", MATHML)
+    root = ElementTree.fromstring(tex2mathml(FRACTION.sub(r"\\frac{\1}{\2}", tex), as_block=block))
+    for node in root.iter(f"{{{MATHML}}}munderover"):
+        base, index, accent = node
+        if accent.get("stretchy") == "false":
+            over = ElementTree.Element(f"{{{MATHML}}}mover", {"accent": "true"})
+            over.extend((base, accent))
+            node.tag = f"{{{MATHML}}}msub"
+            node[:] = [over, index]
+    return ElementTree.tostring(root, encoding="unicode")
+
+
 def _mathml(node: nodes.Element, *, block: bool) -> str:
     try:
-        return tex2mathml(node.astext(), as_block=block)
+        return mathml(node.astext(), block=block)
     except MathError as error:
         LOGGER.warning("formula %r: %s", node.astext(), error, location=node)
         return f"<code>{node.astext()}</code>"

@@ -26,7 +26,7 @@ from scorefield import metrics, plots
 folder = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MNIST")
 if folder:
     train, test = (sf.data.named("mnist", data_dir=folder, split=part).x for part in ("train", "test"))
-    levels, width, patch, steps = 256, 32, 2, 800
+    levels, width, patch, steps = 256, 16, 2, 500
 else:
     split = sf.data.digits()
     train, test, levels, width, patch, steps = split.train, split.test, sf.data.LEVELS, 16, 1, 200

@@ -31,6 +31,7 @@ from .bijection import inpaint as inpaint
 from .bijection import interpolate as interpolate
 from .bijection import move as move
 from .bijection import slerp as slerp
+from .citing import citations as citations
 from .conditions import shared as shared
 from .data.latent_space import PCA as PCA
 from .data.latent_space import LatentSpace as LatentSpace

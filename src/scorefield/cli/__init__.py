@@ -20,6 +20,7 @@ from scorefield._origin import running
 from scorefield.cli import (
     anomaly,
     audit,
+    cite,
     compare,
     data,
     decode,
@@ -72,6 +73,7 @@ app.command("edit")(edit.edit)
 app.command("inpaint")(inpaint.inpaint)
 app.command("reconstruct")(reconstruct.reconstruct)
 app.command("anomaly")(anomaly.anomaly)
+app.command("cite")(cite.cite)
 app.command("export")(export.export)
 app.command("import")(importing.import_)
 app.command("play")(play.play)
