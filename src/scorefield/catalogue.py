@@ -234,6 +234,7 @@ METHODS: Table = {
     "bridge": "scorefield.inverse:Bridge",
     "twisted-smc": "scorefield.inverse:TwistedSMC",
     "laplace-bridge": "scorefield.inverse:LaplaceBridge",
+    "spectral-bridge": "scorefield.inverse:SpectralBridge",
     "moment-matching": "scorefield.inverse:MomentMatching.method",
     "pigdm": "scorefield.inverse:PiGDM.method",
     "diffpir": "scorefield.inverse:DiffPIR.method",

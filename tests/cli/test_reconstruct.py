@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+import scorefield as sf
 from scorefield import inverse
+from scorefield.catalogue import METHODS, OPERATORS
 from scorefield.cli._inputs import chosen
 from scorefield.cli._options import Wanted
 from scorefield.inverse.operators import Downsample
@@ -71,13 +73,52 @@ def test_a_measurement_of_ones_own_gives_what_its_simulation_gave(run, ran, tmp_
     np.testing.assert_array_equal(first["samples"][:1], third["samples"])
 
 
-@pytest.mark.parametrize(
-    "name", ["bridge", "twisted-smc", "moment-matching", "pigdm", "diffpir", "dps", "ddrm", "daps"]
-)
+@pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_a_name(run, ran, name):
     _, arrays, summary = ran(run, *HALF, "--index", "0", "--samples", 2, "--nfe", 4, "--method", name)
     assert np.isfinite(arrays["samples"]).all()
     assert summary["method"] == name
+
+
+def test_the_spectral_bridge_is_the_librarys_with_its_spectrum_measured_on_the_last_held_out_data(run, ran):
+    _, arrays, _ = ran(run, *HALF, "--index", "0", "--samples", 3, "--nfe", 4, "--method", "spectral-bridge")
+    trained = sf.load(run)
+    units = inverse.Units.of(trained.transform)
+    likelihood = inverse.GaussianNoise(Downsample(2, (1, 8, 8)), torch.from_numpy(arrays["y"]), 0.05)
+    source = trained.held_out().source
+    rows = torch.arange(len(source) - 64, len(source))
+    spectrum = inverse.calibrate_spectrum(
+        trained.denoiser,
+        trained.to_model(source.batch(rows).x, rows, seed=0),
+        generator=torch.Generator().manual_seed(0),
+    )
+    method = inverse.SpectralBridge(spectrum)
+    x = inverse.condition(trained.denoiser, units.in_model(likelihood), method).sample(3, nfe=4, dtype=torch.float32).x
+    np.testing.assert_allclose(arrays["samples"], units.of_model(x), atol=1e-3)
+
+
+def test_the_help_names_every_operator_and_every_method(cli):
+    said = "".join(cli("reconstruct", "--help").stdout.split())
+    for name in (*OPERATORS, *METHODS):
+        assert name in said.replace("│", "")
+
+
+@pytest.mark.parametrize("name", [None, *METHODS])
+def test_no_class_is_shown(run, cli, tmp_path, name):
+    """Whatever the method and whether it can, phase retrieval in two evaluations makes all say what is wrong."""
+    done = cli(
+        "reconstruct", run, "--operator", "phase", "--noise-std", 0.05, "--index", 0, "--samples", 2, "--nfe", 2,
+        "--out", "a.png", *(() if name is None else ("--method", name)),
+    )  # fmt: skip
+    shown = done.stdout + done.stderr
+    classes = {str(place).partition(":")[2].partition(".")[0] for place in METHODS.values()} - {"DAPS"}
+    assert not [word for word in (*classes, "GaussianNoise", "Guidance") if word in shown]
+    if done.returncode:
+        assert (
+            "takes linear operators with Gaussian noise only; laplace-bridge takes any" in done.stderr or name == "daps"
+        )
+    if name is None:
+        assert json.loads((tmp_path / "a.json").read_text())["method"] == "laplace-bridge, the default"
 
 
 @pytest.mark.parametrize(

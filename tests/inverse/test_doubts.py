@@ -32,9 +32,9 @@ def test_right_samples_say_nothing(method, schedule):
 @pytest.mark.parametrize(
     ("zeta", "said"),
     [
-        (0.0, "DPS, 20 evaluations: the samples of 3 of 3 observations do not explain what was measured: "),
-        (60.0, "DPS, 20 evaluations: the samples of 3 of 3 observations do not explain"),  # it diverges
-        (4.0, "DPS, 20 evaluations: the samples of 3 of 3 observations fit the noise too, and are too narrow: "),
+        (0.0, "dps, 20 evaluations: the samples of 3 of 3 observations do not explain what was measured: "),
+        (60.0, "dps, 20 evaluations: the samples of 3 of 3 observations do not explain"),  # it diverges
+        (4.0, "dps, 20 evaluations: the samples of 3 of 3 observations fit the noise too, and are too narrow: "),
     ],
 )
 def test_a_method_that_goes_wrong_says_so(zeta, said):

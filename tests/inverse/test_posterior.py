@@ -395,7 +395,10 @@ def test_the_measured_variance_of_gaussian_data_is_its_posterior_variance():
         (lambda d, g: condition(d, g).sample(0), "n must be at least 1; got 0"),
         (lambda d, g: condition(d, g).sample(2, nfe=0), "nfe must be at least 1; got 0"),
         (lambda d, g: condition(d, g).sample(2, chunk=0), "chunk must be at least 1; got 0"),
-        (lambda d, g: condition(d, g, DAPS(ode=5)).sample(2, nfe=4), "nfe must be at least 5, one level of DAPS"),
+        (
+            lambda d, g: condition(d, g, DAPS(ode=5)).sample(2, nfe=4),
+            "nfe must be at least 5, the evaluations of one level of DAPS; got 4",
+        ),
         (lambda d, g: condition(d, g).sample(4).interval(1.0), r"level must lie in \(0, 1\); got 1.0"),
         (lambda d, g: Bridge(particles=0), "particles must be at least 1; got 0"),
         (lambda d, g: TwistedSMC(threshold=2.0), r"threshold must lie in \[0, 1\]; got 2.0"),

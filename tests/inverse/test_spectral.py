@@ -100,11 +100,17 @@ def test_calibration_finds_the_spectrum_of_what_a_denoiser_leaves_open():
     assert torch.allclose(found.at(Pictures(), between), Exact().at(Pictures(), between), rtol=0.28)
 
 
-@pytest.mark.rounding
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-6])
-@pytest.mark.parametrize("own", [False, True], ids=["one noise", "noise of its own"])
-def test_a_sample_does_not_depend_on_its_batch_or_chunk(own, tolerance):
-    """No row stops all at once, none is preconditioned by the noise of others: to 1e-6."""
+@pytest.mark.parametrize("own", [pytest.param(False, marks=pytest.mark.rounding, id="one noise"),
+                                 pytest.param(True, id="noise of its own")])  # fmt: skip
+def test_a_sample_does_not_depend_on_its_batch_or_chunk(own, tolerance, request):
+    """No row stops all at once, none is preconditioned by the noise of others: to 1e-6.
+
+    Where the noise is each number's own, rounding that is another in every shape of a batch grows to 3e-4 in the
+    iterations that a tolerance of 1e-3 takes.
+    """
+    if own and request.config.getoption("--other-kernels"):
+        pytest.skip("iterations enlarge rounding")
     likelihood, method = observed(OPERATORS["radon"](), 3), SpectralBridge(Exact(), tolerance=tolerance)
     if own:
         noise = 1 + torch.rand(likelihood.y.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -79,7 +79,7 @@ def reconstruct(
     x = units.of_model(made.x)
     found = inverse.moments(made, x, LEVEL)
     rows, summary = _figures(made, inverse.quality(made, x, measured.likelihood, found, measured.truth), seconds)
-    name = method or f"{type(posterior.method).__name__}, the default"
+    name = method or f"{inverse.name_of(posterior.method)}, the default"
     summary |= {
         "n": len(x), "data": measured.what, "operator": spec, "noise_std": noise_std, "method": name,
         "samples": samples, "nfe": made.nfe, "total_nfe": made.total_nfe, "seed": wanted.seed, "level": LEVEL,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scorefield.catalogue import METHODS, known
+from scorefield.catalogue import METHODS, OPERATORS, known
 from scorefield.cli import _options as opt
 from scorefield.cli._options import Wanted
 from scorefield.cli._output import result_files, stem
@@ -20,8 +20,8 @@ def reconstruct(
         str,
         typer.Option(
             "--operator",
-            help="What is measured: radon:views=30, mri:acceleration=4, blur:std=2, downsample:factor=4, inpaint, "
-            "...; one after another with +.",
+            help=f"What is measured, one of: {', '.join(OPERATORS)}. With options after a colon, radon:views=30, "
+            "blur:std=2,padding=zero; one after another with +.",
             show_default=False,
         ),
     ],

@@ -20,7 +20,7 @@ from scorefield.inverse.method import Method
 from scorefield.inverse.moments import Covariance, FullCovariance, IsotropicCovariance
 from scorefield.inverse.noises import Gamma, Poisson, PoissonGaussian, Rice, Student
 from scorefield.inverse.posterior import Posterior, PosteriorSamples, condition
-from scorefield.inverse.recommended import recommended
+from scorefield.inverse.recommended import name_of, named, recommended
 from scorefield.inverse.spectral import ErrorSpectrum, SpectralBridge, calibrate_spectrum
 from scorefield.inverse.summary import Moments, Quality, moments, psnr, quality
 from scorefield.inverse.twisted import TwistedSMC
@@ -63,6 +63,8 @@ __all__ = [
     "calibration",
     "condition",
     "moments",
+    "name_of",
+    "named",
     "operators",
     "predictive_p_value",
     "psnr",

@@ -174,7 +174,7 @@ class DAPS(Method):
 
     def steps(self, nfe: int) -> int:
         if nfe < self.ode:
-            raise ValueError(f"nfe must be at least {self.ode}, one level of {self}; got {nfe}")
+            raise ValueError(f"nfe must be at least {self.ode}, the evaluations of one level of DAPS; got {nfe}")
         return nfe // self.ode
 
     def cost(self, nfe: int, dim: int) -> Cost:

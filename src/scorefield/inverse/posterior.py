@@ -26,7 +26,7 @@ from scorefield.denoisers.gradients import outside_inference
 from scorefield.inverse.doubts import doubts
 from scorefield.inverse.measurement import GaussianNoise, Likelihood
 from scorefield.inverse.method import SLOTS, Drawn, Method, Task
-from scorefield.inverse.recommended import recommended
+from scorefield.inverse.recommended import name_of, recommended
 from scorefield.particles import log_mean
 from scorefield.sampling.parts import CHUNK_ELEMENTS, EXACT_CHUNK, bar
 
@@ -158,7 +158,7 @@ class Posterior:
             self._of_samples([d.residual for d in drawn], n, held),
         )
         for line in doubts(made.x, made.dof, made.chi2, made.ess, made.residual, size):
-            warn(f"{type(method).__name__}, {nfe} evaluations: {line}")
+            warn(f"{name_of(method)}, {nfe} evaluations: {line}")
         return made
 
     def _task(self, part: range, per: int, seed: int, first_index: int, dtype: torch.dtype | None, exact: bool) -> Task:

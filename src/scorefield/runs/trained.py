@@ -16,7 +16,6 @@ from torch import Tensor
 from scorefield import inverse, recipes
 from scorefield._caller import warn as warn_caller
 from scorefield.baselines import Generative
-from scorefield.catalogue import METHODS, make
 from scorefield.data import Source, Transform
 from scorefield.denoisers import ClippedDenoiser, Denoiser, NoiseConditional
 from scorefield.guidance import NetworkClassifier
@@ -328,13 +327,13 @@ class Trained:
             data_dir: where downloaded sets lie.
 
         Raises:
-            ValueError: for an unknown method; as `inverse.condition`.
+            ValueError: for an unknown method, one that takes no such likelihood; as `inverse.condition`.
         """
         if method is None:
-            chosen = inverse.recommended(likelihood, self.denoiser, self._examples(seed, data_dir))
-        else:
-            chosen = make("method", method, METHODS) if isinstance(method, str) else method
-        return inverse.condition(self.denoiser, likelihood, chosen, cond=cond)
+            method = inverse.recommended(likelihood, self.denoiser, self._examples(seed, data_dir))
+        elif isinstance(method, str):
+            method = inverse.named(method, likelihood, self.denoiser, lambda: self._examples(seed, data_dir))
+        return inverse.condition(self.denoiser, likelihood, method, cond=cond)
 
     def _examples(self, seed: int, data_dir: Path | None) -> Tensor:
         try:
