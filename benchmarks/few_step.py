@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import math
 import time
@@ -393,14 +394,15 @@ def digits(args: argparse.Namespace) -> dict[str, list[Row]]:
         source = run.held_out()[0]
         raw, cond = source.batch(torch.arange(len(source)))
         truth, label = raw.float().flatten(1), torch.as_tensor(cond["label"])
-        for nfe in (1, 2, 4) if isinstance(run.model, sf.FlowMap) else (5, 10, 20, 50):
-            solver = "euler" if name == "flow matching" else None
+        counts = (1, 2, 4) if isinstance(run.model, sf.FlowMap) else (5, 10, 20, 50)
+        for solver, nfe in itertools.product(("euler", None) if name == "flow matching" else (None,), counts):
             x = run.sample(len(label), label=label, nfe=nfe, tuned=False, solver=solver).raw.float().flatten(1)
             row = Row(seconds=seconds, sliced=sliced(x, truth) / float(truth.std()))
             row |= {"recall": sf.metrics.precision_recall(real=truth, generated=x).recall.value}
             row |= {"wrong": 100 * float((reader.predict(x.numpy()) != label.numpy()).mean()), "NFE": nfe}
-            found[f"{name}, {nfe}"] = [row]
-            print(name, nfe, {k: round(v, 4) for k, v in row.items()}, flush=True)
+            called = f"{name}, {solver}" if solver else name
+            found[f"{called}, {nfe}"] = [row]
+            print(called, nfe, {k: round(v, 4) for k, v in row.items()}, flush=True)
         (path / "samples.png").touch()
     _table("model, evaluations", found)
     return found
