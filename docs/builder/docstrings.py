@@ -7,6 +7,7 @@ a deeper indented block    a formula where every word in it is one of a formula,
 """
 
 import re
+from collections.abc import Sequence
 
 from builder.equations import to_latex
 
@@ -15,7 +16,7 @@ CODE = re.compile(r"`+([^`]+)`+")
 INNER = r"\1"
 
 
-def to_rst(lines: list[str]) -> list[str]:
+def to_rst(lines: Sequence[str]) -> list[str]:
     """The lines of a docstring, for napoleon and docutils."""
     found: list[str] = []
     i, section = 0, False

@@ -2,6 +2,7 @@
 latents."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -96,7 +97,8 @@ def test_the_empty_prompt_of_sdxl_is_zeros_where_its_pipeline_says_so(monkeypatc
             unet=net, text_encoder=object(), scheduler=diffusers.DDIMScheduler(),
             config=SimpleNamespace(force_zeros_for_empty_prompt=zeros),
         )  # fmt: skip
-        assert float(interop.denoiser(pipe).net._null["tokens"].max()) == (0 if zeros else 1)
+        made: Any = interop.denoiser(pipe).net
+        assert float(made._null["tokens"].max()) == (0 if zeros else 1)
 
 
 @pytest.mark.parametrize("w", [1.0, 3.0])
