@@ -43,7 +43,7 @@ def to_rst(lines: Sequence[str]) -> list[str]:
     return found
 
 
-def _block(lines: list[str], start: int, indent: int) -> list[str]:
+def _block(lines: Sequence[str], start: int, indent: int) -> list[str]:
     """The lines from `start` that are indented as much, or are of a table."""
     end = start
     while end < len(lines) and (
