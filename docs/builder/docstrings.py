@@ -7,7 +7,6 @@ a deeper indented block    a formula where every word in it is one of a formula,
 """
 
 import re
-from collections.abc import Sequence
 
 from builder.equations import to_latex
 
@@ -16,7 +15,7 @@ CODE = re.compile(r"`+([^`]+)`+")
 INNER = r"\1"
 
 
-def to_rst(lines: Sequence[str]) -> list[str]:
+def to_rst(lines: list[str]) -> list[str]:
     """The lines of a docstring, for napoleon and docutils."""
     found: list[str] = []
     i, section = 0, False
@@ -43,7 +42,7 @@ def to_rst(lines: Sequence[str]) -> list[str]:
     return found
 
 
-def _block(lines: Sequence[str], start: int, indent: int) -> list[str]:
+def _block(lines: list[str], start: int, indent: int) -> list[str]:
     """The lines from `start` that are indented as much, or are of a table."""
     end = start
     while end < len(lines) and (

@@ -65,7 +65,9 @@ Args:
 | a | b |
 | --- | --- |
 """
-    tree = publish_doctree("\n".join(docstrings.to_rst(text.splitlines())), settings_overrides={"report_level": 5})
+    tree = publish_doctree(
+        "\n".join(docstrings.to_rst(list[str](text.splitlines()))), settings_overrides={"report_level": 5}
+    )
     assert [node.astext() for node in tree.findall() if node.tagname == "literal"] == ["x", "(B, *event)"]
     assert "|s|^2, x_ too" in tree.astext()
     assert "*any*" in tree.astext()
