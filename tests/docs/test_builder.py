@@ -100,3 +100,4 @@ def test_indices_of_accented_letters_stand_beside_them_and_fractions_need_no_bra
     assert found.index("<msub") < found.index("<mover") < found.index("<mn>0</mn>")
     assert found.count("<mfrac") == 3
     assert "<mn>12</mn>" not in found
+    assert "<mtable" in builder.mathml(r"\begin{aligned} & x < y & z \\ & a \, b \end{aligned}", block=True)
