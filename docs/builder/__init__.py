@@ -19,7 +19,7 @@ from builder import api, docstrings, markdown
 
 MATHML = "http://www.w3.org/1998/Math/MathML"
 #: TeX takes one token where no braces stand: \frac12, \frac h2, \frac1{2L}.
-FRACTION = re.compile(r"\\frac\s*(\\[a-z]+|\w)\s*(\\[a-z]+|\w|\{[^{}]*\})")
+FRACTION = re.compile(r"\\[td]?frac\s*(\\[a-z]+|\w)\s*(\\[a-z]+|\w|\{[^{}]*\})")
 ENTITY = re.compile(r"&(?!lt;|gt;|amp;)\w+;")  # HTML's, which XML does not know
 LOGGER = logging.getLogger(__name__)
 
