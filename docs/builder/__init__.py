@@ -3,6 +3,7 @@
 Formulas as MathML, docstrings as they are written here, an API page for each package, every page as Markdown, llms.txt.
 """
 
+import html
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from builder import api, docstrings, markdown
 
 MATHML = "http://www.w3.org/1998/Math/MathML"
 #: TeX takes one token where no braces stand: \frac12, \frac h2, \frac1{2L}.
-FRACTION = re.compile(r"\\frac\s*(\\[a-z]+|\w)\s*(\\[a-z]+|\w|\{[^{}]*\})")
+FRACTION = re.compile(r"\\[td]?frac\s*(\\[a-z]+|\w)\s*(\\[a-z]+|\w|\{[^{}]*\})")
+ENTITY = re.compile(r"&(?!lt;|gt;|amp;)\w+;")  # HTML's, which XML does not know
 LOGGER = logging.getLogger(__name__)
 
 
@@ -59,7 +61,8 @@ def mathml(tex: str, *, block: bool) -> str:
         MathError: for what it does not know.
     """
     ElementTree.register_namespace("", MATHML)
-    root = ElementTree.fromstring(tex2mathml(FRACTION.sub(r"\\frac{\1}{\2}", tex), as_block=block))
+    made = tex2mathml(FRACTION.sub(r"\\frac{\1}{\2}", tex), as_block=block)
+    root = ElementTree.fromstring(ENTITY.sub(lambda m: html.unescape(m[0]), made))
     for node in root.iter(f"{{{MATHML}}}munderover"):
         base, index, accent = node
         if accent.get("stretchy") == "false":

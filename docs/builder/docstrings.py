@@ -7,6 +7,7 @@ a deeper indented block    a formula where every word in it is one of a formula,
 """
 
 import re
+from collections.abc import Sequence
 
 from builder.equations import to_latex
 
@@ -15,7 +16,7 @@ CODE = re.compile(r"`+([^`]+)`+")
 INNER = r"\1"
 
 
-def to_rst(lines: list[str]) -> list[str]:
+def to_rst(lines: Sequence[str]) -> list[str]:
     """The lines of a docstring, for napoleon and docutils."""
     found: list[str] = []
     i, section = 0, False
@@ -42,7 +43,7 @@ def to_rst(lines: list[str]) -> list[str]:
     return found
 
 
-def _block(lines: list[str], start: int, indent: int) -> list[str]:
+def _block(lines: Sequence[str], start: int, indent: int) -> list[str]:
     """The lines from `start` that are indented as much, or are of a table."""
     end = start
     while end < len(lines) and (
@@ -50,10 +51,10 @@ def _block(lines: list[str], start: int, indent: int) -> list[str]:
         or (not indent and lines[end].startswith("|"))
     ):
         end += 1
-    return lines[start:end]
+    return list(lines[start:end])
 
 
-def _inside(lines: list[str], i: int, indent: int) -> bool:
+def _inside(lines: Sequence[str], i: int, indent: int) -> bool:
     return not lines[i].strip() and i + 1 < len(lines) and lines[i + 1].startswith(" " * indent)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 import scorefield as sf
-from scorefield import plots
+from scorefield.demos import schedules as demo
 
 # %%
 # Eight trajectories
@@ -32,15 +32,7 @@ assert abs(float(paths[-1].var()) - 1) < 5 * (2 / 2000) ** 0.5
 assert abs(float(variation.mean()) - 1) < 5 * (2 / 1000 / 2000) ** 0.5
 assert float(variation.std()) < 0.06  # the same on every path: its spread is sqrt(2 / 1000)
 
-fig = plots.figure(8, 3.6)
-ax = fig.add_subplot()
-for k, opacity in ((1, 0.16), (2, 0.10)):
-    ax.fill_between(times, -k * times.sqrt(), k * times.sqrt(), color=plots.COLORS["data"], alpha=opacity, linewidth=0)
-for j, color in enumerate(plots.curves_colors(8)):
-    ax.plot(times, paths[:, j], color=color, linewidth=0.9)
-ax.set_xlabel("t")
-ax.set_title("eight Brownian trajectories, and ±1, ±2 √t", fontsize=10)
-plots.save(fig, Path("brownian.png"))
+demo.brownian(Path("brownian.png"), seed=0)
 
 # %%
 # A linear SDE is (alpha, sigma)
@@ -94,6 +86,7 @@ for schedule in (vp, sub, ve, sf.EDM(), sf.Cosine(), sf.Rectified()):
     prior = schedule.prior(1.0, std=1.0)
     print(f"{type(schedule).__name__:10} reaches s = 0.7 at t = {float(t):.4f}; ends with std {float(prior.std):.3g}")
 assert all(torch.allclose(d, denoised[0], atol=1e-8) for d in denoised)
+demo.forward_paths(Path("forward-paths.png"), seed=0)  # eight processes on data with two modes
 
 # %%
 # Exercise

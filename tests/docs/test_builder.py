@@ -97,8 +97,9 @@ def test_a_lesson_is_markdown():
 
 
 def test_indices_of_accented_letters_stand_beside_them_and_fractions_need_no_braces():
-    found = builder.mathml(r"\hat x_0 \frac12 + \frac h2 + \frac1{2L}", block=False)
+    found = builder.mathml(r"\hat x_0 \tfrac12 + \frac h2 + \frac1{2L}", block=False)
     assert "munderover" not in found
     assert found.index("<msub") < found.index("<mover") < found.index("<mn>0</mn>")
     assert found.count("<mfrac") == 3
     assert "<mn>12</mn>" not in found
+    assert "<mtable" in builder.mathml(r"\begin{aligned} & x < y & z \\ & a \, b \end{aligned}", block=True)
