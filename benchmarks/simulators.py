@@ -111,9 +111,8 @@ def main(names: list[str]) -> None:
             outside += int(((made < prior.low) | (made > prior.high)).any(1).sum())
             found.append(c2st(made, exact[:DRAWS]))
             floor.append(c2st(exact[DRAWS:], exact[:DRAWS]))
-        best = min(learned.held_out, key=lambda pair: pair[1])[0]
         shown = ", ".join(f"{v:.3f}" for v in found), ", ".join(f"{v:.3f}" for v in floor)
-        print(f"| {name} | {shown[0]} | {shown[1]} | {outside} | {seconds:.0f}, {best} |", flush=True)
+        print(f"| {name} | {shown[0]} | {shown[1]} | {outside} | {seconds:.0f}, {learned.step} |", flush=True)
 
 
 if __name__ == "__main__":

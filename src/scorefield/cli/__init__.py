@@ -31,6 +31,7 @@ from scorefield.cli import (
     evaluate,
     export,
     importing,
+    infer,
     inpaint,
     interpolate,
     likelihood,
@@ -71,6 +72,7 @@ app.command("move")(move.move)
 app.command("edit")(edit.edit)
 app.command("inpaint")(inpaint.inpaint)
 app.command("reconstruct")(reconstruct.reconstruct)
+app.command("infer")(infer.infer)
 app.command("anomaly")(anomaly.anomaly)
 app.command("export")(export.export)
 app.command("import")(importing.import_)

@@ -7,6 +7,7 @@ learned.sample_together(ys, 1000)       # of one theta that made all of them
 
 from scorefield.simulators.infer import Learned, infer
 from scorefield.simulators.priors import Normal, Prior, Uniform
+from scorefield.simulators.summary import Summary, summarised
 from scorefield.simulators.together import Together
 
-__all__ = ["Learned", "Normal", "Prior", "Together", "Uniform", "infer"]
+__all__ = ["Learned", "Normal", "Prior", "Summary", "Together", "Uniform", "infer", "summarised"]
