@@ -50,7 +50,7 @@ class Learned:
 
     def vector(self, y: Tensor) -> Tensor:
         """y `(N, K)` as the network is told it."""
-        return ((y.double() - self.mean) / self.std).float()
+        return ((y.double() - self.mean) / self.std).to(next(self.denoiser.parameters()))
 
     def sample(self, y: Tensor, n: int, *, nfe: int = 30, seed: int = 0) -> Tensor:
         """n draws of theta for each y: `(n, D)` for a y `(K,)`, `(B, n, D)` for `(B, K)`. Draw j is of (seed, j)."""
@@ -121,7 +121,8 @@ def infer(
     found = Learned(
         prior, _denoiser(net, prior.dim, y.shape[1], seed), y.double().mean(0), torch.where(std > 0, std, 1.0)
     )
-    u, told = prior.latent(theta).float(), found.vector(y)
+    told = found.vector(y)
+    u = prior.latent(theta).to(told)
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed), device="cpu")
     ours, theirs = order[apart:], order[:apart]
     learning = found.denoiser
@@ -151,7 +152,7 @@ def infer(
         elif now.step - kept[0] >= patience:
             raise _Enough
 
-    pairs = Arrays(u[ours], cond={"vector": told[ours]})
+    pairs = Arrays(u[ours].cpu(), cond={"vector": told[ours].cpu()})
     options = {"steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed, "ema_decay": 0.0}
     with contextlib.suppress(_Enough):
         fit(learning, pairs, times=LEVELS, condition_dropout=0.0, progress=progress, on_step=look, **options)
@@ -162,7 +163,7 @@ def infer(
 
 def _denoiser(net: nn.Module | None, dim: int, told: int, seed: int) -> NetworkDenoiser:
     if net is None:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(seed)
             net = MLP(dim, 128, 5, vector_dim=told)
     schedule = EDM(sigma_min=0.001, sigma_max=20.0)
