@@ -23,7 +23,7 @@ LAYERS = [
     {"sampling", "likelihood"},
     {"bijection", "anomaly", "auditing", "diagnostics", "evaluation", "inverse", "plots", "storage"},
     {"training"},
-    {"baselines", "checks"},
+    {"baselines", "checks", "simulators"},
     {"recipes", "interop"},
     {"runs"},
     {"citing"},

@@ -18,6 +18,7 @@ from . import networks as networks
 from . import particles as particles
 from . import recipes as recipes
 from . import runs as runs
+from . import simulators as simulators
 from . import solvers as solvers
 from . import storage as storage
 from . import training as training

@@ -32,6 +32,7 @@ from scorefield.cli import (
     evaluate,
     export,
     importing,
+    infer,
     inpaint,
     interpolate,
     likelihood,
@@ -72,6 +73,7 @@ app.command("move")(move.move)
 app.command("edit")(edit.edit)
 app.command("inpaint")(inpaint.inpaint)
 app.command("reconstruct")(reconstruct.reconstruct)
+app.command("infer")(infer.infer)
 app.command("anomaly")(anomaly.anomaly)
 app.command("cite")(cite.cite)
 app.command("export")(export.export)
