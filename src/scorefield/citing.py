@@ -97,6 +97,7 @@ USED: dict[str, tuple[str, ...]] = {
     "DDNM": ("wang2023ddnm",),
     "DiffPIR": ("zhu2023diffpir",),
     "DAPS": ("zhang2024daps",),
+    "SpectralBridge": ("song2023pigdm", "zhang2024daps"),
     "REDDiff": ("mardani2024",),
     "TwistedSMC": ("wu2023tds",),
     "MomentMatching": ("rozet2024",),
