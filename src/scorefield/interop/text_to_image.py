@@ -27,7 +27,11 @@ IMITATED = 3.5  # the guidance that Flux's pipeline asks for
 
 
 class Network(nn.Module, abc.ABC):
-    """A network of diffusers, with the conditions and the null of this library."""
+    """A network of diffusers, with the conditions and the null of this library.
+
+    Raises:
+        ValueError: when called, for a condition that it does not take, or one left out that nothing stands for.
+    """
 
     conditions: tuple[str, ...]
     of_picture: ClassVar[tuple[str, ...]] = ()  # conditions that null does not take away
@@ -54,13 +58,13 @@ class Network(nn.Module, abc.ABC):
         """What stands for no condition, where the network itself says so."""
         return {}
 
-    def usual(self, name: str, x: Tensor) -> Tensor:
+    def _usual(self, name: str, x: Tensor) -> Tensor:
         """What a condition of the picture is unless it is given."""
         raise NotImplementedError(name)
 
     def _condition(self, name: str, value: Any, null: Any, x: Tensor) -> Tensor:
         if name in self.of_picture:
-            return self.usual(name, x).to(x.device) if value is None else for_each(name, value, x)
+            return self._usual(name, x).to(x.device) if value is None else for_each(name, value, x)
         if value is not None and null is None:
             return for_each(name, value, x)
         if name not in self._null:
@@ -93,7 +97,7 @@ class StableDiffusionXL(Network):
         told = {"encoder_hidden_states": cond["tokens"], "added_cond_kwargs": added}
         return self.model(x, level, return_dict=False, **told)[0]
 
-    def usual(self, name: str, x: Tensor) -> Tensor:
+    def _usual(self, name: str, x: Tensor) -> Tensor:
         height, width = (PIXELS * n for n in x.shape[-2:])
         return torch.tensor([[height, width, 0, 0, height, width]], dtype=torch.float32, device="cpu").expand(len(x), 6)
 
@@ -130,7 +134,11 @@ class PixArt(Network):
 
 
 class Flux(Network):
-    """Reads 2 x 2 latents as one, in rows; x is (B, C, H, W) all the same."""
+    """Reads 2 x 2 latents as one, in rows; x is (B, C, H, W) all the same.
+
+    Raises:
+        ValueError: when called, for an odd height or width.
+    """
 
     conditions = ("tokens", "vector", "guidance")
     of_picture = ("guidance",)
@@ -155,7 +163,7 @@ class Flux(Network):
         )[0]
         return nn.functional.pixel_shuffle(out.mT.unflatten(2, (height, width)), 2)
 
-    def usual(self, name: str, x: Tensor) -> Tensor:
+    def _usual(self, name: str, x: Tensor) -> Tensor:
         return torch.full((len(x),), IMITATED, device="cpu")
 
 
