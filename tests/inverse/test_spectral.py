@@ -1,6 +1,7 @@
 """SpectralBridge on stationary Gaussian pictures, whose posterior is known."""
 
 import contextlib
+import itertools
 import math
 
 import pytest
@@ -98,6 +99,17 @@ def test_calibration_finds_the_spectrum_of_what_a_denoiser_leaves_open():
         assert torch.allclose(found.at(Pictures(), t), Exact().at(Pictures(), t), rtol=0.28)
     between = SCHEDULE.time_of_log_snr(found.log_snr[10:12].mean())
     assert torch.allclose(found.at(Pictures(), between), Exact().at(Pictures(), between), rtol=0.28)
+
+
+def test_a_draw_moves_smoothly_with_the_tolerance():
+    """A whole step that came or went at a threshold would be a jump, which the last bit could decide on."""
+    likelihood = observed(OPERATORS["radon"](), 1)
+    drawn = []
+    for tolerance in torch.logspace(-1, -2, 80).tolist():
+        posterior = condition(Pictures(), likelihood, SpectralBridge(Exact(), tolerance=tolerance))
+        drawn.append(posterior.sample(1, nfe=2, seed=5, dtype=torch.float64).x)
+    moves = torch.stack([(b - a).norm() for a, b in itertools.pairwise(drawn)])
+    assert moves.max() < 0.15 * moves.sum()
 
 
 @pytest.mark.parametrize("tolerance", [1e-2, 1e-3, 1e-6])
