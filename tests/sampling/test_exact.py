@@ -20,6 +20,7 @@ SOLVERS = {
     "default": (None, {"nfe": 5}),
     "ddpm": (sf.DDPM(), {"nfe": 5}),
     "heun": (sf.Heun(), {"nfe": 5}),
+    "churn": (sf.Churn(), {"nfe": 6}),
     "corrected": (sf.PredictorCorrector(), {"nfe": 6}),
     "adaptive": (sf.Adaptive(rtol=0.2, atol=0.2), {}),
     "adaptive sde": (sf.AdaptiveSDE(rtol=1.0, atol=1.0), {}),
@@ -68,15 +69,17 @@ def test_an_exact_sample_has_the_same_bits_in_any_batch(name, solver):
 
 
 @pytest.mark.rounding
+@pytest.mark.parametrize("solver", ["default", "churn"])
 @pytest.mark.parametrize("name", EVENTS)
-def test_any_other_is_the_same_to_rounding(name):
+def test_any_other_is_the_same_to_rounding(name, solver):
     """The longest sums: 288 of a convolution over 32 channels of 3 x 3, fewer in the other two."""
     denoiser = model(name)
-    whole, bound = drawn(denoiser, name, 67, 0).x, carried(lambda: drawn(denoiser, name, 67, 0).x, 288, torch.float32)
+    whole = drawn(denoiser, name, 67, 0, solver).x
+    bound = carried(lambda: drawn(denoiser, name, 67, 0, solver).x, 288, torch.float32)
     for batch, first in BATCHES:
-        same(drawn(denoiser, name, batch, first).x, whole[first : first + batch], bound)
-    same(drawn(denoiser, name, 67, 0, chunk=9).x, whole, bound)
-    same(drawn(denoiser, name, 67, 0, exact=True).x, whole, bound)
+        same(drawn(denoiser, name, batch, first, solver).x, whole[first : first + batch], bound)
+    same(drawn(denoiser, name, 67, 0, solver, chunk=9).x, whole, bound)
+    same(drawn(denoiser, name, 67, 0, solver, exact=True).x, whole, bound)
 
 
 @pytest.mark.parametrize("solver", ["heun", "adaptive"])

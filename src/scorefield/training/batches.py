@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 
+@functools.lru_cache(maxsize=1024)  # a step asks for the same few each time
 def derived_seed(*key: int) -> int:
     """A well-mixed seed in [0, 2^63) from several integers."""
     return int(np.random.SeedSequence([operator.index(k) % 2**64 for k in key]).generate_state(1, np.uint64)[0] >> 1)
