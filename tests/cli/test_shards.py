@@ -1,4 +1,4 @@
-"""`--out folder/` of `sample`, `likelihood`, `reconstruct`: shards alone and under torchrun, and what is no folder's."""
+"""`--out folder/` of `sample`, `likelihood`, `reconstruct`: shards alone, under torchrun, and what is no folder's."""
 
 import json
 import subprocess

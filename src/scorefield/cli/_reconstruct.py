@@ -104,7 +104,7 @@ def in_shards(asked: Asked, folder: Path, cut: _shards.Files) -> None:
         return
 
     def together(found: Mapping[str, Any]) -> dict[str, Any]:
-        means = {name: float(value.mean()) for name, value in found.items() if name not in ("index", "row")}
+        means = each.means(found)
         shown = [[name.replace("_", " "), number(value), "mean over all"] for name, value in means.items()]
         Console(highlight=False).print(_results.table([f"{planned.n} {what}", "value", "beside it"], shown))
         return {**planned.what, **means, "n": planned.n, "data": what}

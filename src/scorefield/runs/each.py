@@ -164,6 +164,11 @@ def posteriors(
     return make
 
 
+def means(numbers: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Over all results, of what `shards.numbers` finds of posteriors."""
+    return {name: float(value.mean()) for name, value in numbers.items() if name not in ("index", "row")}
+
+
 def _plain(value: Tensor) -> np.ndarray:
     array = value.cpu().numpy()
     return array.astype(np.float64) if array.dtype.kind == "f" else array
