@@ -64,6 +64,7 @@ from .likelihood import elbo as elbo
 from .likelihood import log_prob as log_prob
 from .likelihood import sample_log_prob as sample_log_prob
 from .parameterizations import X0 as X0
+from .parameterizations import ConsistencyPreconditioning as ConsistencyPreconditioning
 from .parameterizations import EDMPreconditioning as EDMPreconditioning
 from .parameterizations import Eps as Eps
 from .parameterizations import Parameterization as Parameterization

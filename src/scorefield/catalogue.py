@@ -64,6 +64,7 @@ PARAMETERIZATIONS: Table = {
     "Velocity": "scorefield.parameterizations:Velocity",
     "Score": "scorefield.parameterizations:Score",
     "EDMPreconditioning": "scorefield.parameterizations:EDMPreconditioning",
+    "ConsistencyPreconditioning": "scorefield.parameterizations:ConsistencyPreconditioning",
 }
 
 LOSSES: Table = {

@@ -32,6 +32,7 @@ USED: dict[str, tuple[str, ...]] = {
     "Velocity": ("lipman2023flow",),
     "Score": ("vincent2011",),
     "EDMPreconditioning": (EDM,),
+    "ConsistencyPreconditioning": ("song2023consistency",),
     # networks
     "UNet": ("ronneberger2015", DDPM),
     "UNet.ddpmpp": (SDE,),

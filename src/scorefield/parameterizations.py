@@ -16,7 +16,7 @@ so a parameterisation is a row (a, b) for each time. Two rows are two equations 
 | v | -sigma | alpha | never |
 | velocity | alpha' | sigma' | never, while the SNR falls |
 | score | 0 | -1/sigma | alpha = 0 or sigma = 0 |
-| EDM's F | (1 - c_skip alpha) / c_out | -c_skip sigma / c_out | sigma = 0 |
+| EDM's F, a consistency model's | (1 - c_skip alpha) / c_out | -c_skip sigma / c_out | sigma = 0 |
 
 At sigma = 0 the datum is known whatever the network says: x0 = x_t / alpha.
 """
@@ -204,3 +204,56 @@ class EDMPreconditioning(Parameterization):
 
     def noise_level(self, schedule: Schedule, t: Tensor) -> Tensor:
         return torch.clamp(-schedule.log_snr(t), -80, 80) / 4  # finite at both ends: sigma = 0 and alpha = 0
+
+
+@dataclass(frozen=True)
+class ConsistencyPreconditioning(Parameterization):
+    """A consistency model's (Song et al. 2023, appendix C): exact where its paths end, at noise of `sigma_min`.
+
+        f(x) = c_skip x + c_out F(c_in x, 250 log S),    S the noise it is told, sd = sigma_data
+        c_skip = sd^2 / ((S - sigma_min)^2 + sd^2),   c_out = sd (S - sigma_min) / n,   c_in = 1 / n,   n^2 = S^2 + sd^2
+
+    What it calls a datum has noise of sigma_min already, so noise s = sigma / alpha is added to that: S^2 = s^2 +
+    sigma_min^2. So f is the identity at s = 0, and a jump adds what its own sampler adds, sqrt(S^2 - sigma_min^2).
+
+    Raises:
+        ValueError: for a sigma_data or a sigma_min that is not positive.
+    """
+
+    sigma_data: float = 0.5
+    sigma_min: float = 0.002
+
+    def __post_init__(self) -> None:
+        for name in ("sigma_data", "sigma_min"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"ConsistencyPreconditioning: {name} must be positive; got {getattr(self, name)}")
+
+    def told(self, schedule: Schedule, t: Tensor) -> Tensor:
+        """S."""
+        return torch.sqrt(schedule.noise_ratio(t) ** 2 + self.sigma_min**2)
+
+    def _scales(self, schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
+        """c_skip and c_out, of x_t / alpha."""
+        total = self.told(schedule, t)
+        # S - sigma_min without its cancellation near the data
+        beyond, sd = schedule.noise_ratio(t) ** 2 / (total + self.sigma_min), self.sigma_data
+        return sd**2 / (beyond**2 + sd**2), beyond * sd / torch.sqrt(total**2 + sd**2)
+
+    def solve(self, schedule: Schedule, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        t = as_time(t)
+        skip, out = self._scales(schedule, t)
+        skip = skip / schedule.alpha(t)
+        _check_finite(self, t, skip, out)
+        return skip, out
+
+    def row(self, schedule: Schedule, t: Tensor) -> Row:
+        ratio = schedule.noise_ratio(t)
+        skip, out = self._scales(schedule, t)
+        out = torch.where(ratio == 0, 1.0, out)  # nothing is left to say there
+        return Row((1 - skip) / out, -skip * ratio / out)
+
+    def input_scale(self, schedule: Schedule, t: Tensor) -> Tensor:
+        return 1 / (schedule.alpha(t) * torch.sqrt(self.told(schedule, t) ** 2 + self.sigma_data**2))
+
+    def noise_level(self, schedule: Schedule, t: Tensor) -> Tensor:
+        return 250 * torch.log(self.told(schedule, t))

@@ -189,6 +189,68 @@ def test_edms_preconditioning_is_their_own():
     close(ours, loop(model, made, x), 1e-5)
 
 
+def consistency_scheduler(**options):
+    return scheduler("CMStochasticIterative", **{"clip_denoised": False, **options})
+
+
+@peer
+@pytest.mark.parametrize("options", [{}, {"sigma_min": 0.3, "sigma_max": 20.0, "sigma_data": 0.8}])
+@torch.no_grad()
+def test_a_consistency_models_one_call_is_their_own(options):
+    """At each level, and at its smallest sigma the identity, whatever the network says."""
+    model, made = unet(), consistency_scheduler(**options)
+    flow_map, target = unet2d.denoiser(model, made), None
+    assert isinstance(flow_map, ConsistencyMap)
+    target = flow_map.parameterization
+    for steps in (1, 4):
+        made.set_timesteps(steps)
+        for k, sigma in zip(made.timesteps, made.sigmas, strict=False):
+            x = float(sigma) * normal(2, 1, 8, 8)
+            out = model(x / (sigma**2 + made.config.sigma_data**2) ** 0.5, k).sample
+            c_skip, c_out = made.get_scalings_for_boundary_condition(sigma)
+            ratio = torch.tensor(float(sigma)).double() ** 2 - target.sigma_min**2
+            t = flow_map.schedule.time_of_log_snr(-ratio.sqrt().log())
+            close(flow_map(x, t), c_out * out + c_skip * x, 1e-5)
+            assert float(target.noise_level(flow_map.schedule, t)) == pytest.approx(float(k), abs=1e-3)
+    x = normal(2, 1, 8, 8)
+    assert torch.equal(flow_map(x, 0.0), x)
+    assert made.get_scalings_for_boundary_condition(torch.tensor(target.sigma_min)) == (1, 0)
+
+
+@peer
+@pytest.mark.parametrize("steps", [1, 2, 3])
+@pytest.mark.parametrize("options", [{}, {"sigma_min": 0.3, "sigma_max": 20.0}])
+@torch.no_grad()
+def test_a_consistency_models_loop_is_their_own(options, steps, monkeypatch, tmp_path):
+    """Their multistep loop with our noise in theirs; at sigma_min = .3 it shows that sqrt(sigma^2 - sigma_min^2) is
+    added, and sigma would be off by .01."""
+    model, made = unet(num_class_embeds=3), consistency_scheduler(**options)
+    diffusers.ConsistencyModelPipeline(model, made).save_pretrained(tmp_path)
+    flow_map = unet2d.load(tmp_path)
+    label, x = torch.tensor([2, 0]), made.config.sigma_max * normal(2, 1, 8, 8)
+    times = interop.times(type("Pipe", (), {"scheduler": made}), steps)
+    seen = []
+
+    def told(shape, **_):  # the noise that their steps ask for, in turn
+        seen.append(normal(*shape, seed=len(seen) + 1))
+        return seen[-1]
+
+    from diffusers.schedulers import scheduling_consistency_models as theirs
+
+    monkeypatch.setattr(theirs, "randn_tensor", told)
+    made.set_timesteps(steps)
+    expected = x
+    for k in made.timesteps:
+        scaled = made.scale_model_input(expected, k)
+        expected = made.step(model(scaled, k, class_labels=label).sample, k, expected).prev_sample
+    ours = x
+    for i, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        step = Jump(renoise=1.0).coefficients(flow_map, t[None], s[None])[0]
+        end = flow_map(ours, t, step.until, label=label)
+        ours = step.keep * end + (step.noise * seen[i] if step.noise else 0.0)
+    close(ours, expected, 1e-5)
+
+
 @peer
 @torch.no_grad()
 def test_score_sdes_ve_network_gives_its_score():
@@ -225,8 +287,10 @@ def test_what_is_not_read_is_refused_in_one_line(tmp_path):
         unet2d.load(tmp_path)
     with pytest.raises(ValueError, match="EDMEulerScheduler is read with prediction_type='epsilon'"):
         unet2d.denoiser(unet(), scheduler("EDMEuler", prediction_type="v_prediction"))
-    with pytest.raises(ValueError, match="CMStochasticIterativeScheduler must have alphas_cumprod"):
-        unet2d.denoiser(unet(), scheduler("CMStochasticIterative"))
+    with pytest.raises(ValueError, match="CMStochasticIterativeScheduler is read with s_noise=1.*got 1.01"):
+        unet2d.denoiser(unet(), scheduler("CMStochasticIterative", s_noise=1.01))
+    with pytest.raises(ValueError, match="answers with as many channels as it takes, 1; this UNet2DModel has 2"):
+        unet2d.denoiser(unet(out_channels=2), scheduler("CMStochasticIterative"))
     diffusers.DDIMPipeline(unet(), scheduler("DDIM")).save_pretrained(tmp_path)
     config = tmp_path / "unet" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "_class_name": "UNet3D"}))

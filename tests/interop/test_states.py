@@ -2,6 +2,8 @@
 
 import pickle
 
+import math
+
 import pytest
 import safetensors.torch
 import torch
@@ -109,6 +111,38 @@ def test_guided_diffusion_splits_its_variance_off(tmp_path):
     torch.testing.assert_close(got, model(x, None)[:, :3], atol=1e-5, rtol=1e-4)
     cosine = torch.linspace(1e-3, 0.5, 20)
     assert repr(states.read(path, betas=cosine).schedule) == repr(sf.Discrete(betas=cosine))
+
+
+@torch.no_grad()
+def test_consistency_models_are_told_their_level_and_end_paths(tmp_path):
+    """As openai's KarrasDenoiser calls them: 250 log(sigma + 1e-44), and the identity at sigma = 0.002."""
+
+    class UNet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.input_blocks = nn.ModuleList([nn.Sequential(nn.Conv2d(3, 3, 1))])
+            self.out = nn.Sequential(nn.Conv2d(3, 3, 1))
+
+        def forward(self, x, level):
+            return self.out(self.input_blocks[0](x)) + level[:, None, None, None] / 1000
+
+    torch.manual_seed(0)
+    model = UNet()
+    path = tmp_path / "cd.pt"
+    torch.save(model.state_dict(), path)
+    found = states.read(path, convention="consistency models")
+    assert "250 log(sigma)" in found.notes[0]
+    flow_map = found.denoiser(UNet())
+    sigma, x = 3.0, 3 * torch.randn(2, 3, 4, 4)
+    level = torch.full((2,), 1000 * 0.25 * math.log(sigma + 1e-44))
+    out = model(x / math.hypot(sigma, 0.5), level)
+    beyond = sigma - 0.002
+    expected = 0.25 / (beyond**2 + 0.25) * x + beyond * 0.5 / math.hypot(sigma, 0.5) * out
+    t = flow_map.schedule.time_of_log_snr(-math.log(math.sqrt(sigma**2 - 0.002**2)))
+    torch.testing.assert_close(flow_map(x, t), expected, atol=1e-5, rtol=1e-5)
+    assert torch.equal(flow_map(x, 0.0), x)
+    with pytest.raises(ValueError, match="no channels beside its prediction's"):
+        found.denoiser(UNet(), channels=3)
 
 
 @pytest.mark.parametrize(("prefix", "kind"), [("inner_model.", "k-diffusion"), ("model.map_layer0.", "EDM")])

@@ -11,7 +11,7 @@ from torch import Tensor
 from scorefield import data, runs
 from scorefield.cli._options import Reading, Wanted, places
 from scorefield.cli._output import note, warn
-from scorefield.data import Transform
+from scorefield.data import Source, Transform
 from scorefield.denoisers import Denoiser
 from scorefield.plots.shown import rows_of
 from scorefield.runs import RECIPE, HeldOut, Trained
@@ -63,15 +63,25 @@ def chosen(wanted: Wanted, *, labelled: bool = True) -> Inputs:
     found = held_out(run, wanted.data, wanted.data_dir, "which data: give --data", wanted.reading)
     source, what = found
     some = MANY if len(run.event_shape) == 1 else FEW
-    default = range(some if wanted.data is None else len(source))
-    rows = places(wanted.index) if wanted.index is not None else list(default)[: len(source)]
-    if wrong := [row for row in rows if row >= len(source)]:
-        raise ValueError(f"--index must lie in 0..{len(source) - 1}, the {len(source):,} {what}; got {wrong[0]}")
-    index = torch.tensor(rows)
+    index = places_of(wanted, source, what, some if wanted.data is None else len(source))
     raw, cond = source.batch(index)
-    label = label_of(wanted, run, len(rows), cond.get("label")) if labelled else None
+    label = label_of(wanted, run, len(index), cond.get("label")) if labelled else None
     x = run.to_model(raw, index, seed=wanted.seed)
     return Inputs(run, raw, x, index, None if label is None else label.to(run.device), what, cond.get("label"))
+
+
+def places_of(wanted: Wanted, source: Source, what: str, default: int) -> Tensor:
+    """`(N,)`: the places that the user named, or the first so many.
+
+    Raises:
+        ValueError: for one that is not there.
+    """
+    if wanted.index is None:
+        return torch.arange(min(default, len(source)))
+    rows = places(wanted.index)
+    if wrong := [row for row in rows if row >= len(source)]:
+        raise ValueError(f"--index must lie in 0..{len(source) - 1}, the {len(source):,} {what}; got {wrong[0]}")
+    return torch.tensor(rows)
 
 
 def model(wanted: Wanted) -> Trained:

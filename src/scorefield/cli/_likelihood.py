@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.figure import Figure
@@ -15,41 +16,85 @@ from rich.table import Table
 from torch import Tensor
 
 from scorefield import data
-from scorefield.cli import _inputs, _results
+from scorefield.cli import _inputs, _results, _shards
 from scorefield.cli._options import Reading
 from scorefield.cli._output import Results, at_a_terminal, warn
 from scorefield.data import Source, Transform, units
 from scorefield.likelihood import Effort, default_probes, over_data, per_datum
 from scorefield.plots.likelihood import likelihoods
 from scorefield.plots.shown import Look, rows_of
-from scorefield.runs import load
+from scorefield.runs import Trained, each, load, many
 
 SHOWN = 8  # most and least likely images
 
 
-def run(
-    folder: Path,
-    named: str | None,
-    reading: Reading,
-    n: int,
-    probes: int | None,
-    effort: Effort,
-    out: Results,
-    *,
-    device: str | None,
-    data_dir: Path | None,
-) -> None:
-    """Everything, into `out` and the .npz and .json beside it; `probes` 0 is the exact divergence."""
-    trained = load(folder, warn=warn).to(device)
-    denoiser, transform, d = trained.denoiser, trained.transform, math.prod(trained.event_shape)
+class Asked(NamedTuple):
+    """Whose likelihood, and how."""
+
+    run: Path
+    data: str | None
+    reading: Reading
+    n: int | None
+    probes: int | None  # 0 is the exact divergence
+    effort: Effort
+    device: str | None
+    data_dir: Path | None
+
+
+class _Found(NamedTuple):
+    trained: Trained
+    source: Source
+    what: str
+    chosen: Tensor
+    effort: Effort
+
+
+def _found(asked: Asked, n: int | None, device: str | None) -> _Found:
+    """n of the data, all of them for None."""
+    trained, effort = load(asked.run, warn=warn).to(device), asked.effort
+    transform, d = trained.transform, math.prod(trained.event_shape)
+    _ = trained.denoiser
     if transform is not None and transform.levels is not None:
         data.bits_per_dim(torch.zeros(1), transform, d)  # refuses a model of bare integers
     elif effort.draws > 1:
         raise ValueError("--draws is of dequantisation noise, and these data are continuous")
-    source, what = _inputs.held_out(trained, named, data_dir, "which data: give --data", reading)
-    chosen = torch.randperm(len(source), generator=torch.Generator().manual_seed(effort.seed))[:n]
-    chosen = chosen.sort().values
-    effort = replace(effort, probes=default_probes(d) if probes is None else probes or None)
+    source, what = _inputs.held_out(trained, asked.data, asked.data_dir, "which data: give --data", asked.reading)
+    if n is None or n >= len(source):
+        chosen = torch.arange(len(source))
+    else:
+        chosen = torch.randperm(len(source), generator=torch.Generator().manual_seed(effort.seed))[:n].sort().values
+    probes = default_probes(d) if asked.probes is None else asked.probes or None
+    return _Found(trained, source, what, chosen, replace(effort, probes=probes))
+
+
+def in_shards(asked: Asked, folder: Path, cut: _shards.Files) -> None:
+    """Of all the data, or of n, into a folder of shards, and what they say together once all are there."""
+    found = _found(asked, asked.n, _shards.device_of(asked.device))
+    given = (found.trained, found.source, found.chosen, found.effort)
+    planned = each.likelihood_plan(*given, **cut._asdict())
+    make, d = each.likelihoods(*given), math.prod(found.trained.event_shape)
+    if not _shards.write(
+        folder,
+        planned,
+        lambda advance: many.write(folder, planned, make, warn=warn, progress=advance),
+        f"likelihoods of {found.what}",
+        "likelihood",
+    ):
+        return
+
+    def together(numbers: Mapping[str, Any]) -> dict[str, Any]:
+        scored = {name: torch.from_numpy(value) for name, value in numbers.items()}
+        summary = {**planned.what, **over_data(scored, d), "data": found.what, "probes": found.effort.probes or 0}
+        Console(highlight=False).print(_table(summary))
+        return summary
+
+    _shards.summarise(folder, planned, together)
+
+
+def run(asked: Asked, out: Results) -> None:
+    """Everything, into `out` and the .npz and .json beside it."""
+    trained, source, what, chosen, effort = _found(asked, 256 if asked.n is None else asked.n, asked.device)
+    denoiser, transform, d = trained.denoiser, trained.transform, math.prod(trained.event_shape)
     how = "exact divergence" if effort.probes is None else f"{effort.probes} probes"
     out.claim()
     console = Console(highlight=False, quiet=out.quiet)

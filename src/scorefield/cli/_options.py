@@ -42,6 +42,14 @@ Json = Annotated[
     str | None, typer.Option("--json", help="- prints the numbers as JSON and nothing else; or a file for them.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")]
+Kind = Annotated[str | None, typer.Option("--kind", help="Of shards: npz, or tar for webdataset.")]
+Shard = Annotated[
+    int | None, typer.Option("--shard", min=1, help="Results in a shard. [default: some 64 MB, of data at most 1,024]")
+]
+Chunk = Annotated[
+    int | None,
+    typer.Option("--chunk", min=1, help="Of shards: how many at a time. [default: 32; vectors 1,024, likelihoods 64]"),
+]
 
 
 READING = {

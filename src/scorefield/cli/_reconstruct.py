@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from scorefield import inverse
-from scorefield.cli import _inputs, _results
+from scorefield.cli import _inputs, _results, _shards
 from scorefield.cli._options import Wanted
-from scorefield.cli._output import Results, at_a_terminal
+from scorefield.cli._output import Results, at_a_terminal, warn
 from scorefield.cli._results import number
 from scorefield.data import opening
 from scorefield.inverse import GaussianNoise, PosteriorSamples, Quality, Units
@@ -21,7 +26,7 @@ from scorefield.inverse.operators import LinearOperator, Operator
 from scorefield.plots import samples
 from scorefield.plots.shown import of, rows_of
 from scorefield.recipes import operators
-from scorefield.runs import Trained
+from scorefield.runs import Trained, each, many
 
 SHOWN, SAMPLES_SHOWN = 8, 4  # data and samples of each, in a picture
 LEVEL = 0.9  # of intervals
@@ -44,17 +49,72 @@ class _Measured(NamedTuple):
         return Units.of(self.run.transform)
 
 
-def reconstruct(
-    wanted: Wanted,
-    spec: str,
-    noise_std: float,
-    measurement: Path | None,
-    samples: int,
-    method: str | None,
-    nfe: int,
-    out: Results,
-) -> None:
+class Asked(NamedTuple):
+    """Which measurements of which data, and how their posteriors are drawn."""
+
+    wanted: Wanted
+    spec: str  # of the operator
+    noise_std: float
+    measurement: Path | None
+    samples: int
+    method: str | None
+    nfe: int
+
+
+def in_shards(asked: Asked, folder: Path, cut: _shards.Files) -> None:
+    """Of all the data, or of the places named, or of all measurements of a file, into a folder of shards."""
+    wanted = replace(asked.wanted, device=_shards.device_of(asked.wanted.device))
+    plain = {
+        "operator": asked.spec, "noise_std": asked.noise_std, "method": asked.method, "nfe": asked.nfe,
+        "seed": wanted.seed, "label": wanted.label, "level": LEVEL,
+    }  # fmt: skip
+    if asked.measurement is not None:
+        held = _read(wanted, asked.spec, asked.noise_std, asked.measurement)
+        run, what, rows, label = held.run, held.what, held.rows, held.label
+        plain["data"] = hashlib.sha256(held.likelihood.y.numpy().tobytes()).hexdigest()[:16]
+
+        def measured(at: Tensor) -> each.Measured:
+            return each.Measured(held.likelihood.rows(at))
+
+    else:
+        run = _inputs.model(wanted)
+        source, what = _inputs.held_out(run, wanted.data, wanted.data_dir, "which data: give --data", wanted.reading)
+        operator, units = operators.parse(asked.spec, run.event_shape), Units.of(run.transform)
+        rows = _inputs.places_of(wanted, source, what, len(source))
+        label = None if wanted.label is None else _inputs.label_of(wanted, run, len(rows), None)
+        plain |= {"data": each.data_hash(source), "index": wanted.index}
+
+        def measured(at: Tensor) -> each.Measured:
+            truth = units.of_raw(source.batch(at).x)
+            return each.Measured(inverse.simulate(operator, truth, asked.noise_std, seed=wanted.seed, index=at), truth)
+
+    numbers = math.prod(measured(rows[:1]).likelihood.operator.output_shape)
+    planned = each.posterior_plan(run, len(rows), numbers, plain, samples=asked.samples, **cut._asdict())
+    make = each.posteriors(
+        run, measured, rows, samples=asked.samples, nfe=asked.nfe, method=asked.method, label=label, seed=wanted.seed,
+        level=LEVEL, data_dir=wanted.data_dir,
+    )  # fmt: skip
+    if not _shards.write(
+        folder,
+        planned,
+        lambda advance: many.write(folder, planned, make, warn=warn, progress=advance),
+        f"posteriors of {what}",
+        "reconstructing",
+    ):
+        return
+
+    def together(found: Mapping[str, Any]) -> dict[str, Any]:
+        means = each.means(found)
+        shown = [[name.replace("_", " "), number(value), "mean over all"] for name, value in means.items()]
+        Console(highlight=False).print(_results.table([f"{planned.n} {what}", "value", "beside it"], shown))
+        return {**planned.what, **means, "n": planned.n, "data": what}
+
+    _shards.summarise(folder, planned, together)
+
+
+def reconstruct(asked: Asked, out: Results) -> None:
     """Each measurement's posterior."""
+    wanted, spec, noise_std, measurement, samples, method, nfe = asked
     measured = (
         _simulated(wanted, spec, noise_std) if measurement is None else _read(wanted, spec, noise_std, measurement)
     )

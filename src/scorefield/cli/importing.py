@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scorefield.cli import _options as opt
-from scorefield.cli._output import unused, warn
+from scorefield.cli._output import note, unused, warn
 
 if TYPE_CHECKING:
     from scorefield.interop.readings import Readings
@@ -65,7 +65,9 @@ def import_(
     content = models.dumps(denoiser, meta, transform=transform)
     checkpoints.write(out / "checkpoints", 0, {"ema.safetensors": content}, {"step": 0, "imported": str(source)})
     typer.echo(f"{out}: sample it with scorefield sample {out}")
-    if data is not None:
+    if data is not None and "score" in denoiser.lacks:
+        note("not measured: a consistency model says where a path ends, which no denoising loss tells right from wrong")
+    elif data is not None:
         found = _measured(load(out, warn=warn), data, reading, seed)
         typer.echo(str(found))
         if not found.right:

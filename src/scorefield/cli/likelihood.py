@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from scorefield.cli import _options as opt
+from scorefield.cli import _shards
 from scorefield.cli._output import result_files, stem
 
 
@@ -17,7 +18,12 @@ def likelihood(
     data: Annotated[
         str | None, typer.Option("--data", help="A name, a file or a folder. [default: the run's held-out data]")
     ] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many, drawn from the data without replacement.")] = 256,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n", "-n", min=1, help="How many, drawn from the data without replacement. [default: 256; in shards, all]"
+        ),
+    ] = None,
     probes: Annotated[
         int | None,
         typer.Option("--probes", min=0, help="Of the divergence; 0 is exact. [default: 8, exact up to 16 dimensions]"),
@@ -33,11 +39,17 @@ def likelihood(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="PNG to write, with .npz and .json beside it. [default: in the run]", show_default=False
+            "--out",
+            help="PNG to write, with .npz and .json beside it; or a folder/, for any number, in shards. "
+            "[default: in the run]",
+            show_default=False,
         ),
     ] = None,
     json: opt.Json = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
+    kind: opt.Kind = None,
+    shard: opt.Shard = None,
+    chunk: opt.Chunk = None,
     *,
     reading: opt.Reading,
 ) -> None:
@@ -47,10 +59,17 @@ def likelihood(
         raise ValueError(f"--tolerance must be positive; got {tolerance:g}")
     if elbo_draws % 2:
         raise ValueError(f"--elbo-draws must be even; got {elbo_draws}")
-    files = result_files(out, run, stem("likelihood", seed, data=data), overwrite, json)
+    cut = _shards.asked(out, json, overwrite, kind, shard, chunk)
+    files = None if cut else result_files(out, run, stem("likelihood", seed, data=data), overwrite, json)
 
     from scorefield.cli import _likelihood
     from scorefield.likelihood import Effort
 
     effort = Effort(tolerance=tolerance, draws=draws, elbo_draws=elbo_draws, seed=seed)
-    _likelihood.run(run, data, reading, n, probes, effort, files, device=device, data_dir=data_dir)
+    asked = _likelihood.Asked(run, data, reading, n, probes, effort, device, data_dir)
+    if files is None:
+        assert out is not None
+        assert cut is not None
+        _likelihood.in_shards(asked, out, cut)
+    else:
+        _likelihood.run(asked, files)

@@ -9,6 +9,7 @@ import typer
 
 from scorefield.catalogue import METHODS, OPERATORS, known
 from scorefield.cli import _options as opt
+from scorefield.cli import _shards
 from scorefield.cli._options import Wanted
 from scorefield.cli._output import result_files, stem
 
@@ -48,9 +49,20 @@ def reconstruct(
     seed: opt.Seed = 0,
     device: opt.Device = None,
     data_dir: opt.DataDir = None,
-    out: opt.Out = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="PNG to write, with .npz and .json beside it; or a folder/, for every datum there is, in shards. "
+            "[default: in the run]",
+            show_default=False,
+        ),
+    ] = None,
     json: opt.Json = None,
     overwrite: opt.Overwrite = False,
+    kind: opt.Kind = None,
+    shard: opt.Shard = None,
+    chunk: opt.Chunk = None,
     *,
     reading: opt.Reading,
 ) -> None:
@@ -66,9 +78,16 @@ def reconstruct(
     method = None if method is None else known("method", method, METHODS)
     if measurement is not None and (data is not None or index is not None):
         raise ValueError("--measurement takes the place of --data and --index: give one or the other")
+    cut = _shards.asked(out, json, overwrite, kind, shard, chunk)
     named = stem("reconstruct", seed, data=data, operator=operator.partition(":")[0], method=method, label=label)
-    files = result_files(out, run, named, overwrite, json)
+    files = None if cut else result_files(out, run, named, overwrite, json)
 
     from scorefield.cli import _reconstruct
 
-    _reconstruct.reconstruct(wanted, operator, noise_std, measurement, samples, method, nfe, files)
+    asked = _reconstruct.Asked(wanted, operator, noise_std, measurement, samples, method, nfe)
+    if files is None:
+        assert out is not None
+        assert cut is not None
+        _reconstruct.in_shards(asked, out, cut)
+    else:
+        _reconstruct.reconstruct(asked, files)

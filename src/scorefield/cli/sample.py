@@ -82,32 +82,25 @@ def sample(
     tuned: Annotated[
         bool, typer.Option("--tuned/--no-tuned", help="Use what `scorefield tune` kept in the run.")
     ] = True,
-    kind: Annotated[str | None, typer.Option("--kind", help="Of shards: npz, or tar for webdataset.")] = None,
-    shard: Annotated[
-        int | None, typer.Option("--shard", min=1, help="Samples in a shard. [default: some 64 MB]")
-    ] = None,
-    chunk: Annotated[
-        int | None,
-        typer.Option("--chunk", min=1, help="Of shards: samples at a time. [default: 32; of vectors 1,024]"),
-    ] = None,
+    kind: opt.Kind = None,
+    shard: opt.Shard = None,
+    chunk: opt.Chunk = None,
 ) -> None:
     """Sample a trained model with any solver: a PNG, and the numbers as .npz; of a table, a table as it came."""
     solver = None if solver is None else known("solver", solver, SOLVERS)
     clip = None if clip is None else known("--clip", clip, _CLIPS)
-    if out is not None and not out.suffix:
-        if json is not None or overwrite:
-            raise ValueError("--json and --overwrite are not for a folder of shards, whose manifest says what is there")
+    if cut := _shards.asked(out, json, overwrite, kind, shard, chunk):
+        assert out is not None
         how = {
             "guidance": guidance, "interval": guidance_interval, "clip": clip,
             "classifier": None if classifier is None else str(classifier),
         }  # fmt: skip
-        asked = _shards.Asked(n, kind or "npz", shard, chunk, seed, nfe, solver, tuple(label or ()), tuple(text or ()))
-        _shards.write(
-            run, out, asked, lambda r: _adapted(r, guidance, guidance_interval, classifier, asked, clip), how, device
-        )
+        asked = _shards.Asked(n, seed, nfe, solver, tuple(label or ()), tuple(text or ()))
+        _shards.samples(
+            run, out, asked, cut, lambda r: _adapted(r, guidance, guidance_interval, classifier, asked, clip), how,
+            device,
+        )  # fmt: skip
         return
-    if given := [name for name, value in {"--kind": kind, "--shard": shard, "--chunk": chunk}.items() if value]:
-        raise ValueError(f"{given[0]} is for shards: --out must be a folder then")
     named = stem(
         "samples", seed, solver=solver or "recommended", nfe=nfe, label=label, text=text, guidance=guidance,
         interval=None if guidance_interval is None else list(guidance_interval),

@@ -19,6 +19,7 @@ Between its K levels a chain is interpolated (`Discrete`), and its network is to
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -28,7 +29,16 @@ from torch import Tensor, nn
 from scorefield.data.latent_space import LatentSpace
 from scorefield.denoisers import NetworkDenoiser
 from scorefield.interop.text_to_image import kind_of
-from scorefield.parameterizations import X0, EDMPreconditioning, Eps, Parameterization, Score, V, Velocity
+from scorefield.parameterizations import (
+    X0,
+    ConsistencyPreconditioning,
+    EDMPreconditioning,
+    Eps,
+    Parameterization,
+    Score,
+    V,
+    Velocity,
+)
 from scorefield.schedules import EDM, VE, Discrete, Rectified, Schedule
 
 SPACINGS = ("karras", "exponential", "beta")
@@ -118,7 +128,14 @@ def times(pipe: Any, steps: int, **options: Any) -> Tensor:
     """
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)  # set_timesteps changes the one it is called on
     scheduler.set_timesteps(**({} if "sigmas" in options else {"num_inference_steps": steps}), **options)
-    schedule, _, _, count = of_scheduler(pipe.scheduler)
+    schedule, target, _, count = of_scheduler(pipe.scheduler)
+    if isinstance(
+        target, ConsistencyPreconditioning
+    ):  # what a map jumps to has noise of sigma_min, and ours begins there
+        sigmas = scheduler.sigmas.double().cpu()[:-1]
+        ratio = torch.sqrt((sigmas**2 - target.sigma_min**2).clamp(min=0))
+        zero = torch.zeros(1, dtype=torch.float64, device="cpu")
+        return torch.cat([schedule.time_of_log_snr(-torch.log(ratio)), zero])
     if isinstance(schedule, Rectified):
         return scheduler.sigmas.double().cpu()
     if not isinstance(schedule, Discrete) or any(scheduler.config.get(f"use_{law}_sigmas") for law in SPACINGS):
@@ -151,6 +168,10 @@ def of_scheduler(scheduler: Any) -> Process:
     count = int(config.num_train_timesteps)
     if "FlowMatch" in name:  # `shift` moves the levels that are sampled at, once, and is none of the network's
         return Process(Rectified(), Velocity(), "1000t" if count == 1000 else lambda t: count * t, count)
+    if name == "CMStochasticIterativeScheduler":
+        if config.s_noise != 1:
+            raise ValueError(f"{name} is read with s_noise=1, the noise of a level as it is; got {config.s_noise:g}")
+        return consistency(config.sigma_min, config.sigma_max, config.sigma_data)
     prediction = config.get("prediction_type", "epsilon")
     if name.startswith("EDM"):
         if prediction != "epsilon":
@@ -168,6 +189,12 @@ def of_scheduler(scheduler: Any) -> Process:
     if scheduler.config.get("rescale_betas_zero_snr", False):
         abar = torch.cat([abar[:-1], torch.zeros_like(abar[:1])])  # some put 2^-24 there, above the step before it
     return Process(Discrete(alphas_cumprod=abar), PREDICTIONS[prediction], "k", count)
+
+
+def consistency(sigma_min: float = 0.002, sigma_max: float = 80.0, sigma_data: float = 0.5) -> Process:
+    """What a consistency model of openai's or diffusers' was trained on: it belongs in a `flowmaps.ConsistencyMap`."""
+    schedule = EDM(sigma_min=sigma_min, sigma_max=math.sqrt(sigma_max**2 - sigma_min**2))
+    return Process(schedule, ConsistencyPreconditioning(sigma_data, sigma_min), None, 1000)
 
 
 class _VAE(nn.Module):

@@ -11,6 +11,7 @@
 | score_sde VE | said | sigma from its sigmas | the score | sigma |
 | k-diffusion | inner_model. | sigma up to 80 | EDM's F | log(sigma) / 4 |
 | EDM | map_layer0. | sigma up to 80 | EDM's F, sigma_data 0.5 | log(sigma) / 4 |
+| consistency models | said: its files look as guided-diffusion's | sigma from 0.002 to 80 | the end of a path, by F | 250 log(sigma) |
 | EDM with its preconditioning | said | sigma up to 80 | x0 | sigma |
 
 What a file does not say, betas of guided-diffusion say, is an argument. `readings.measure` tells whether it was right.
@@ -33,7 +34,17 @@ from torch import Tensor, nn
 
 from scorefield.catalogue import known
 from scorefield.denoisers import NetworkDenoiser
-from scorefield.parameterizations import X0, EDMPreconditioning, Eps, Parameterization, Score, V
+from scorefield.flowmaps import ConsistencyMap
+from scorefield.interop.diffusers import consistency
+from scorefield.parameterizations import (
+    X0,
+    ConsistencyPreconditioning,
+    EDMPreconditioning,
+    Eps,
+    Parameterization,
+    Score,
+    V,
+)
 from scorefield.schedules import EDM, VE, VP, Discrete, Schedule
 
 WRAPPED = ("module.", "_orig_mod.")  # of DataParallel, of torch.compile
@@ -48,12 +59,14 @@ class State:
     tensors: dict[str, Tensor]  # by the names in the network's own state dict
     schedule: Schedule
     parameterization: Parameterization
-    level: str
+    level: str | None  # None: as its target has it
     averaged: tuple[Tensor, ...] = ()  # of the parameters in their order, where a file keeps them so
     notes: tuple[str, ...] = field(default=())  # what was understood, a line each
 
     def denoiser(self, net: nn.Module, *, channels: int | None = None) -> NetworkDenoiser:
         """`net` with these weights, averaged ones where there are some, in eval mode.
+
+        A consistency model is a `flowmaps.ConsistencyMap`, whose net is told 250 log(sigma) itself.
 
         Args:
             channels: of the prediction, where the network has more: 3 of guided-diffusion's 6.
@@ -70,6 +83,9 @@ class State:
         if wrong := [name for name in own if own[name].shape != self.tensors[name].shape]:
             shapes = tuple(own[wrong[0]].shape), tuple(self.tensors[wrong[0]].shape)
             raise ValueError(f"net's {wrong[0]!r} has shape {shapes[0]}; the file's has {shapes[1]}")
+        target = self.parameterization
+        if isinstance(target, ConsistencyPreconditioning) and channels is not None:
+            raise ValueError("a consistency model has no channels beside its prediction's: give no channels")
         net.load_state_dict(self.tensors)
         if self.averaged:
             trained = [p for p in net.parameters() if p.requires_grad]
@@ -79,6 +95,8 @@ class State:
                 )
             for p, mean in zip(trained, self.averaged, strict=True):
                 p.data.copy_(mean)
+        if isinstance(target, ConsistencyPreconditioning):
+            return ConsistencyMap(net, self.schedule, target, data_mean=0.0, data_std=target.sigma_data).eval()
         return NetworkDenoiser(net, self.schedule, self.parameterization, level=self.level, channels=channels).eval()
 
 
@@ -97,7 +115,7 @@ def read(
         convention: one of `CONVENTIONS`; seen by the names unless given.
         betas: (K,), of guided-diffusion; its 1,000 linear ones unless given.
         averaged: the averaged weights, where the file has both.
-        sigma_data: of EDM's and k-diffusion's preconditioning.
+        sigma_data: of EDM's, k-diffusion's and consistency models' preconditioning.
 
     Raises:
         FileNotFoundError: for no file.
@@ -112,7 +130,7 @@ def read(
         raise ValueError(f"{path} is of no convention known by its names ({some}, ...): say convention=...")
     found = CONVENTIONS[kind](content, averaged, sigma_data if betas is None else betas)
     plain = {name: t for name, t in found.tensors.items() if isinstance(t, Tensor)}
-    said = f"{kind}: {len(plain)} tensors, predicts {found.parameterization}, is told {found.level}, {_noise(found)}"
+    said = f"{kind}: {len(plain)} tensors, predicts {found.parameterization}, is told {found.level or '250 log(sigma)'}, {_noise(found)}"
     return replace(found, convention=kind, tensors=plain, notes=(said, *found.notes))
 
 
@@ -248,6 +266,15 @@ def _edm(content: Mapping[str, Any], averaged: bool, said: Any) -> State:
     return State("", inner or tensors, EDM(), target, "log_sigma/4")
 
 
+def _consistency(content: Mapping[str, Any], averaged: bool, said: Any) -> State:
+    process = consistency(sigma_data=0.5 if isinstance(said, Tensor) else float(said))
+    tensors = _below(content)
+    notes = ["sigma from 0.002 to 80 is not in the file, and taken"]
+    if "label_emb.weight" in tensors:
+        notes.append(f"{len(tensors['label_emb.weight'])} classes")
+    return State("", tensors, process.schedule, process.parameterization, None, notes=tuple(notes))
+
+
 def _edm_whole(content: Mapping[str, Any], averaged: bool, said: Any) -> State:
     return State("", _below(content), EDM(), X0(), "sigma")
 
@@ -260,5 +287,6 @@ CONVENTIONS = {
     "k-diffusion": _k_diffusion,
     "EDM": _edm,
     "EDM with its preconditioning": _edm_whole,
+    "consistency models": _consistency,
 }
 """What a file's names and numbers mean, by the library that writes them."""

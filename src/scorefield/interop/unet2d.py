@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from scorefield.conditions import for_each
 from scorefield.denoisers import NetworkDenoiser
+from scorefield.flowmaps import ConsistencyMap
 from scorefield.interop.diffusers import of_scheduler
+from scorefield.parameterizations import ConsistencyPreconditioning
 
 
 class DiffusersUNet2D(nn.Module):
@@ -86,13 +88,24 @@ def load(folder: str | os.PathLike[str]) -> NetworkDenoiser:
 def denoiser(model: Any, scheduler: Any) -> NetworkDenoiser:
     """E[x0 | x_t] of a UNet2DModel with the training noise of `scheduler`; the weights are copied.
 
+    Of a consistency model's scheduler it is a `flowmaps.ConsistencyMap`, which `sample` draws from in one jump or more.
+    Its clipping after each jump (`clip_denoised`) is left aside.
+
     Raises:
         ValueError: for a scheduler that is not read.
     """
     process = of_scheduler(scheduler)
+    target = process.parameterization
+    if isinstance(target, ConsistencyPreconditioning) and model.config.out_channels != model.config.in_channels:
+        raise ValueError(
+            f"a consistency model answers with as many channels as it takes, {model.config.in_channels}; this "
+            f"UNet2DModel has {model.config.out_channels}"
+        )
     kept = {name: value for name, value in dict(model.config).items() if not name.startswith("_")}
     net = DiffusersUNet2D(json.dumps(kept))
     net.model.load_state_dict(model.state_dict())
+    if isinstance(target, ConsistencyPreconditioning):
+        return ConsistencyMap(net, process.schedule, target, data_mean=0.0, data_std=target.sigma_data).eval()
     split = model.config.out_channels == 2 * model.config.in_channels
     return NetworkDenoiser(
         net,

@@ -67,13 +67,31 @@ def quality(
         found: their moments.
         truth: `(N, *event)`, in the same units.
     """
-    chi2 = made.reduced_chi2
+    of = each(made, x, likelihood, found, truth)
+    mean = {name: float(value.double().mean()) for name, value in of.items()}
     return Quality(
-        None if truth is None else float(psnr(found.mean, truth).mean()),
-        None if truth is None else float(psnr(x[:, 0], truth).mean()),
-        None if truth is None else float(((truth >= found.low) & (truth <= found.high)).double().mean()),
-        None if chi2 is None else float(chi2.mean()),
-        None if chi2 is None else predictive_p_value(likelihood, x),
+        mean.get("psnr"),
+        mean.get("psnr_of_a_sample"),
+        mean.get("inside"),
+        mean.get("reduced_chi2"),
+        of.get("predictive_p_value"),
         made.log_evidence,
-        None if made.ess is None else float(made.ess.mean()),
+        mean.get("ess"),
     )
+
+
+def each(
+    made: PosteriorSamples, x: Tensor, likelihood: GaussianNoise, found: Moments, truth: Tensor | None = None
+) -> dict[str, Tensor]:
+    """The numbers of `Quality` for each posterior by itself, `(N,)`, those that can be had; arguments as there."""
+    chi2 = made.reduced_chi2
+    numbers = {
+        "psnr": None if truth is None else psnr(found.mean, truth),
+        "psnr_of_a_sample": None if truth is None else psnr(x[:, 0], truth),
+        "inside": None if truth is None else ((truth >= found.low) & (truth <= found.high)).flatten(1).double().mean(1),
+        "reduced_chi2": None if chi2 is None else chi2.mean(1),
+        "predictive_p_value": None if chi2 is None else predictive_p_value(likelihood, x),
+        "log_evidence": made.log_evidence,
+        "ess": made.ess,
+    }
+    return {name: value for name, value in numbers.items() if value is not None}

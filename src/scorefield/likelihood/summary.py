@@ -63,6 +63,8 @@ def per_datum(
     effort: Effort,
     *,
     transform: Transform | None = None,
+    first_index: int = 0,
+    chunk: int = CHUNK,
     on_chunk: Callable[[int], object] | None = None,
 ) -> dict[str, Tensor]:
     """Each `(N,)`, of the data at `rows`: `bits_per_dim` or `log_prob`, `probe`, `solver`, `truncation`, the ELBO.
@@ -72,6 +74,8 @@ def per_datum(
 
     Args:
         transform: the one the model was trained through.
+        first_index: the noise of datum i of `rows` is a function of (seed, first_index + i) alone.
+        chunk: data at a time.
         on_chunk: told how many more are done.
 
     Raises:
@@ -80,10 +84,10 @@ def per_datum(
     device = next(denoiser.parameters()).device
     takes = getattr(getattr(denoiser, "net", None), "conditions", ())
     parts: list[dict[str, Tensor]] = []
-    for first in range(0, len(rows), CHUNK):
-        x, cond = source.batch(rows[first : first + CHUNK])
+    for first in range(0, len(rows), chunk):
+        x, cond = source.batch(rows[first : first + chunk])
         told = {name: value.to(device) for name, value in cond.items() if name in takes}
-        part = _part(denoiser, x.to(device), told, first, effort, transform)
+        part = _part(denoiser, x.to(device), told, first_index + first, effort, transform)
         parts.append({name: value.cpu() for name, value in part.items()})
         if on_chunk is not None:
             on_chunk(len(x))

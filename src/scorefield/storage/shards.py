@@ -136,7 +136,7 @@ def read(folder: Path) -> Iterator[Arrays]:
     Raises:
         ValueError: for a folder of another kind, or a shard that is missing or damaged.
     """
-    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    plan = planned(folder)
     if plan["kind"] != "npz":
         raise ValueError(f"{folder} holds {plan['kind']} files: webdataset reads them")
     listed, whole = _listed(folder), Plan(plan["n"], plan["shard"], plan["chunk"])
@@ -146,6 +146,33 @@ def read(folder: Path) -> Iterator[Arrays]:
             raise ValueError(f"{path} is missing or damaged: run the command that made it again")
         with np.load(path, allow_pickle=False) as file:
             yield dict(file)
+
+
+def planned(folder: Path) -> dict[str, Any]:
+    """What is being made in a folder, as its plan says: n, shard, chunk, kind and the maker's own values.
+
+    Raises:
+        ValueError: for a folder without a plan that can be read.
+    """
+    path = folder / PLAN
+    if not path.is_file():
+        raise ValueError(f"{folder} is no folder of shards: it has no {PLAN}")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        Plan(*(found[name] for name in ("n", "shard", "chunk", "kind")))
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{path} is damaged: it says no n, shard, chunk and kind") from None
+    return found
+
+
+def numbers(folder: Path) -> dict[str, np.ndarray]:
+    """The arrays that hold one number a result, of all shards: `(n,)` each, and all that is held of any.
+
+    Raises:
+        ValueError: as `read`.
+    """
+    parts = [{name: value for name, value in shard.items() if value.ndim == 1} for shard in read(folder)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _agree(folder: Path, plan: Plan) -> None:
