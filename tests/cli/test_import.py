@@ -48,6 +48,30 @@ def test_bytes_are_those_of_minus_one_to_one(cli, folder, tmp_path):
     torch.testing.assert_close(transform.dequantize(grey), x, atol=1e-6, rtol=0)
 
 
+def test_a_consistency_model_becomes_a_run_that_is_drawn_from_in_one_jump_or_two(cli, tmp_path):
+    torch.manual_seed(0)
+    model = diffusers.UNet2DModel(
+        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8, 16), norm_num_groups=4,
+        down_block_types=("DownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    made = diffusers.CMStochasticIterativeScheduler(clip_denoised=False)
+    diffusers.ConsistencyModelPipeline(model, made).save_pretrained(tmp_path / "pipe")
+    np.save(tmp_path / "data.npy", np.random.default_rng(0).integers(0, 256, (32, 1, 8, 8), dtype=np.uint8))
+    done = cli("import", "pipe", "--out", "run", "--data", "data.npy", "--layout", "as-is")
+    assert done.returncode == 0, done.stderr
+    assert "not measured: a consistency model says where a path ends" in done.stdout + done.stderr
+    run = sf.load(tmp_path / "run")
+    assert isinstance(run.model, sf.flowmaps.ConsistencyMap)
+    torch.testing.assert_close(run.model.net.model.state_dict(), model.state_dict())
+    one, two = (run.sample(2, nfe=nfe).x for nfe in (1, 2))
+    assert torch.isfinite(one).all() and torch.isfinite(two).all()
+    assert not torch.equal(one, two)
+    done = cli("sample", "run", "--n", 4, "--nfe", 2, "--out", "a.png")
+    assert done.returncode == 0, done.stderr
+    with pytest.raises((TypeError, ValueError), match="ConsistencyMap"):
+        sf.log_prob(run.model, one)
+
+
 def test_what_is_no_folder_is_refused(refused):
     assert "no folder at nowhere" in refused("import", "nowhere", "--out", "run")
 

@@ -1,5 +1,6 @@
 """A network of another library is read as it was trained: one call, their own loops, and what a wrong reading costs."""
 
+import itertools
 import json
 
 import pytest
@@ -199,8 +200,8 @@ def consistency_scheduler(**options):
 def test_a_consistency_models_one_call_is_their_own(options):
     """At each level, and at its smallest sigma the identity, whatever the network says."""
     model, made = unet(), consistency_scheduler(**options)
-    flow_map, target = unet2d.denoiser(model, made), None
-    assert isinstance(flow_map, ConsistencyMap)
+    flow_map = unet2d.denoiser(model, made)
+    assert isinstance(flow_map, sf.flowmaps.ConsistencyMap)
     target = flow_map.parameterization
     for steps in (1, 4):
         made.set_timesteps(steps)
@@ -235,8 +236,7 @@ def test_a_consistency_models_loop_is_their_own(options, steps, monkeypatch, tmp
         seen.append(normal(*shape, seed=len(seen) + 1))
         return seen[-1]
 
-    from diffusers.schedulers import scheduling_consistency_models as theirs
-
+    theirs = pytest.importorskip("diffusers.schedulers.scheduling_consistency_models")
     monkeypatch.setattr(theirs, "randn_tensor", told)
     made.set_timesteps(steps)
     expected = x
@@ -244,8 +244,8 @@ def test_a_consistency_models_loop_is_their_own(options, steps, monkeypatch, tmp
         scaled = made.scale_model_input(expected, k)
         expected = made.step(model(scaled, k, class_labels=label).sample, k, expected).prev_sample
     ours = x
-    for i, (t, s) in enumerate(zip(times[:-1], times[1:], strict=True)):
-        step = Jump(renoise=1.0).coefficients(flow_map, t[None], s[None])[0]
+    for i, (t, s) in enumerate(itertools.pairwise(times)):
+        step = sf.flowmaps.Jump(renoise=1.0).coefficients(flow_map, t[None], s[None])[0]
         end = flow_map(ours, t, step.until, label=label)
         ours = step.keep * end + (step.noise * seen[i] if step.noise else 0.0)
     close(ours, expected, 1e-5)
@@ -287,7 +287,7 @@ def test_what_is_not_read_is_refused_in_one_line(tmp_path):
         unet2d.load(tmp_path)
     with pytest.raises(ValueError, match="EDMEulerScheduler is read with prediction_type='epsilon'"):
         unet2d.denoiser(unet(), scheduler("EDMEuler", prediction_type="v_prediction"))
-    with pytest.raises(ValueError, match="CMStochasticIterativeScheduler is read with s_noise=1.*got 1.01"):
+    with pytest.raises(ValueError, match=r"CMStochasticIterativeScheduler is read with s_noise=1.*got 1\.01"):
         unet2d.denoiser(unet(), scheduler("CMStochasticIterative", s_noise=1.01))
     with pytest.raises(ValueError, match="answers with as many channels as it takes, 1; this UNet2DModel has 2"):
         unet2d.denoiser(unet(out_channels=2), scheduler("CMStochasticIterative"))

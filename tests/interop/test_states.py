@@ -1,8 +1,7 @@
 """Files of weights as others write them: made here of random ones, read back as their networks mean them."""
 
-import pickle
-
 import math
+import pickle
 
 import pytest
 import safetensors.torch

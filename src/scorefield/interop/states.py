@@ -11,7 +11,7 @@
 | score_sde VE | said | sigma from its sigmas | the score | sigma |
 | k-diffusion | inner_model. | sigma up to 80 | EDM's F | log(sigma) / 4 |
 | EDM | map_layer0. | sigma up to 80 | EDM's F, sigma_data 0.5 | log(sigma) / 4 |
-| consistency models | said: its files look as guided-diffusion's | sigma from 0.002 to 80 | the end of a path, by F | 250 log(sigma) |
+| consistency models | said: as guided-diffusion's | sigma up to 80 | where a path ends, by F | 250 log(sigma) |
 | EDM with its preconditioning | said | sigma up to 80 | x0 | sigma |
 
 What a file does not say, betas of guided-diffusion say, is an argument. `readings.measure` tells whether it was right.
@@ -130,7 +130,8 @@ def read(
         raise ValueError(f"{path} is of no convention known by its names ({some}, ...): say convention=...")
     found = CONVENTIONS[kind](content, averaged, sigma_data if betas is None else betas)
     plain = {name: t for name, t in found.tensors.items() if isinstance(t, Tensor)}
-    said = f"{kind}: {len(plain)} tensors, predicts {found.parameterization}, is told {found.level or '250 log(sigma)'}, {_noise(found)}"
+    level = found.level or "250 log(sigma)"
+    said = f"{kind}: {len(plain)} tensors, predicts {found.parameterization}, is told {level}, {_noise(found)}"
     return replace(found, convention=kind, tensors=plain, notes=(said, *found.notes))
 
 
