@@ -62,9 +62,10 @@ def test_a_consistency_model_becomes_a_run_that_is_drawn_from_in_one_jump_or_two
     assert "not measured: a consistency model says where a path ends" in done.stdout + done.stderr
     run = sf.load(tmp_path / "run")
     assert isinstance(run.model, sf.flowmaps.ConsistencyMap)
-    torch.testing.assert_close(run.model.net.model.state_dict(), model.state_dict())
+    kept = {name.removeprefix("model."): v for name, v in run.model.net.state_dict().items()}
+    torch.testing.assert_close(kept, model.state_dict())
     one, two = (run.sample(2, nfe=nfe).x for nfe in (1, 2))
-    assert torch.isfinite(one).all() and torch.isfinite(two).all()
+    assert torch.isfinite(torch.cat([one, two])).all()
     assert not torch.equal(one, two)
     done = cli("sample", "run", "--n", 4, "--nfe", 2, "--out", "a.png")
     assert done.returncode == 0, done.stderr

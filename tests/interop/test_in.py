@@ -203,6 +203,7 @@ def test_a_consistency_models_one_call_is_their_own(options):
     flow_map = unet2d.denoiser(model, made)
     assert isinstance(flow_map, sf.flowmaps.ConsistencyMap)
     target = flow_map.parameterization
+    assert isinstance(target, sf.ConsistencyPreconditioning)
     for steps in (1, 4):
         made.set_timesteps(steps)
         for k, sigma in zip(made.timesteps, made.sigmas, strict=False):
