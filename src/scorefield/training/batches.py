@@ -15,10 +15,14 @@ import torch
 from torch import Tensor
 
 
-@functools.lru_cache(maxsize=1024)  # a step asks for the same few each time
 def derived_seed(*key: int) -> int:
     """A well-mixed seed in [0, 2^63) from several integers."""
-    return int(np.random.SeedSequence([operator.index(k) % 2**64 for k in key]).generate_state(1, np.uint64)[0] >> 1)
+    return _mixed(tuple(operator.index(k) % 2**64 for k in key))
+
+
+@functools.lru_cache(maxsize=1024)  # a step asks for the same few each time
+def _mixed(key: tuple[int, ...]) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
 
 
 def positions(step: int, batch_size: int, part: int = 0, parts: int = 1) -> Tensor:

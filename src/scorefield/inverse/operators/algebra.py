@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from scorefield.inverse.operators._buffers import Buffer
-from scorefield.inverse.operators.base import SVD, LinearOperator, Operator
+from scorefield.inverse.operators.base import SVD, LinearOperator, Operator, shape_of
 from scorefield.tensors import as_tensor
 
 
@@ -35,7 +35,7 @@ class Nonlinear(Operator):
     def __init__(
         self, fn: Callable[[Tensor], Tensor], event_shape: Sequence[int], output_shape: Sequence[int] | None = None
     ) -> None:
-        self.fn, self.event_shape = fn, tuple(event_shape)
+        self.fn, self.event_shape = fn, shape_of(type(self).__name__, event_shape)
         self.output_shape = probed(fn, self.event_shape) if output_shape is None else tuple(output_shape)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class Diagonal(LinearOperator):
     """
 
     def __init__(self, weights: Tensor, event_shape: Sequence[int]) -> None:
-        self.event_shape = self.output_shape = tuple(event_shape)
+        self.event_shape = self.output_shape = shape_of(type(self).__name__, event_shape)
         self._weights = Buffer(broadcast("weights", as_tensor(weights), self.event_shape))
 
     def forward(self, x: Tensor) -> Tensor:

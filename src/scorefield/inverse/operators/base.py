@@ -18,6 +18,7 @@ from __future__ import annotations
 import abc
 import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,21 @@ from torch import Tensor
 
 from scorefield.inverse.operators._solve import Solution, conjugate_gradients
 from scorefield.tensors import as_tensor
+
+
+def shape_of(name: str, event_shape: Sequence[int]) -> tuple[int, ...]:
+    """`event_shape` as whole numbers from 1, of the operator `name`.
+
+    Raises:
+        ValueError: for anything else, such as a number in its place.
+    """
+    try:
+        shape = tuple(operator.index(n) for n in event_shape)
+    except TypeError:
+        shape = (0,)
+    if min(shape, default=1) < 1:
+        raise ValueError(f"{name}: event_shape must be the sizes of one x, as (1, 28, 28); got {event_shape!r}")
+    return shape
 
 
 class Operator(abc.ABC):

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from scorefield.inverse.operators._buffers import Buffer
 from scorefield.inverse.operators._function import takes_empty
-from scorefield.inverse.operators.base import SVD, LinearOperator
+from scorefield.inverse.operators.base import SVD, LinearOperator, shape_of
 from scorefield.tensors import as_tensor
 
 _CONV = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
@@ -45,7 +45,7 @@ class Blur(LinearOperator):
         self, kernel: Tensor, event_shape: Sequence[int], padding: Literal["circular", "reflect", "zero"] = "circular"
     ) -> None:
         kernel = as_tensor(kernel).detach().double()
-        shape = tuple(event_shape)
+        shape = shape_of(type(self).__name__, event_shape)
         if not 1 <= kernel.ndim <= min(3, len(shape)) or kernel.numel() == 0 or not bool(kernel.isfinite().all()):
             raise ValueError(
                 f"Blur: kernel must be finite, with 1 to {min(3, len(shape))} axes; got shape {tuple(kernel.shape)}"

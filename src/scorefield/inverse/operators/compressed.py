@@ -21,7 +21,7 @@ from torch import Tensor
 
 from scorefield.inverse.operators._buffers import Buffer
 from scorefield.inverse.operators._function import takes_empty
-from scorefield.inverse.operators.base import SVD, LinearOperator
+from scorefield.inverse.operators.base import SVD, LinearOperator, shape_of
 from scorefield.inverse.operators.dense import Dense
 from scorefield.randomness import Noise
 
@@ -34,7 +34,7 @@ def random_matrix(
     Raises:
         ValueError: for m below 1, or another law.
     """
-    shape = tuple(event_shape)
+    shape = shape_of("random_matrix", event_shape)
     if m < 1:
         raise ValueError(f"m must be at least 1; got {m}")
     if law not in ("gaussian", "rademacher"):
@@ -58,7 +58,7 @@ class SubsampledTransform(LinearOperator):
     def __init__(
         self, m: int, event_shape: Sequence[int], *, transform: Literal["dct", "hadamard"] = "dct", seed: int = 0
     ) -> None:
-        self.event_shape, self.output_shape = tuple(event_shape), (m,)
+        self.event_shape, self.output_shape = shape_of(type(self).__name__, event_shape), (m,)
         d = self._entries = math.prod(self.event_shape)
         if not 1 <= m <= d:
             raise ValueError(f"SubsampledTransform: m must lie in 1 .. {d}, the entries of {self.event_shape}; got {m}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from scorefield.inverse.operators._buffers import Buffer
-from scorefield.inverse.operators.base import SVD, LinearOperator
+from scorefield.inverse.operators.base import SVD, LinearOperator, shape_of
 from scorefield.tensors import as_tensor
 
 
@@ -24,7 +24,7 @@ class Dense(LinearOperator):
         matrix = require_real(as_tensor(matrix)).detach()
         if not matrix.is_floating_point():
             matrix = matrix.to(torch.get_default_dtype())
-        shape = tuple(event_shape) if event_shape is not None else tuple(matrix.shape[1:])
+        shape = shape_of(type(self).__name__, event_shape) if event_shape is not None else tuple(matrix.shape[1:])
         if matrix.ndim != 2 or matrix.shape[1] != math.prod(shape):
             raise ValueError(f"matrix must have shape (M, {math.prod(shape)}); got {tuple(matrix.shape)}")
         if not bool(torch.isfinite(matrix).all()):

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from scorefield.inverse.operators._buffers import Buffer
 from scorefield.inverse.operators._function import takes_empty
-from scorefield.inverse.operators.base import SVD, LinearOperator
+from scorefield.inverse.operators.base import SVD, LinearOperator, shape_of
 from scorefield.inverse.operators.blur import hartley
 from scorefield.randomness import Noise
 
@@ -46,7 +46,7 @@ class Fourier(LinearOperator):
         if mask.dtype != torch.bool or mask.ndim != 2 or not bool(mask.any()):
             raise ValueError(f"Fourier: mask must be bool, (H, W), not empty; got {mask.dtype}, {tuple(mask.shape)}")
         size = tuple(mask.shape)
-        shape = (1, *size) if event_shape is None else tuple(event_shape)
+        shape = (1, *size) if event_shape is None else shape_of(type(self).__name__, event_shape)
         if shape not in (size, (1, *size), (2, *size)):
             raise ValueError(f"Fourier: event_shape must be {size}, {(1, *size)} or {(2, *size)}; got {shape}")
         if coils is not None and (coils.ndim != 3 or tuple(coils.shape[1:]) != size):

@@ -13,7 +13,7 @@ from torch import Tensor
 from scorefield.inverse.operators._function import Map, linear
 from scorefield.inverse.operators._strips import compressed
 from scorefield.inverse.operators.algebra import Nonlinear, probed
-from scorefield.inverse.operators.base import LinearOperator, Operator
+from scorefield.inverse.operators.base import LinearOperator, Operator, shape_of
 from scorefield.inverse.operators.dense import Dense, require_real
 
 OFF = 1e-3  # of |A x|^2, that <x, A^T A x> may differ: rounding in float32, not an approximate adjoint
@@ -36,7 +36,7 @@ class Linear(LinearOperator):
     def __init__(
         self, forward: Any, adjoint: Any, event_shape: Sequence[int], output_shape: Sequence[int] | None = None
     ) -> None:
-        self.event_shape, known = tuple(event_shape), self._believed
+        self.event_shape, known = shape_of(type(self).__name__, event_shape), self._believed
         self._forward = forward if known else in_any_dtype(forward, self.event_shape)
         self.output_shape = probed(self._forward, self.event_shape) if output_shape is None else tuple(output_shape)
         self._adjoint = adjoint if known else in_any_dtype(adjoint, self.output_shape, "the adjoint")
@@ -159,7 +159,7 @@ class Sparse(Linear):
     def __init__(self, matrix: Tensor, event_shape: Sequence[int] | None = None) -> None:
         require_real(matrix)
         coo = matrix.detach().to_sparse_coo().coalesce()
-        shape = tuple(event_shape) if event_shape is not None else tuple(matrix.shape[1:])
+        shape = shape_of(type(self).__name__, event_shape) if event_shape is not None else tuple(matrix.shape[1:])
         if coo.ndim != 2 or coo.shape[1] != math.prod(shape):
             raise ValueError(f"matrix must have shape (M, {math.prod(shape)}); got {tuple(matrix.shape)}")
         self._entries = (*coo.indices().int(), coo.values().double())
@@ -203,7 +203,7 @@ def as_operator(obj: Any, event_shape: Sequence[int], *, linear: bool | None = N
     """
     import scipy.sparse
 
-    shape = tuple(event_shape)
+    shape = shape_of("as_operator", event_shape)
     if isinstance(obj, Operator):
         if tuple(obj.event_shape) != shape:
             raise ValueError(f"the operator's event_shape must be {shape}; got {tuple(obj.event_shape)}")

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from scorefield.inverse.operators._buffers import Buffer
 from scorefield.inverse.operators._function import takes_empty
-from scorefield.inverse.operators.base import Operator
+from scorefield.inverse.operators.base import Operator, shape_of
 
 _LUMINANCE = """
 16 11 10 16 24 40 51 61  12 12 14 19 26 58 60 55  14 13 16 24 40 57 69 56  14 17 22 29 51 87 80 62
@@ -54,7 +54,7 @@ class JPEG(Operator):
     def __init__(
         self, event_shape: Sequence[int], quality: int = 50, *, white: float = 1.0, subsample: bool = True
     ) -> None:
-        shape = tuple(event_shape)
+        shape = shape_of(type(self).__name__, event_shape)
         if len(shape) not in (2, 3) or (len(shape) == 3 and shape[0] not in (1, 3)):
             raise ValueError(f"JPEG: event_shape must be (H, W), (1, H, W) or (3, H, W); got {shape}")
         if not 1 <= quality <= 100 or not white > 0:

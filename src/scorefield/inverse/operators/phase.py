@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from scorefield.inverse.operators._function import takes_empty
-from scorefield.inverse.operators.base import Operator
+from scorefield.inverse.operators.base import Operator, shape_of
 
 
 class PhaseRetrieval(Operator):
@@ -38,7 +38,7 @@ class PhaseRetrieval(Operator):
     """
 
     def __init__(self, event_shape: Sequence[int], oversampling: float = 2.0) -> None:
-        shape = tuple(event_shape)
+        shape = shape_of(type(self).__name__, event_shape)
         if len(shape) < 2 or not 1 <= oversampling < math.inf:
             raise ValueError(
                 f"PhaseRetrieval: event_shape must be (..., H, W), oversampling at least 1; got {shape}, {oversampling}"

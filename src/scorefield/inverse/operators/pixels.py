@@ -20,7 +20,7 @@ from torch import Tensor
 
 from scorefield.inverse.operators._buffers import Buffer
 from scorefield.inverse.operators.algebra import broadcast
-from scorefield.inverse.operators.base import SVD, LinearOperator
+from scorefield.inverse.operators.base import SVD, LinearOperator, shape_of
 
 
 class Mask(LinearOperator):
@@ -71,7 +71,7 @@ class Greyscale(LinearOperator):
     def __init__(
         self, event_shape: Sequence[int] = (3, 32, 32), weights: Sequence[float] = (0.299, 0.587, 0.114)
     ) -> None:
-        self.event_shape = tuple(event_shape)
+        self.event_shape = shape_of(type(self).__name__, event_shape)
         if len(self.event_shape) < 2 or self.event_shape[0] != len(weights) or not any(weights):
             raise ValueError(
                 f"Greyscale: event_shape must begin with the {len(weights)} channels that weights has; "
@@ -120,7 +120,7 @@ class Separable(LinearOperator):
     """
 
     def __init__(self, rows: Tensor, columns: Tensor, event_shape: Sequence[int]) -> None:
-        shape = tuple(event_shape)
+        shape = shape_of(type(self).__name__, event_shape)
         if rows.ndim != 2 or columns.ndim != 2 or shape[-2:] != (rows.shape[1], columns.shape[1]):
             raise ValueError(
                 f"rows and columns must be (h, H) and (w, W) for event_shape (..., H, W); "
@@ -167,7 +167,7 @@ class Downsample(Separable):
     def __init__(
         self, factor: int, event_shape: Sequence[int], kernel: Literal["average", "bicubic"] = "average"
     ) -> None:
-        shape = tuple(event_shape)
+        shape = shape_of(type(self).__name__, event_shape)
         if factor < 1 or len(shape) < 2 or any(n % factor for n in shape[-2:]):
             raise ValueError(f"Downsample: H and W must be multiples of the factor {factor}; got {shape}")
         if kernel not in ("average", "bicubic"):

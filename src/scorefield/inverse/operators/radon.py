@@ -31,7 +31,7 @@ from torch import Tensor
 
 from scorefield.inverse.operators import _strips
 from scorefield.inverse.operators._function import linear
-from scorefield.inverse.operators.base import LinearOperator
+from scorefield.inverse.operators.base import LinearOperator, shape_of
 from scorefield.tensors import as_tensor
 
 LARGEST_MATRIX = 256**2
@@ -66,7 +66,7 @@ class Radon(LinearOperator):
         spacing: float = 1.0,
         matrix: bool | None = None,
     ) -> None:
-        shape = tuple(event_shape)
+        shape = shape_of(type(self).__name__, event_shape)
         if len(shape) < 2 or min(shape) < 1:
             raise ValueError(f"Radon: event_shape must be (..., H, W); got {shape}")
         if isinstance(angles, int):
