@@ -9,6 +9,8 @@ from scorefield.inverse import operators as ops
 
 f64 = torch.float64
 WRONG: Any = "wrong"
+SHAPE: Any = (1, 16, 16)
+WRONG_SHAPE: Any = 4
 
 
 def normal(*shape, seed=0):
@@ -85,6 +87,12 @@ def test_what_does_not_fit_together_is_refused():
         (lambda: ops.Mask(torch.zeros(3) > 0), "known must be True somewhere"),
         (lambda: ops.Mask(torch.ones(3) > 0, (4,)), r"known must broadcast to \(4,\); got \(3,\)"),
         (lambda: ops.Downsample(3, (1, 8, 9)), r"H and W must be multiples of the factor 3; got \(1, 8, 9\)"),
+        (
+            lambda: ops.Downsample(SHAPE, WRONG_SHAPE),
+            r"Downsample: event_shape must be the sizes of one x, as \(1, 28, 28\); got 4",
+        ),
+        (lambda: ops.Greyscale((3, 8, 0)), r"event_shape must be the sizes of one x, .*; got \(3, 8, 0\)"),
+        (lambda: ops.Downsample(2, (*SHAPE[:2], 8.5)), r"event_shape must be .* got \(1, 16, 8\.5\)"),
         (
             lambda: ops.Downsample(2, (8, 8), kernel=WRONG),
             "kernel must be 'average' or 'bicubic'; got 'wrong'",
