@@ -1,6 +1,7 @@
 """What the site needs besides Sphinx.
 
-Formulas as MathML, docstrings as they are written here, an API page for each package, every page as Markdown, llms.txt.
+Formulas as MathML, docstrings as they are written here, an API page for each package, scenes of the playground, every
+page as Markdown, llms.txt.
 """
 
 import html
@@ -15,7 +16,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-from builder import api, docstrings, markdown
+from builder import api, docstrings, markdown, scenes
 
 MATHML = "http://www.w3.org/1998/Math/MathML"
 #: TeX takes one token where no braces stand: \frac12, \frac h2, \frac1{2L}.
@@ -26,6 +27,7 @@ LOGGER = logging.getLogger(__name__)
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("mathml", (_inline, None), (_displayed, None))
+    app.add_directive("scene", scenes.Scene)
     app.connect("builder-inited", lambda app: api.write(Path(app.srcdir)))
     app.connect("autodoc-process-docstring", _docstring, priority=100)  # before napoleon
     app.connect("build-finished", _finished)
@@ -87,4 +89,5 @@ def _docstring(_app: Sphinx, _what: str, name: str, _obj: Any, _options: Any, li
 
 def _finished(app: Sphinx, exception: Exception | None) -> None:
     if exception is None and app.builder.name == "html":
+        scenes.write(app)
         markdown.write(app)

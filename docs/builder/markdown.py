@@ -6,9 +6,10 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from builder import api
+from builder import api, scenes
 
 CELL = re.compile(r"^# %%.*$", re.MULTILINE)
+LESSON = "docs/lessons/a lesson"  # as deep as each
 REDIRECT = '<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=docs/index.html">\n'
 
 
@@ -57,6 +58,7 @@ def from_rst(text: str) -> str:
     """The little reStructuredText that lessons and made pages use, as Markdown."""
     text = re.sub(r"^(?P<title>\S.*)\n([=\-~])\2{2,}$", _heading, text, flags=re.MULTILINE)
     text = re.sub(r"^\.\. math::\n\n((?:    .*\n?|\n)+)", _displayed, text, flags=re.MULTILINE)
+    text = re.sub(r"^\.\. scene:: (\S+)\n   :title: (.+)\n", _scene, text, flags=re.MULTILINE)
     text = re.sub(r":math:`([^`]+)`", r"$\1$", text)
     text = re.sub(r":(?:doc|py:obj|ref):`([^<`]+?) <[^`]+>`", r"\1", text)
     text = re.sub(r":doc:`(/[^`]+)`", r"[\1](\1.md)", text)
@@ -65,6 +67,10 @@ def from_rst(text: str) -> str:
 
 def _heading(match: re.Match[str]) -> str:
     return {"=": "# ", "-": "## ", "~": "### "}[match[2]] + match["title"]
+
+
+def _scene(match: re.Match[str]) -> str:
+    return f"[Open the scene: {match[2]}.]({scenes.address(LESSON, match[1])})\n"
 
 
 def _displayed(match: re.Match[str]) -> str:

@@ -11,6 +11,9 @@ The score of a density is the gradient of its logarithm with respect to the *dat
 It points to where data are likelier, and it does not know the normalising constant: the gradient of :math:`\log (p /
 Z)` is that of :math:`\log p`. This lesson derives the score of a mixture of Gaussians, sees what noise does to it,
 and why a network that removes noise knows it.
+
+.. scene:: field
+   :title: the score of a mixture as arrows, at any noise; drag the components
 """
 
 from pathlib import Path

@@ -10,6 +10,9 @@ How does one learn :math:`\nabla \log p` from samples of p alone? The natural di
 
 but it asks for :math:`s_p`, which nobody knows. Three ways round that: integrate by parts, do so along random
 directions, or add noise. All have one minimiser. (F is *not* symmetric: the expectation is under p.)
+
+.. scene:: matching
+   :title: a datum, its noisy copies, and the score as the mean of their ways back
 """
 
 from pathlib import Path

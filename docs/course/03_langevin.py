@@ -11,6 +11,9 @@ With the score one can sample: Langevin dynamics
 has p as its stationary law as :math:`h \to 0`. This lesson measures two things that are wrong with it: a finite h
 biases the law, which an accept step repairs; and between separated modes it does not move, which nothing at one noise
 level repairs.
+
+.. scene:: langevin
+   :title: particles of Langevin dynamics on a mixture, with the step you choose
 """
 
 from pathlib import Path

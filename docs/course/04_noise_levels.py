@@ -5,6 +5,9 @@ r"""
 One noise level is not enough: little noise leaves the modes apart, much noise blurs them. So one network learns the
 score at *all* levels, and sampling walks down them (NCSN; Song & Ermon 2019). At the top there is one mode and
 Langevin dynamics mixes at once; every level hands the next one particles with the right weights.
+
+.. scene:: annealed
+   :title: annealed Langevin dynamics from the largest noise to the smallest
 """
 
 from pathlib import Path

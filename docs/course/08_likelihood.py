@@ -5,6 +5,9 @@ r"""
 The probability-flow ODE carries the data's law to a Gaussian and back, one to one. So a score model has an exact
 density, by the change of variables; a normalising flow that nobody had to design. This lesson computes it, holds it
 to the truth, and says what a number in bits per dimension means.
+
+.. scene:: paths
+   :title: paths of the forward SDE, the reverse SDE and the probability-flow ODE
 """
 
 from pathlib import Path

@@ -5,6 +5,9 @@ r"""
 To draw from one class, or more of it than there is, one adds scores. Bayes' rule makes that exact at weight 1; beyond
 it the popular recipe samples a law that has no name. This lesson finds out how far it is from the one it is taken
 for, and samples that one.
+
+.. scene:: guidance
+   :title: guided samples beside the tilted law, by weight
 """
 
 from pathlib import Path

@@ -41,3 +41,15 @@ def test_formulas_are_drawn_and_examples_are_linked(site):
     markdown = (site / "docs/lessons/01_score.md").read_text(encoding="utf-8")
     assert "```python\n" in markdown
     assert ":math:" not in markdown
+
+
+@needs_sphinx
+def test_scenes_stand_live_in_the_lessons(site):
+    """Each frame's file is there, needs nothing from elsewhere, and the link leads to the same place."""
+    page = (site / "docs/lessons/03_langevin.html").read_text(encoding="utf-8")
+    frame = re.search(r'<iframe class="scene" src="([^"#]+)#scene=langevin" title="[^"]+" loading="lazy">', page)
+    assert frame
+    file = site / "docs/lessons" / frame[1]
+    assert "default-src 'none'" in file.read_text(encoding="utf-8")
+    assert f'href="{frame[1]}#scene=langevin"' in page
+    assert f"]({frame[1]}#scene=langevin)" in (site / "docs/lessons/03_langevin.md").read_text(encoding="utf-8")
