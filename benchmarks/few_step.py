@@ -118,7 +118,7 @@ def ours(coupling: couplings.Coupling, seed: int, args: argparse.Namespace) -> R
         steps=args.steps,
         batch_size=256,
         lr=args.lr,
-        ema_decay=0.999,
+        ema_decay=0.9995,
         clip=10.0,
         seed=seed,
     )
