@@ -100,7 +100,8 @@ def peer(train: Tensor, seconds: float, folder: Path) -> Tensor:
 
 
 def grid(x: Tensor, columns: int = 8, rows: int = 4) -> np.ndarray:
-    return x[: rows * columns].unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).numpy()
+    x = x[: rows * columns].byte().unflatten(0, (rows, columns))
+    return x.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2).numpy()
 
 
 def main() -> None:
@@ -115,7 +116,7 @@ def main() -> None:
     for name in args.methods:
         if not (args.out / f"{name}.npy").exists():
             x = {"ours": ours, "peer": peer}[name](train, args.cpu_seconds, args.out)
-            np.save(args.out / f"{name}.npy", x.numpy())
+            np.save(args.out / f"{name}.npy", x.byte().numpy())
     found = {n: torch.from_numpy(np.load(p)) for n in ("ours", "peer") if (p := args.out / f"{n}.npy").exists()}
     mean = train.flatten(1).float().mean(0)
     axes = torch.linalg.svd(train.flatten(1).float() - mean, full_matrices=False).Vh[:COMPONENTS]
