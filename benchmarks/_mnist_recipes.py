@@ -169,7 +169,7 @@ METHODS: dict[str, Callable[[], Method]] = {"ours": ours, "diffusers": diffusers
 
 
 def _autocast() -> torch.autocast:
-    """For ours and the peers alike; none where bfloat16 is emulated: a step of a peer took 180 seconds there, not 1."""
+    """For ours and the peers alike; none where bfloat16 is emulated: a peer's step takes 18 times as long there."""
     return torch.autocast("cpu", torch.bfloat16, enabled=precision.native(torch.device("cpu")))
 
 

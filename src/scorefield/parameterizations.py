@@ -210,7 +210,7 @@ class EDMPreconditioning(Parameterization):
 class ConsistencyPreconditioning(Parameterization):
     """A consistency model's (Song et al. 2023, appendix C): exact where its paths end, at noise of `sigma_min`.
 
-        f(x) = c_skip x + c_out F(c_in x, 250 log S),    S the noise it is told, sd = sigma_data
+        f(x) = c_skip x + c_out F(c_in x, 250 log S),    x = x_t / alpha, S the noise it is told, sd = sigma_data
         c_skip = sd^2 / ((S - sigma_min)^2 + sd^2),   c_out = sd (S - sigma_min) / n,   c_in = 1 / n,   n^2 = S^2 + sd^2
 
     What it calls a datum has noise of sigma_min already, so noise s = sigma / alpha is added to that: S^2 = s^2 +

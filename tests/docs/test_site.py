@@ -47,10 +47,15 @@ def test_formulas_are_drawn_and_examples_are_linked(site):
 @needs_sphinx
 def test_scenes_stand_live_in_the_lessons(site):
     """Each frame's file is there, needs nothing from elsewhere, and the link leads to the same place."""
-    page = (site / "docs/lessons/03_langevin.html").read_text(encoding="utf-8")
-    frame = re.search(r'<iframe class="scene" src="([^"#]+)#scene=langevin" title="[^"]+" loading="lazy">', page)
-    assert frame
-    file = site / "docs/lessons" / frame[1]
-    assert "default-src 'none'" in file.read_text(encoding="utf-8")
-    assert f'href="{frame[1]}#scene=langevin"' in page
-    assert f"]({frame[1]}#scene=langevin)" in (site / "docs/lessons/03_langevin.md").read_text(encoding="utf-8")
+    said = re.compile(r"^\.\. scene:: (\w+)$", re.MULTILINE)
+    found = {
+        p.stem: m[1] for p in sorted((ROOT / "docs/course").glob("*.py")) if (m := said.search(p.read_text("utf-8")))
+    }
+    assert len(found) == 6
+    for lesson, scene in found.items():
+        page = (site / f"docs/lessons/{lesson}.html").read_text(encoding="utf-8")
+        frame = re.search(rf'<iframe class="scene" src="([^"#]+)#scene={scene}" title="[^"]+" loading="lazy">', page)
+        assert frame
+        assert "default-src 'none'" in (site / "docs/lessons" / frame[1]).read_text(encoding="utf-8")
+        assert f'href="{frame[1]}#scene={scene}"' in page
+        assert f"]({frame[1]}#scene={scene})" in (site / f"docs/lessons/{lesson}.md").read_text(encoding="utf-8")

@@ -290,7 +290,7 @@ def test_what_is_not_read_is_refused_in_one_line(tmp_path):
         unet2d.denoiser(unet(), scheduler("EDMEuler", prediction_type="v_prediction"))
     with pytest.raises(ValueError, match=r"CMStochasticIterativeScheduler is read with s_noise=1.*got 1\.01"):
         unet2d.denoiser(unet(), scheduler("CMStochasticIterative", s_noise=1.01))
-    with pytest.raises(ValueError, match="answers with as many channels as it takes, 1; this UNet2DModel has 2"):
+    with pytest.raises(ValueError, match="has no channels beside its prediction's; got channels=1"):
         unet2d.denoiser(unet(out_channels=2), scheduler("CMStochasticIterative"))
     diffusers.DDIMPipeline(unet(), scheduler("DDIM")).save_pretrained(tmp_path)
     config = tmp_path / "unet" / "config.json"

@@ -142,6 +142,10 @@ def test_consistency_models_are_told_their_level_and_end_paths(tmp_path):
     assert torch.equal(flow_map(x, 0.0), x)
     with pytest.raises(ValueError, match="no channels beside its prediction's"):
         found.denoiser(UNet(), channels=3)
+    with pytest.raises(
+        ValueError, match=r"betas are said of guided-diffusion's files alone; .*cd\.pt is read as consi"
+    ):
+        states.read(path, convention="consistency models", betas=torch.linspace(1e-4, 0.02, 50))
 
 
 @pytest.mark.parametrize(("prefix", "kind"), [("inner_model.", "k-diffusion"), ("model.map_layer0.", "EDM")])

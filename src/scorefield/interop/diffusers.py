@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from scorefield.data.latent_space import LatentSpace
 from scorefield.denoisers import NetworkDenoiser
+from scorefield.flowmaps import ConsistencyMap
 from scorefield.interop.text_to_image import kind_of
 from scorefield.parameterizations import (
     X0,
@@ -70,13 +71,32 @@ def denoiser(pipe: Any, *, null: Mapping[str, Tensor] | None = None) -> NetworkD
     process = of_scheduler(pipe.scheduler)
     split = model.config.out_channels == 2 * model.config.in_channels  # DiT's and PixArt's: a variance too
     # t = (k + 1) / K in float64 gives k back to 1e-13, which a float32 does not see
-    return NetworkDenoiser(
-        kind.network(model, null or {}).eval(),
-        process.schedule,
-        process.parameterization,
-        level=process.level,
-        channels=int(model.config.in_channels) if split else None,
+    channels = int(model.config.in_channels) if split else None
+    return trained_as(
+        kind.network(model, null or {}), process.schedule, process.parameterization, process.level, channels
     )
+
+
+def trained_as(
+    net: nn.Module,
+    schedule: Schedule,
+    target: Parameterization,
+    level: str | Callable[[Tensor], Tensor] | None = None,
+    channels: int | None = None,
+) -> NetworkDenoiser:
+    """`net` as what it was trained to be, in eval mode: a consistency model's as a `flowmaps.ConsistencyMap`.
+
+    Args:
+        channels: of the prediction, where the network has more.
+
+    Raises:
+        ValueError: for channels of a consistency model, which has none beside its prediction's.
+    """
+    if not isinstance(target, ConsistencyPreconditioning):
+        return NetworkDenoiser(net, schedule, target, level=level, channels=channels).eval()
+    if channels is not None:
+        raise ValueError(f"a consistency model has no channels beside its prediction's; got channels={channels}")
+    return ConsistencyMap(net, schedule, target, data_mean=0.0, data_std=target.sigma_data).eval()
 
 
 def latent_space(pipe: Any) -> LatentSpace:
@@ -129,9 +149,8 @@ def times(pipe: Any, steps: int, **options: Any) -> Tensor:
     scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)  # set_timesteps changes the one it is called on
     scheduler.set_timesteps(**({} if "sigmas" in options else {"num_inference_steps": steps}), **options)
     schedule, target, _, count = of_scheduler(pipe.scheduler)
-    if isinstance(
-        target, ConsistencyPreconditioning
-    ):  # what a map jumps to has noise of sigma_min, and ours begins there
+    if isinstance(target, ConsistencyPreconditioning):
+        # what a map jumps to has noise of sigma_min, and ours is added to that
         sigmas = scheduler.sigmas.double().cpu()[:-1]
         ratio = torch.sqrt((sigmas**2 - target.sigma_min**2).clamp(min=0))
         zero = torch.zeros(1, dtype=torch.float64, device="cpu")

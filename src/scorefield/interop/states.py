@@ -25,7 +25,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -34,21 +34,20 @@ from torch import Tensor, nn
 
 from scorefield.catalogue import known
 from scorefield.denoisers import NetworkDenoiser
-from scorefield.flowmaps import ConsistencyMap
-from scorefield.interop.diffusers import consistency
-from scorefield.parameterizations import (
-    X0,
-    ConsistencyPreconditioning,
-    EDMPreconditioning,
-    Eps,
-    Parameterization,
-    Score,
-    V,
-)
+from scorefield.interop.diffusers import consistency, trained_as
+from scorefield.parameterizations import X0, EDMPreconditioning, Eps, Parameterization, Score, V
 from scorefield.schedules import EDM, VE, VP, Discrete, Schedule
 
 WRAPPED = ("module.", "_orig_mod.")  # of DataParallel, of torch.compile
 DDP_TARGETS: tuple[Parameterization, ...] = (Eps(), X0(), V())
+
+
+class Said(NamedTuple):
+    """What `read` was told besides the file."""
+
+    averaged: bool
+    betas: Tensor | None
+    sigma_data: float
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class State:
             channels: of the prediction, where the network has more: 3 of guided-diffusion's 6.
 
         Raises:
-            ValueError: for a network that has other parameters.
+            ValueError: for a network that has other parameters, or channels of a consistency model.
         """
         own = net.state_dict()
         if strange := sorted(own.keys() ^ self.tensors.keys()):
@@ -83,9 +82,6 @@ class State:
         if wrong := [name for name in own if own[name].shape != self.tensors[name].shape]:
             shapes = tuple(own[wrong[0]].shape), tuple(self.tensors[wrong[0]].shape)
             raise ValueError(f"net's {wrong[0]!r} has shape {shapes[0]}; the file's has {shapes[1]}")
-        target = self.parameterization
-        if isinstance(target, ConsistencyPreconditioning) and channels is not None:
-            raise ValueError("a consistency model has no channels beside its prediction's: give no channels")
         net.load_state_dict(self.tensors)
         if self.averaged:
             trained = [p for p in net.parameters() if p.requires_grad]
@@ -95,9 +91,7 @@ class State:
                 )
             for p, mean in zip(trained, self.averaged, strict=True):
                 p.data.copy_(mean)
-        if isinstance(target, ConsistencyPreconditioning):
-            return ConsistencyMap(net, self.schedule, target, data_mean=0.0, data_std=target.sigma_data).eval()
-        return NetworkDenoiser(net, self.schedule, self.parameterization, level=self.level, channels=channels).eval()
+        return trained_as(net, self.schedule, self.parameterization, self.level, channels)
 
 
 def read(
@@ -119,7 +113,8 @@ def read(
 
     Raises:
         FileNotFoundError: for no file.
-        ValueError: for one that holds code, is damaged, or of names that no convention has.
+        ValueError: for one that holds code, is damaged, or of names that no convention has; for betas of another
+            than guided-diffusion.
     """
     content = _content(Path(path))
     kind = _seen(content) if convention is None else known("convention", convention, CONVENTIONS)
@@ -128,7 +123,9 @@ def read(
     if kind is None:
         some = ", ".join(list(content)[:3])
         raise ValueError(f"{path} is of no convention known by its names ({some}, ...): say convention=...")
-    found = CONVENTIONS[kind](content, averaged, sigma_data if betas is None else betas)
+    if betas is not None and kind != "guided-diffusion":
+        raise ValueError(f"betas are said of guided-diffusion's files alone; {path} is read as {kind}")
+    found = CONVENTIONS[kind](content, Said(averaged, betas, float(sigma_data)))
     plain = {name: t for name, t in found.tensors.items() if isinstance(t, Tensor)}
     level = found.level or "250 log(sigma)"
     said = f"{kind}: {len(plain)} tensors, predicts {found.parameterization}, is told {level}, {_noise(found)}"
@@ -193,11 +190,11 @@ def _below(tensors: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return {_bare(name.removeprefix(prefix)): value for name, value in bare.items() if name.startswith(prefix)}
 
 
-def _guided(content: Mapping[str, Any], averaged: bool, said: Any) -> State:
+def _guided(content: Mapping[str, Any], said: Said) -> State:
     tensors = _below(content)
-    chain = Discrete(betas=said) if isinstance(said, Tensor) else Discrete.linear()
+    chain = Discrete.linear() if said.betas is None else Discrete(betas=said.betas)
     twice = tensors["out.2.weight"].shape[0], tensors["input_blocks.0.0.weight"].shape[1]
-    notes = [] if isinstance(said, Tensor) else ["betas are not in the file: linear, 1e-4 to 0.02, are taken"]
+    notes = [] if said.betas is not None else ["betas are not in the file: linear, 1e-4 to 0.02, are taken"]
     if twice[0] == 2 * twice[1]:
         notes.append(f"{twice[0]} channels for {twice[1]}: a variance too, so denoiser(net, channels={twice[1]})")
     if "label_emb.weight" in tensors:
@@ -205,10 +202,10 @@ def _guided(content: Mapping[str, Any], averaged: bool, said: Any) -> State:
     return State("", tensors, chain, Eps(), "k", notes=tuple(notes))
 
 
-def _ddp(content: Mapping[str, Any], averaged: bool, said: Any) -> State:
+def _ddp(content: Mapping[str, Any], said: Said) -> State:
     whole, mean = content.get("model", content), content.get("ema")
     held, notes = _below(whole), []
-    if averaged and isinstance(mean, Mapping) and (of_mean := _below(mean, "ema_model.")):
+    if said.averaged and isinstance(mean, Mapping) and (of_mean := _below(mean, "ema_model.")):
         held = {**held, **of_mean}
         notes.append("averaged weights (ema_model.) are taken")
     chain = Discrete(alphas_cumprod=torch.cumprod(1 - held["betas"].double(), 0))
@@ -237,13 +234,13 @@ def _score_sde(
     return _below(content.get("model", content)), shadow, notes
 
 
-def _score_sde_vp(content: Mapping[str, Any], averaged: bool, said: Any) -> State:
-    tensors, shadow, notes = _score_sde(content, averaged)
+def _score_sde_vp(content: Mapping[str, Any], said: Said) -> State:
+    tensors, shadow, notes = _score_sde(content, said.averaged)
     return State("", tensors, VP(), Eps(), "999t", shadow, notes)
 
 
-def _score_sde_ve(content: Mapping[str, Any], averaged: bool, said: Any) -> State:
-    tensors, shadow, notes = _score_sde(content, averaged)
+def _score_sde_ve(content: Mapping[str, Any], said: Said) -> State:
+    tensors, shadow, notes = _score_sde(content, said.averaged)
     ends = (0.01, 50.0)
     if "sigmas" in tensors:
         ends = (float(tensors["sigmas"].min()), float(tensors["sigmas"].max()))
@@ -252,23 +249,23 @@ def _score_sde_ve(content: Mapping[str, Any], averaged: bool, said: Any) -> Stat
     return State("", tensors, VE(*ends, from_zero=False), Score(), "sigma", shadow, notes)
 
 
-def _k_diffusion(content: Mapping[str, Any], averaged: bool, said: Any) -> State:
+def _k_diffusion(content: Mapping[str, Any], said: Said) -> State:
     whole = content.get("model", content)
-    if averaged and isinstance(content.get("model_ema"), Mapping):
+    if said.averaged and isinstance(content.get("model_ema"), Mapping):
         whole = content["model_ema"]
-    target = EDMPreconditioning(float(said)) if not isinstance(said, Tensor) else EDMPreconditioning(0.5)
+    target = EDMPreconditioning(said.sigma_data)
     return State("", _below(whole, "inner_model."), EDM(), target, "log_sigma/4")
 
 
-def _edm(content: Mapping[str, Any], averaged: bool, said: Any) -> State:
+def _edm(content: Mapping[str, Any], said: Said) -> State:
     tensors = _below(content)
     inner = _below(tensors, "model.")
-    target = EDMPreconditioning(float(said)) if not isinstance(said, Tensor) else EDMPreconditioning(0.5)
+    target = EDMPreconditioning(said.sigma_data)
     return State("", inner or tensors, EDM(), target, "log_sigma/4")
 
 
-def _consistency(content: Mapping[str, Any], averaged: bool, said: Any) -> State:
-    process = consistency(sigma_data=0.5 if isinstance(said, Tensor) else float(said))
+def _consistency(content: Mapping[str, Any], said: Said) -> State:
+    process = consistency(sigma_data=said.sigma_data)
     tensors = _below(content)
     notes = ["sigma from 0.002 to 80 is not in the file, and taken"]
     if "label_emb.weight" in tensors:
@@ -276,7 +273,7 @@ def _consistency(content: Mapping[str, Any], averaged: bool, said: Any) -> State
     return State("", tensors, process.schedule, process.parameterization, None, notes=tuple(notes))
 
 
-def _edm_whole(content: Mapping[str, Any], averaged: bool, said: Any) -> State:
+def _edm_whole(content: Mapping[str, Any], said: Said) -> State:
     return State("", _below(content), EDM(), X0(), "sigma")
 
 

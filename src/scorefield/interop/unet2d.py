@@ -19,9 +19,7 @@ from torch import Tensor, nn
 
 from scorefield.conditions import for_each
 from scorefield.denoisers import NetworkDenoiser
-from scorefield.flowmaps import ConsistencyMap
-from scorefield.interop.diffusers import of_scheduler
-from scorefield.parameterizations import ConsistencyPreconditioning
+from scorefield.interop.diffusers import of_scheduler, trained_as
 
 
 class DiffusersUNet2D(nn.Module):
@@ -95,25 +93,12 @@ def denoiser(model: Any, scheduler: Any) -> NetworkDenoiser:
         ValueError: for a scheduler that is not read.
     """
     process = of_scheduler(scheduler)
-    target = process.parameterization
-    if isinstance(target, ConsistencyPreconditioning) and model.config.out_channels != model.config.in_channels:
-        raise ValueError(
-            f"a consistency model answers with as many channels as it takes, {model.config.in_channels}; this "
-            f"UNet2DModel has {model.config.out_channels}"
-        )
     kept = {name: value for name, value in dict(model.config).items() if not name.startswith("_")}
     net = DiffusersUNet2D(json.dumps(kept))
     net.model.load_state_dict(model.state_dict())
-    if isinstance(target, ConsistencyPreconditioning):
-        return ConsistencyMap(net, process.schedule, target, data_mean=0.0, data_std=target.sigma_data).eval()
     split = model.config.out_channels == 2 * model.config.in_channels
-    return NetworkDenoiser(
-        net,
-        process.schedule,
-        process.parameterization,
-        level=process.level,
-        channels=int(model.config.in_channels) if split else None,
-    ).eval()
+    channels = int(model.config.in_channels) if split else None
+    return trained_as(net, process.schedule, process.parameterization, process.level, channels)
 
 
 def event_shape(denoiser: NetworkDenoiser) -> tuple[int, ...] | None:
