@@ -13,6 +13,7 @@ SCHEDULES = [sf.VP(), sf.SubVP(), sf.VE(), sf.EDM(), sf.Cosine(alpha_min=0.0), s
 TARGETS = [
     *(sf.X0(), sf.Eps(), sf.V(), sf.Velocity(), sf.Score()),
     *(sf.EDMPreconditioning(sigma_data=0.5), sf.EDMPreconditioning(sigma_data=0.5, skip_std=0.1)),
+    sf.ConsistencyPreconditioning(sigma_data=0.5, sigma_min=0.02),
 ]
 schedules = pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 
@@ -110,3 +111,18 @@ def test_float32_in_float32_out():
     t = torch.rand(4, dtype=f64)
     assert sf.V().x0(sf.VP(), x, x, t).dtype == torch.float32
     assert sf.V().x0(sf.VP(), x, x, 0.5).dtype == torch.float32
+
+
+def test_consistency_preconditioning_is_the_published_one_at_alpha_one():
+    """In the noise S that it is told, S^2 = sigma^2 + sigma_min^2."""
+    t, schedule, sd, least = torch.linspace(0.01, 1, 20, dtype=f64), sf.EDM(), 0.5, 0.02
+    told = torch.sqrt(schedule.sigma(t) ** 2 + least**2)
+    target = sf.ConsistencyPreconditioning(sd, least)
+    skip, out = target.solve(schedule, t)
+    torch.testing.assert_close(skip, sd**2 / ((told - least) ** 2 + sd**2))
+    torch.testing.assert_close(out, sd * (told - least) / torch.sqrt(told**2 + sd**2))
+    torch.testing.assert_close(target.input_scale(schedule, t), 1 / torch.sqrt(told**2 + sd**2))
+    torch.testing.assert_close(target.noise_level(schedule, t), 1000 * 0.25 * torch.log(told))
+    for wrong in ({"sigma_data": 0.0}, {"sigma_min": -1.0}):
+        with pytest.raises(ValueError, match=f"ConsistencyPreconditioning: {next(iter(wrong))} must be positive"):
+            sf.ConsistencyPreconditioning(**wrong)
